@@ -1,0 +1,78 @@
+"""nbqueue: a task queue for notebooks, with Celery's words and nothing to install or start.
+
+>>> import nbqueue
+>>> @nbqueue.task
+... def double(x):
+...     return 2 * x
+>>> double.delay(21).get()
+42
+
+In a notebook, ``%load_ext nbqueue`` brings ``%%task`` and ``%%submit``.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nbqueue._version import __version__
+
+if TYPE_CHECKING:
+    from nbqueue.client.app import App, default_app
+    from nbqueue.client.cluster import Cluster, attach, connect, start, stop
+    from nbqueue.client.result import AsyncResult, GroupResult, as_completed
+    from nbqueue.client.task import Task
+    from nbqueue.worker.context import progress
+
+# Loaded on first use, so that `import nbqueue` costs nothing and a worker loads no client.
+_HOMES = {
+    "App": "nbqueue.client.app",
+    "default_app": "nbqueue.client.app",
+    "Task": "nbqueue.client.task",
+    "AsyncResult": "nbqueue.client.result",
+    "GroupResult": "nbqueue.client.result",
+    "as_completed": "nbqueue.client.result",
+    "Cluster": "nbqueue.client.cluster",
+    "attach": "nbqueue.client.cluster",
+    "connect": "nbqueue.client.cluster",
+    "start": "nbqueue.client.cluster",
+    "stop": "nbqueue.client.cluster",
+    "progress": "nbqueue.worker.context",
+    **dict.fromkeys(
+        (
+            "AuthenticationError", "ConfigurationError", "ConnectionLostError", "Ignore",
+            "MaxRetriesExceededError", "NBQueueError", "ProtocolError", "Reject", "RemoteError", "ResultNotFoundError", "Retry",
+            "SerializationError", "SoftTimeLimitExceeded", "SubmissionRefused", "TaskRevokedError",
+            "TimeLimitExceeded", "TimeoutError", "WorkerLostError",
+        ),
+        "nbqueue.exceptions",
+    ),
+}  # fmt: skip
+
+__all__ = ["__version__", "load_ipython_extension", "task", "unload_ipython_extension", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'nbqueue' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def task(function: Any = None, /, **options: Any) -> Any:
+    """Make a task of a function, on the default application: see ``App.task``."""
+    app: App = __getattr__("default_app")()
+    return app.task(function, **options)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext nbqueue``: the door to everything that lives inside a kernel."""
+    importlib.import_module("kernels_ext").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext nbqueue``."""
+    importlib.import_module("kernels_ext").unload(shell)

@@ -1,0 +1,107 @@
+"""A broker with its workers and tasks, as a whole: what ``start``, ``attach`` and ``connect`` return."""
+
+from typing import Any
+
+from nbqueue.client import app as application
+from nbqueue.client.client import Client
+from nbqueue.client.connections import client_for
+from nbqueue.client.result import AsyncResult, GroupResult
+from nbqueue.exceptions import ConnectionLostError
+from nbqueue.launch import local, teardown
+from nbqueue.settings import Settings
+
+
+class Cluster:
+    """The broker that this process is connected to; asks anew at each look."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def __repr__(self) -> str:
+        status = self.status()
+        executors = sum(len(worker["children"]) for worker in status["workers"])
+        return (
+            f"<Cluster at {self.client.url}: {len(status['workers'])} workers with {executors} processes,"
+            f" {status['broker']['records']} tasks on record>"
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Broker, workers and queues, in the form of ``nbqueue status --json``."""
+        status: dict[str, Any] = self.client.ask("status")
+        status["broker"]["address"] = self.client.url
+        return status
+
+    @property
+    def workers(self) -> list[dict[str, Any]]:
+        """Name, host, pid, child processes and queues of each worker."""
+        workers: list[dict[str, Any]] = self.status()["workers"]
+        return workers
+
+    def results(self, limit: int = 100) -> list[AsyncResult]:
+        """The newest ``limit`` tasks on record, whoever sent them, oldest first: with output, progress
+        and outcome, including what came while nobody watched."""
+        return [
+            AsyncResult(row["id"], self.client) for row in reversed(self.client.ask("tasks", limit=limit))
+        ]
+
+    def groups(self, limit: int = 10_000) -> list[GroupResult]:
+        """Maps and groups among the newest ``limit`` tasks on record, oldest first."""
+        groups: dict[str, GroupResult] = {}
+        for row in reversed(self.client.ask("tasks", limit=limit)):
+            if row["group"]:
+                group = groups.setdefault(row["group"], GroupResult(row["group"], [], row["name"]))
+                group.children.append(AsyncResult(row["id"], self.client))
+        return list(groups.values())
+
+
+def start(workers: int = 0) -> Cluster:
+    """Start the local cluster, if it is not running, and use it.
+
+    Parameters
+    ----------
+    workers
+        Executor processes; 0: one a core.
+
+    Raises
+    ------
+    ConnectionLostError
+        It did not start; the message has the last lines of its log.
+    """
+    settings = Settings(workers=workers)
+    application.set_default_broker(local.ensure(settings).url)
+    return Cluster(application.default_app().client)
+
+
+def attach() -> Cluster:
+    """Find the local cluster that is running, with all its tasks: after a restart of the kernel, say.
+
+    Raises
+    ------
+    ConnectionLostError
+        None is running.
+    """
+    connection = local.find()
+    if connection is None:
+        raise ConnectionLostError("no local cluster is running: nbqueue.start() starts one")
+    application.set_default_broker(connection.url)
+    return Cluster(application.default_app().client)
+
+
+def connect(url: str) -> Cluster:
+    """Use the broker at ``url`` (``zmq://host:port``) for ``nbqueue.task`` and ``%%task``.
+
+    Its key comes from NBQUEUE_KEY, or from the connection file of a broker of this user on this machine.
+
+    Raises
+    ------
+    ConnectionLostError
+        It does not answer; AuthenticationError if it does not know the key.
+    """
+    application.set_default_broker(url)
+    return Cluster(client_for(url))
+
+
+def stop() -> None:
+    """End the local cluster: broker, workers, and whatever they run."""
+    application.set_default_broker("")
+    teardown.stop()

@@ -1,0 +1,210 @@
+"""What this client knows of one task: a mirror of the broker's record, kept up to date by its events.
+
+Only the I/O thread writes; any thread reads.  An ``AsyncResult`` is a view of one of these, so two
+results of the same id see the same.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from nbqueue import messages as m
+from nbqueue.core.output import OutputLog
+from nbqueue.exceptions import NBQueueError
+from nbqueue.states import FAILURE, PENDING, RETRY, STARTED
+
+# guards the hand-over between "not done yet, call me" and "done, call them"; held for a moment only
+_lock = threading.Lock()
+
+
+class View(NamedTuple):
+    """A task as it is known here at one moment; times are Unix seconds, None where not known."""
+
+    id: str
+    name: str
+    state: str
+    worker: str
+    queue: str
+    retries: int
+    submitted_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    #: progress: None while nothing was reported
+    current: float | None
+    total: float | None
+    description: str
+    output: str
+    failure: m.Failure | None
+    accepted: bool
+    has_value: bool
+
+
+class TaskRecord:
+    """The mirror of one record."""
+
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "accepted",
+        "failure",
+        "finished_at",
+        "group",
+        "id",
+        "known",
+        "loaded",
+        "meta",
+        "missing",
+        "name",
+        "outcome",
+        "output",
+        "progress",
+        "queue",
+        "refusal",
+        "retries",
+        "started_at",
+        "state",
+        "submitted_at",
+        "subscriptions",
+        "worker",
+    )
+
+    def __init__(self, id: str, name: str = "", queue: str = "", group: str = "") -> None:
+        self.id = id
+        self.name = name
+        self.queue = queue
+        self.group = group
+        self.state = PENDING
+        #: the broker keeps it
+        self.accepted = False
+        #: the broker has told of it, or was sent it by us
+        self.known = False
+        #: the broker has no record of it
+        self.missing = False
+        #: why the broker did not accept it
+        self.refusal: NBQueueError | None = None
+        self.worker = ""
+        self.retries = 0
+        self.submitted_at: float | None = None
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self.progress: m.Progress | None = None
+        #: pickled meta of the last update_state
+        self.meta = b""
+        self.output: OutputLog | None = None
+        #: of the run that ended last, when it did not succeed
+        self.failure: m.Failure | None = None
+        self.outcome: m.Outcome | None = None
+        #: what the value or exception was unpickled to: (is exception, object)
+        self.loaded: tuple[bool, Any] | None = None
+        #: (subscription, index) of those who are told of changes
+        self.subscriptions: tuple[tuple[Any, int], ...] = ()
+        self._callbacks: list[Callable[[], object]] | None = []
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more will come: an outcome, a refusal, or no record at the broker."""
+        return self._callbacks is None
+
+    def when_settled(self, callback: Callable[[], object]) -> None:
+        """Call once when settled: on the I/O thread, or at once in this one if it is settled already."""
+        with _lock:
+            if self._callbacks is not None:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def unlisten(self, callback: Callable[[], object]) -> None:
+        """Take back :meth:`when_settled`."""
+        with _lock:
+            if self._callbacks is not None and callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+    def _settle(self) -> None:
+        with _lock:
+            callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            callback()
+
+    def ask_again(self) -> None:
+        """A record that was missing may be there by now."""
+        with _lock:
+            if self.missing and self.outcome is None:
+                self.missing = False
+                self._callbacks = []
+
+    # ── what the broker says: I/O thread only ────────────────────────────────────────────────
+
+    def on_known(self, message: m.Known, at: float) -> None:
+        self.name, self.queue, self.group = message.name, message.queue, message.group
+        self.state = message.state
+        self.accepted = self.known = True
+        self.submitted_at = at
+
+    def on_accepted(self) -> None:
+        self.accepted = True
+
+    def on_refused(self, error: NBQueueError) -> None:
+        self.refusal = error
+        self.state = FAILURE
+        self._settle()
+
+    def on_missing(self) -> None:
+        self.missing = True
+        self._settle()
+
+    def on_started(self, message: m.Started, at: float) -> None:
+        self.state, self.worker, self.started_at = STARTED, message.worker, at
+
+    def on_progress(self, message: m.Progress) -> None:
+        self.progress = message
+
+    def on_update(self, message: m.Update) -> None:
+        self.state, self.meta = message.state, message.meta
+
+    def on_output(self, message: m.Output, limit: int) -> None:
+        if self.output is None:
+            self.output = OutputLog(limit)
+        self.output.add(message)
+
+    def on_retrying(self, message: m.Retrying) -> None:
+        self.state, self.retries, self.failure = RETRY, message.retries, message.failure
+        self.started_at = None
+
+    def on_requeued(self) -> None:
+        self.state, self.started_at, self.progress = PENDING, None, None
+
+    def on_outcome(self, outcome: m.Outcome, at: float) -> None:
+        self.outcome = outcome
+        self.state = outcome.state
+        self.accepted = True
+        self.finished_at = at
+        self.failure = outcome.failure
+        self.worker = outcome.worker or self.worker
+        self.retries = outcome.retries
+        if self.started_at is None and outcome.runtime:
+            self.started_at = at - outcome.runtime
+        self._settle()
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────
+
+    def view(self) -> View:
+        """Everything at once, without asking anybody."""
+        progress, outcome = self.progress, self.outcome
+        return View(
+            id=self.id,
+            name=self.name,
+            state=self.state,
+            worker=self.worker,
+            queue=self.queue,
+            retries=self.retries,
+            submitted_at=self.submitted_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            current=progress.current if progress is not None else None,
+            total=progress.total if progress is not None else None,
+            description=progress.description if progress is not None else "",
+            output=self.output.text if self.output is not None else "",
+            failure=self.failure,
+            accepted=self.accepted,
+            has_value=outcome is not None and outcome.failure is None and bool(outcome.value),
+        )

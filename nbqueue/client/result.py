@@ -1,0 +1,442 @@
+"""Results: what ``delay()`` returns, and how to wait for it."""
+
+import asyncio
+import queue
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, overload
+
+from nbqueue import exceptions
+from nbqueue import messages as m
+from nbqueue.client.client import Client
+from nbqueue.client.connections import client_for
+from nbqueue.client.records import TaskRecord, View
+from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
+from nbqueue.wire import failure as failures
+from nbqueue.wire import payload
+
+#: seconds after which get() looks why a task has not started, and warns if nothing can run it
+_PATIENCE = 3.0
+#: how often a waiting get() looks whether the broker is still there, in seconds
+_GLANCE = 0.5
+
+
+class AsyncResult:
+    """The outcome of a task, now or later.
+
+    Made by ``task.delay()``, or from an id by ``app.AsyncResult(id)``.  Equal to every other result
+    of the same id, and to the id itself.
+    """
+
+    def __init__(self, id: str, client: Client, record: TaskRecord | None = None) -> None:
+        if not isinstance(id, str) or not id:
+            raise ValueError(f"a task id is a non-empty str, not {id!r}")
+        self.id = id
+        self.client = client
+        self.record = record if record is not None else client.record(id)
+
+    # ── what it is ───────────────────────────────────────────────────────────────────────────
+
+    def __repr__(self) -> str:
+        return f"<AsyncResult: {self.id}>"
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, AsyncResult):
+            return other.id == self.id
+        return other == self.id if isinstance(other, str) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __reduce__(self) -> tuple[Callable[..., "AsyncResult"], tuple[str, str]]:
+        return _restore, (self.id, self.client.url)
+
+    @property
+    def task_id(self) -> str:
+        """Celery's other name of ``id``."""
+        return self.id
+
+    # ── state ────────────────────────────────────────────────────────────────────────────────
+
+    def _known(self) -> TaskRecord:
+        """The record, looked up at the broker if this client did not submit the task."""
+        if not self.record.known:
+            self.client.look_up(self.record)
+        return self.record
+
+    @property
+    def state(self) -> str:
+        """One of ``nbqueue.states``, or a custom state; PENDING for an id that nobody knows."""
+        return self._known().state
+
+    status = state
+
+    def ready(self) -> bool:
+        """Whether it has succeeded, failed or was revoked."""
+        return self.state in READY_STATES
+
+    def successful(self) -> bool:
+        """Whether it has a value."""
+        return self.state == SUCCESS
+
+    def failed(self) -> bool:
+        """Whether it ended in FAILURE."""
+        return self.state == FAILURE
+
+    def exists(self) -> bool:
+        """Whether the broker has a record of the id."""
+        return not self._known().missing
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the broker keeps the task, so that it survives the end of this process."""
+        return self.record.accepted
+
+    def wait_accepted(self, timeout: float | None = None) -> None:
+        """Wait until the broker keeps the task.
+
+        Raises
+        ------
+        SubmissionRefused
+            The broker will not.
+        TimeoutError
+            Not within ``timeout`` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.record.accepted:
+            if self.record.refusal is not None:
+                raise self.record.refusal
+            left = None if deadline is None else deadline - time.monotonic()
+            if (left is not None and left <= 0) or not self.client.flush(left):
+                raise exceptions.TimeoutError(f"task {self.id} was not accepted within {timeout:g} s")
+
+    # ── the outcome ──────────────────────────────────────────────────────────────────────────
+
+    def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """Wait for the outcome and return the task's value, or raise its exception.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait; None: as long as it takes.
+        propagate
+            False: return the exception instead of raising it.
+
+        Raises
+        ------
+        TimeoutError
+            Not done in time; the task goes on, and ``get()`` may be called again.
+        TaskRevokedError, WorkerLostError, TimeLimitExceeded
+            How the task ended, where it is not by an exception of its own.
+        ResultNotFoundError
+            The broker has no record of the id.
+        ConnectionLostError
+            The broker is gone; the task, if it was accepted, is not: call again when it is back.
+        """
+        __tracebackhide__ = True
+        self._wait(timeout)
+        is_error, content = self._outcome()
+        if is_error and propagate:
+            raise content.with_traceback(failures.remote_traceback(content))
+        return content
+
+    def wait(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """Celery's other name of :meth:`get`."""
+        __tracebackhide__ = True
+        return self.get(timeout, propagate)
+
+    def _wait(self, timeout: float | None) -> None:
+        __tracebackhide__ = True
+        record = self._known()
+        if record.settled:
+            return
+        done = threading.Event()
+        record.when_settled(done.set)
+        began = time.monotonic()
+        warned = False
+        while True:
+            waited = time.monotonic() - began
+            left = _GLANCE if timeout is None else min(_GLANCE, timeout - waited)
+            if left > 0 and done.wait(left):
+                return
+            if timeout is not None and waited >= timeout and not done.is_set():
+                record.unlisten(done.set)
+                raise exceptions.TimeoutError(
+                    f"task {self.id} is not done after {timeout:g} s: {self._reason()}"
+                )
+            self.client.check()
+            if not warned and waited > _PATIENCE and record.state == PENDING:
+                warned = True
+                self._warn_if_stuck()
+
+    def _reason(self) -> str:
+        try:
+            return self.why()
+        except exceptions.NBQueueError as error:
+            return str(error)
+
+    def _warn_if_stuck(self) -> None:
+        reason = self._reason()
+        if reason.startswith("no w"):  # no worker…, no word…
+            warnings.warn(f"still waiting for {self.record.name or self.id}: {reason}", stacklevel=4)
+
+    def _outcome(self) -> tuple[bool, Any]:
+        """(is an exception, value or exception) of a settled record; loaded once."""
+        record = self.record
+        if record.loaded is None:
+            record.loaded = self._load(record)
+        return record.loaded
+
+    def _load(self, record: TaskRecord) -> tuple[bool, Any]:
+        if record.refusal is not None:
+            return True, record.refusal
+        outcome = record.outcome
+        if outcome is None:
+            return True, exceptions.ResultNotFoundError(
+                f"the broker at {self.client.url} has no record of {self.id!r}:"
+                " never submitted there, expired or forgotten"
+            )
+        if outcome.failure is not None:
+            return True, failures.rebuild(outcome.failure, self._note(outcome))
+        return False, payload.loads(outcome.value) if outcome.value else None
+
+    def _note(self, outcome: m.Outcome) -> str:
+        where = f" on {outcome.worker}" if outcome.worker else ""
+        return f"in task {self.record.name}[{self.id}]{where}"
+
+    @property
+    def result(self) -> Any:
+        """The value, the exception, or (while it runs) the meta of the last ``update_state``; else None."""
+        record = self._known()
+        if record.missing:
+            return None
+        if record.settled:
+            return self._outcome()[1]
+        if record.meta:
+            return payload.loads(record.meta)
+        if record.progress is not None:
+            return {"current": record.progress.current, "total": record.progress.total}
+        return None
+
+    info = result
+
+    @property
+    def traceback(self) -> str | None:
+        """The formatted remote traceback of a task that failed."""
+        failure = self._known().failure
+        return failure.traceback if failure is not None and self.record.state in (FAILURE, RETRY) else None
+
+    @property
+    def failure(self) -> m.Failure | None:
+        """How the last run ended, if not well: readable without loading the exception."""
+        return self._known().failure
+
+    # ── what is known of it ──────────────────────────────────────────────────────────────────
+
+    def peek(self) -> View:
+        """Everything that is known here just now, without asking the broker.  Safe from any thread."""
+        return self.record.view()
+
+    @property
+    def name(self) -> str:
+        return self._known().name
+
+    @property
+    def queue(self) -> str:
+        return self._known().queue
+
+    @property
+    def worker(self) -> str:
+        """Name of the worker that runs or ran it, "" before."""
+        return self._known().worker
+
+    @property
+    def retries(self) -> int:
+        return self._known().retries
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far: standard output, standard error and logging, bounded."""
+        return self._known().view().output
+
+    @property
+    def progress(self) -> m.Progress | None:
+        """``current``, ``total`` and ``description`` as reported last."""
+        return self._known().progress
+
+    def why(self) -> str:
+        """One sentence: why it is not done yet."""
+        if self.record.settled:
+            return "it is refused" if self.record.refusal is not None else f"it is done: {self.record.state}"
+        trouble = self.client.trouble
+        if trouble is not None:
+            return str(trouble)
+        if not self.record.accepted and self.record.known:
+            self.client.flush(1.0)
+        return str(self.client.ask("why", id=self.id))
+
+    # ── other ways to wait ───────────────────────────────────────────────────────────────────
+
+    def then(self, callback: Callable[["AsyncResult"], object]) -> "AsyncResult":
+        """Call ``callback(result)`` when done, on the client's I/O thread: it must not block."""
+        self._known().when_settled(lambda: callback(self))
+        return self
+
+    def future(self) -> "Future[Any]":
+        """A ``concurrent.futures.Future`` of the outcome; cancelling it leaves the task alone."""
+        future: Future[Any] = Future()
+
+        def transfer() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                is_error, content = self._outcome()
+            except Exception as error:
+                is_error, content = True, error
+            if is_error:
+                future.set_exception(content)
+            else:
+                future.set_result(content)
+
+        self._known().when_settled(transfer)
+        return future
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        # a future for each await: one that times out must not spoil the others
+        return asyncio.wrap_future(self.future()).__await__()
+
+    # ── steering ─────────────────────────────────────────────────────────────────────────────
+
+    def revoke(self, terminate: bool = False) -> None:
+        """Cancel: what waits never runs.  ``terminate`` also ends it where it runs: interrupted as by
+        Ctrl-C, killed after ``cancel_grace`` seconds.  Returns at once; may be repeated."""
+        self.client.cancel([self.id], terminate)
+
+    def cancel(self) -> None:
+        """Cancel it, waiting or running."""
+        self.revoke(terminate=True)
+
+    def forget(self) -> None:
+        """Delete the record; the broker no longer knows the id."""
+        self.client.forget([self.id])
+
+
+def _restore(id: str, url: str) -> AsyncResult:
+    # unpickled elsewhere, perhaps in a worker: by that process' own client
+    return AsyncResult(id, client_for(url))
+
+
+class GroupResult(Sequence[AsyncResult]):
+    """The results of tasks that were submitted together, in order."""
+
+    def __init__(self, id: str, results: Sequence[AsyncResult], name: str = "") -> None:
+        self.id = id
+        self.children = list(results)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<GroupResult: {self.id} [{len(self)} tasks]>"
+
+    @property
+    def results(self) -> list[AsyncResult]:
+        """Celery's other name of ``children``."""
+        return self.children
+
+    @overload
+    def __getitem__(self, index: int) -> AsyncResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[AsyncResult]: ...
+    def __getitem__(self, index: int | slice) -> AsyncResult | list[AsyncResult]:
+        return self.children[index]
+
+    def __len__(self) -> int:
+        return len(self.children)
+
+    def get(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
+        """The values in order; raises the first exception in that order, unless ``propagate`` is False.
+
+        Raises
+        ------
+        TimeoutError
+            Not all done within ``timeout`` seconds in all; the tasks go on.
+        """
+        __tracebackhide__ = True
+        deadline = None if timeout is None else time.monotonic() + timeout
+        values = []
+        for result in self.children:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            values.append(result.get(left, propagate))
+        return values
+
+    join = get
+
+    def ready(self) -> bool:
+        """Whether all are done."""
+        return all(result.ready() for result in self.children)
+
+    def successful(self) -> bool:
+        """Whether all have values."""
+        return all(result.successful() for result in self.children)
+
+    def failed(self) -> bool:
+        """Whether any ended in FAILURE."""
+        return any(result.failed() for result in self.children)
+
+    def completed_count(self) -> int:
+        """How many have values."""
+        return sum(result.record.state == SUCCESS for result in self.children)
+
+    def revoke(self, terminate: bool = False) -> None:
+        """Cancel all that are not done."""
+        if self.children:
+            ids = [r.id for r in self.children if not r.record.settled]
+            self.children[0].client.cancel(ids, terminate)
+
+    def cancel(self) -> None:
+        """Cancel all, waiting or running."""
+        self.revoke(terminate=True)
+
+    def forget(self) -> None:
+        """Delete the records."""
+        for result in self.children:
+            result.forget()
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return asyncio.gather(*(_awaited(result) for result in self.children)).__await__()
+
+
+async def _awaited(result: AsyncResult) -> Any:
+    return await result
+
+
+def as_completed(results: Iterable[AsyncResult], timeout: float | None = None) -> Iterator[AsyncResult]:
+    """The results in the order in which they get done.
+
+    Raises
+    ------
+    TimeoutError
+        Not all done within ``timeout`` seconds in all; the tasks go on.
+    """
+    waiting = list(results)
+    done: queue.SimpleQueue[AsyncResult] = queue.SimpleQueue()
+    for result in waiting:
+        result.then(done.put)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    for number in range(len(waiting)):
+        while True:
+            left = _GLANCE if deadline is None else min(_GLANCE, deadline - time.monotonic())
+            try:
+                yield done.get(timeout=max(0.0, left))
+                break
+            except queue.Empty:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise exceptions.TimeoutError(
+                        f"{len(waiting) - number} of {len(waiting)} tasks are not done after {timeout:g} s"
+                    ) from None
+                waiting[0].client.check()

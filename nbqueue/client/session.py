@@ -1,0 +1,203 @@
+"""The client's side of the protocol, without I/O: what to send, and what to make of what comes.
+
+The session remembers what the broker has not acknowledged and says it again after every new
+connection: submissions until they are accepted, and which unfinished tasks it wants to hear of.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+from nbqueue import messages as m
+from nbqueue.client.records import TaskRecord
+from nbqueue.exceptions import NBQueueError, ProtocolError, SubmissionRefused
+
+
+class Blob(NamedTuple):
+    """Something that tasks refer to by its key (as in ``wire.payload``)."""
+
+    key: str
+    data: bytes
+
+
+class Submission(NamedTuple):
+    """A task and the blobs that the broker must have for it."""
+
+    task: m.Task
+    blobs: tuple[Any, ...] = ()
+
+
+class Session:
+    """One client's conversation with its broker.  ``output_limit`` in characters a task."""
+
+    def __init__(self, hello: m.Hello, output_limit: int) -> None:
+        self._hello = hello
+        self._output_limit = output_limit
+        #: what to send next, in order
+        self.outgoing: list[m.AnyMessage] = [hello]
+        self.records: WeakValueDictionary[str, TaskRecord] = WeakValueDictionary()
+        #: submissions that were not accepted yet, in order
+        self.pending: dict[str, Submission] = {}
+        self.welcome: m.Welcome | None = None
+        #: what makes all further talk useless
+        self.fatal: NBQueueError | None = None
+        #: the broker ends
+        self.ended = ""
+        #: records that changed since somebody last looked
+        self.changed: set[TaskRecord] = set()
+        #: keys that the broker was sent on this connection
+        self._defined: set[str] = set()
+        self._answers: dict[int, Callable[[m.Answer], object]] = {}
+        self._questions = 0
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            m.Welcome: self._on_welcome,
+            m.Refused: self._on_refused,
+            m.Unknown: self._on_unknown,
+            m.Accepted: self._on_accepted,
+            m.Rejected: self._on_rejected,
+            m.Missing: self._on_missing,
+            m.Known: self._on_known,
+            m.NotFound: self._on_not_found,
+            m.Answer: self._on_answer,
+            m.Retrying: self._on_event,
+            m.Requeued: self._on_event,
+            m.Started: self._on_event,
+            m.Progress: self._on_event,
+            m.Update: self._on_event,
+            m.Output: self._on_event,
+            m.Settle: self._on_settle,
+            m.Shutdown: self._on_shutdown,
+        }
+
+    # ── what we want ─────────────────────────────────────────────────────────────────────────
+
+    def submit(self, submissions: Iterable[Submission]) -> None:
+        """Send tasks, and the blobs that were not sent yet on this connection."""
+        tasks = []
+        for submission in submissions:
+            self.pending[submission.task.id] = submission
+            self._define(submission)
+            tasks.append(submission.task)
+        for start in range(0, len(tasks), m.MAX_BATCH):
+            self.outgoing.append(m.Submit(tasks[start : start + m.MAX_BATCH]))
+
+    def _define(self, submission: Submission) -> None:
+        for blob in submission.blobs:
+            if blob.key not in self._defined:
+                self._defined.add(blob.key)
+                self.outgoing.append(m.Define(blob.key, blob.data))
+
+    def ask(self, topic: str, args: dict[str, Any], answer: Callable[[m.Answer], object]) -> None:
+        """Put a question; ``answer`` is called with what comes back."""
+        self._questions += 1
+        self._answers[self._questions] = answer
+        self.outgoing.append(m.Ask(self._questions, topic, args))
+
+    def say(self, message: m.AnyMessage) -> None:
+        self.outgoing.append(message)
+
+    def take(self) -> list[m.AnyMessage]:
+        """What is to be sent now."""
+        outgoing, self.outgoing = self.outgoing, []
+        return outgoing
+
+    # ── what comes ───────────────────────────────────────────────────────────────────────────
+
+    def receive(self, message: m.AnyMessage) -> None:
+        handler = self._handlers.get(type(message))
+        if handler is not None:
+            handler(message)
+
+    def _on_welcome(self, message: m.Welcome) -> None:
+        greeted_before, self.welcome = self.welcome is not None, message
+        if greeted_before:
+            self._say_it_all_again()
+
+    def _say_it_all_again(self) -> None:
+        self._defined.clear()
+        pending, self.pending = self.pending, {}
+        self.submit(pending.values())
+        unfinished = [
+            r.id for r in list(self.records.values()) if r.known and not r.settled and r.id not in pending
+        ]
+        if unfinished:
+            self.say(m.Watch(unfinished))
+
+    def _on_unknown(self, message: m.Unknown) -> None:
+        if self._hello not in self.outgoing:
+            self.outgoing.insert(0, self._hello)
+
+    def _on_refused(self, message: m.Refused) -> None:
+        self.fatal = ProtocolError(message.reason)
+
+    def _on_shutdown(self, message: m.Shutdown) -> None:
+        self.ended = message.reason or "the broker ended"
+
+    def _on_accepted(self, message: m.Accepted) -> None:
+        for id in message.ids:
+            self.pending.pop(id, None)
+            record = self.records.get(id)
+            if record is not None:
+                record.on_accepted()
+
+    def _on_rejected(self, message: m.Rejected) -> None:
+        self.pending.pop(message.id, None)
+        record = self.records.get(message.id)
+        if record is not None:
+            record.on_refused(SubmissionRefused(message.reason))
+            self.changed.add(record)
+
+    def _on_missing(self, message: m.Missing) -> None:
+        self._defined.discard(message.key)
+        self.submit([self.pending[id] for id in message.ids if id in self.pending])
+
+    def _on_known(self, message: m.Known) -> None:
+        record = self.records.get(message.id)
+        if record is not None:
+            record.on_known(message, self._unix(message.at))
+            self.changed.add(record)
+
+    def _on_not_found(self, message: m.NotFound) -> None:
+        for id in message.ids:
+            record = self.records.get(id)
+            if record is not None and not record.settled:
+                record.on_missing()
+                self.changed.add(record)
+
+    def _on_answer(self, message: m.Answer) -> None:
+        answer = self._answers.pop(message.number, None)
+        if answer is not None:
+            answer(message)
+
+    def _on_settle(self, message: m.Settle) -> None:
+        for outcome in message.outcomes:
+            self.pending.pop(outcome.id, None)
+            record = self.records.get(outcome.id)
+            if record is not None and record.outcome is None:
+                record.on_outcome(outcome, self._unix(outcome.at))
+                self.changed.add(record)
+
+    def _on_event(
+        self, message: m.Started | m.Progress | m.Update | m.Output | m.Retrying | m.Requeued
+    ) -> None:
+        record = self.records.get(message.id)
+        if record is None:
+            return
+        self.changed.add(record)
+        if isinstance(message, m.Output):  # a last piece may come after the outcome
+            record.on_output(message, self._output_limit)
+        elif record.settled:
+            return
+        elif isinstance(message, m.Started):
+            record.on_started(message, self._unix(message.at))
+        elif isinstance(message, m.Progress):
+            record.on_progress(message)
+        elif isinstance(message, m.Update):
+            record.on_update(message)
+        elif isinstance(message, m.Retrying):
+            record.on_retrying(message)
+        else:
+            record.on_requeued()
+
+    def _unix(self, at: float) -> float:
+        return at + (self.welcome.epoch if self.welcome is not None else 0.0)

@@ -1,0 +1,200 @@
+"""A function that runs here when it is called, and on a worker when it is sent."""
+
+import datetime
+import functools
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from nbqueue import messages as m
+from nbqueue.client.arguments import checker
+from nbqueue.client.ids import new_id
+from nbqueue.client.inline import InlineContext
+from nbqueue.client.result import AsyncResult, GroupResult
+from nbqueue.exceptions import ConfigurationError
+from nbqueue.wire import payload
+from nbqueue.wire.payload import Definer, TaskOptions
+
+if TYPE_CHECKING:
+    from nbqueue.client.app import App
+
+_HIGHEST = 9
+#: workers of the local cluster serve the environment that they were started from
+_ENV = sys.prefix
+
+
+class CallOptions(TypedDict, total=False):
+    """What may be said of a call; times in seconds."""
+
+    task_id: str
+    #: 0 to 9, 9 first
+    queue: str
+    priority: int
+    #: wait so long before the first run
+    countdown: float
+    #: or until then: a datetime with time zone
+    eta: datetime.datetime
+    #: REVOKED if not started within so long, or by then
+    expires: "float | datetime.datetime"
+    time_limit: float
+    soft_time_limit: float
+    #: keep the state, drop the value
+    ignore_result: bool
+
+
+class Task:
+    """Made by ``@app.task``, ``@nbqueue.task`` or ``%%task``.
+
+    ``task(2)`` runs the function here; ``task.delay(2)`` on a worker.
+    """
+
+    #: tells wire.payload that it is part of a definition, not a value to be captured
+    __nbqueue_definition__ = True
+
+    def __init__(
+        self, app: "App", function: Callable[..., Any], options: TaskOptions, call: CallOptions
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.app = app
+        self.run = function
+        self.name = options.name
+        self.options = options
+        self._call = _checked(call)
+        self._check = checker(function, bound=options.bind)
+        self._definer = Definer(function, options)
+
+    def __repr__(self) -> str:
+        return f"<@task: {self.name}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function here and now."""
+        if self.options.bind:
+            return self.run(InlineContext(self.name, args, kwargs), *args, **kwargs)
+        return self.run(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable[..., "Task"], tuple[Any, ...]]:
+        return _restore, (self.run, self.options, dict(self._call))
+
+    # ── sending ──────────────────────────────────────────────────────────────────────────────
+
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """Run it on a worker; returns at once.
+
+        Raises
+        ------
+        TypeError
+            The function cannot be called so.
+        SerializationError
+            An argument, or something that the function uses, cannot be pickled.
+        ConnectionLostError
+            The broker cannot be reached.
+        """
+        return self._send(args, kwargs, self._call)
+
+    def apply_async(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult:
+        """As :meth:`delay`, with options for this call (see ``CallOptions``).
+
+        Raises
+        ------
+        ValueError
+            An option cannot have that value.
+        """
+        return self._send(tuple(args), dict(kwargs or {}), {**self._call, **_checked(options)})
+
+    def map(self, items: Iterable[Any], **options: Unpack[CallOptions]) -> GroupResult:
+        """One task for each item: ``f.map([1, 2])`` is ``f(1)`` and ``f(2)``."""
+        return self.starmap(((item,) for item in items), **options)
+
+    def starmap(self, items: Iterable[Sequence[Any]], **options: Unpack[CallOptions]) -> GroupResult:
+        """One task for each tuple of arguments: ``f.starmap([(1, 2), (3, 4)])`` is ``f(1, 2)``, ``f(3, 4)``."""
+        group = str(uuid.uuid4())
+        call: CallOptions = {**self._call, **_checked(options)}
+        if "task_id" in call:
+            raise ConfigurationError("task_id names one task: map() makes many")
+        return GroupResult(group, [self._send(tuple(args), {}, call, group) for args in items], self.name)
+
+    def _send(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], call: CallOptions, group: str = ""
+    ) -> AsyncResult:
+        self._check(*args, **kwargs)
+        client = self.app.client
+        shipment = self._definer.shipment()
+        blobs = (
+            (shipment.definition,)
+            if shipment.captured_blob is None
+            else (shipment.definition, shipment.captured_blob)
+        )
+        id = call.get("task_id") or new_id()
+        task = m.Task(
+            id=id,
+            name=self.name,
+            definition=shipment.definition.key,
+            payload=payload.dumps_arguments(args, kwargs, self.name),
+            captured=shipment.captured,
+            captured_key=shipment.captured_blob.key if shipment.captured_blob is not None else "",
+            queue=call.get("queue") or client.settings.task_default_queue,
+            priority=call.get("priority", 0),
+            python=shipment.python,
+            env=_ENV,
+            countdown=_seconds_from_now(call.get("eta", call.get("countdown", 0.0))),
+            expires=_seconds_from_now(call["expires"]) if call.get("expires") is not None else None,
+            time_limit=call.get("time_limit"),
+            soft_time_limit=call.get("soft_time_limit"),
+            group=group,
+            ignore_result=call.get("ignore_result", False),
+        )
+        return AsyncResult(id, client, client.submit(task, blobs))
+
+
+def _restore(function: Callable[..., Any], options: TaskOptions, call: CallOptions) -> Task:
+    # unpickled elsewhere: a task of that process' own default application
+    from nbqueue.client.app import default_app
+
+    return Task(default_app(), function, options, call)
+
+
+# ── options ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _checked(options: CallOptions) -> CallOptions:
+    """The options as they are sent; ValueError or TypeError if they cannot be."""
+    known = CallOptions.__annotations__.keys()
+    if unknown := sorted(options.keys() - known):
+        raise TypeError(f"no option is called {', '.join(unknown)}; there are: {', '.join(known)}")
+    checked: CallOptions = {**options}
+    if checked.get("priority") is not None:
+        checked["priority"] = _priority(checked["priority"])
+    for name in ("countdown", "time_limit", "soft_time_limit"):
+        value = checked.get(name)
+        if value is not None and not (isinstance(value, int | float) and value >= 0):
+            raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
+    hard, soft = checked.get("time_limit"), checked.get("soft_time_limit")
+    if hard is not None and soft is not None and soft > hard:
+        raise ConfigurationError(
+            f"soft_time_limit ({soft:g} s) is above time_limit ({hard:g} s): it would never be reached"
+        )
+    return {name: value for name, value in checked.items() if value is not None}  # type: ignore[return-value]
+
+
+def _priority(value: int) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ConfigurationError(f"priority is 0 to {_HIGHEST} ({_HIGHEST} first), not {value!r}")
+    if value > _HIGHEST:
+        warnings.warn(f"priority {value} counts as {_HIGHEST}, the highest", stacklevel=4)
+    return min(value, _HIGHEST)
+
+
+def _seconds_from_now(when: "float | datetime.datetime") -> float:
+    if not isinstance(when, datetime.datetime):
+        return when
+    if when.tzinfo is None:
+        raise ConfigurationError(f"{when} has no time zone: use datetime.now(timezone.utc) + timedelta(…)")
+    return max(0.0, when.timestamp() - time.time())

@@ -1,0 +1,60 @@
+"""Definitions and captured globals, by the hash of their content.
+
+A blob stays while a task refers to it; one that no task refers to stays as long as there is room,
+so that the next call of the function need not send it again.
+"""
+
+import msgspec
+
+#: bytes of blobs that no task refers to
+IDLE_BYTES = 256 * 2**20
+
+
+class _Blob(msgspec.Struct):
+    data: bytes
+    references: int = 0
+
+
+class Blobs:
+    def __init__(self, idle_bytes: int = IDLE_BYTES) -> None:
+        self._blobs: dict[str, _Blob] = {}
+        self._limit = idle_bytes
+        #: keys that no task refers to, the longest unused first
+        self._idle: dict[str, None] = {}
+        self._idle_bytes = 0
+
+    def add(self, key: str, data: bytes) -> None:
+        if key not in self._blobs:
+            self._blobs[key] = _Blob(data)
+            self._rest(key)
+
+    def get(self, key: str) -> bytes:
+        """The blob, b"" if it is not here."""
+        blob = self._blobs.get(key)
+        return blob.data if blob is not None else b""
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._blobs
+
+    def refer(self, key: str) -> None:
+        """A task refers to the blob from now on."""
+        blob = self._blobs[key]
+        blob.references += 1
+        if blob.references == 1:
+            del self._idle[key]
+            self._idle_bytes -= len(blob.data)
+
+    def release(self, key: str) -> None:
+        """A task that referred to the blob is done."""
+        blob = self._blobs[key]
+        blob.references -= 1
+        if blob.references == 0:
+            self._rest(key)
+
+    def _rest(self, key: str) -> None:
+        self._idle[key] = None
+        self._idle_bytes += len(self._blobs[key].data)
+        while self._idle_bytes > self._limit and len(self._idle) > 1:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            self._idle_bytes -= len(self._blobs.pop(oldest).data)

@@ -1,0 +1,153 @@
+"""Who runs what: executors, the leases they hold, and the lanes they take them from."""
+
+from typing import Final
+
+from nbqueue.core.actions import Peer
+from nbqueue.core.executors import Durations, ExecutorState, WorkerState
+from nbqueue.core.outbox import Outbox
+from nbqueue.core.queues import Lane, Lanes
+from nbqueue.core.records import LEASED, READY, Record
+from nbqueue.core.timers import HARD_LIMIT, SOFT_LIMIT, Timers
+from nbqueue.messages import Assignment, Hello, Recall, Task
+
+#: seconds that prefetched tasks may wait behind a long one while another executor is idle
+PATIENCE: Final = 0.05
+
+
+class Dispatcher:
+    """Hands waiting tasks to executors, and takes them back."""
+
+    def __init__(self, boot: int, outbox: Outbox, timers: Timers) -> None:
+        self.workers: dict[str, WorkerState] = {}
+        self.executors: dict[str, ExecutorState] = {}
+        self.lanes = Lanes()
+        self.durations = Durations()
+        self._token = boot << 32
+        self._outbox = outbox
+        self._timers = timers
+
+    # ── executors come and go ────────────────────────────────────────────────────────────────
+
+    def worker(self, id: str, now: float) -> WorkerState:
+        """The worker of that id, made on first mention (an executor may be heard of before it)."""
+        worker = self.workers.get(id)
+        if worker is None:
+            worker = self.workers[id] = WorkerState(id, now)
+        return worker
+
+    def executor(self, hello: Hello, now: float) -> ExecutorState:
+        """The executor that says hello on either of its links, made on first mention."""
+        executor = self.executors.get(hello.id)
+        if executor is None:
+            worker = self.worker(hello.worker, now)
+            executor = ExecutorState(hello, worker)
+            self.executors[executor.id] = worker.executors[executor.id] = executor
+            self.lanes.join(executor)
+        return executor
+
+    def remove(self, executor: ExecutorState) -> list[Record]:
+        """Forget an executor; returns what it held."""
+        self.detach(executor)
+        self.executors.pop(executor.id, None)
+        executor.worker.executors.pop(executor.id, None)
+        return [self._end(executor, token) for token in list(executor.held)]
+
+    def detach(self, executor: ExecutorState) -> None:
+        """Its main link is gone: nothing is assigned to it until it comes back."""
+        executor.peer = None
+        for lane in executor.lanes:
+            lane.hungry.pop(executor, None)
+
+    # ── tasks ────────────────────────────────────────────────────────────────────────────────
+
+    def lane(self, task: Task) -> Lane:
+        return self.lanes.lane(task, self.executors)
+
+    def enqueue(self, record: Record, now: float, *, front: bool = False) -> None:
+        """A record waits for an executor, or gets one at once."""
+        record.place = READY
+        lane = self.lane(record.task)
+        executor = next(iter(lane.hungry), None)
+        if executor is not None and not lane.size:
+            self._assign(record, executor, now)
+            self._requeue_hunger(executor)
+        elif front:
+            lane.put_back(record)
+        else:
+            lane.put(record)
+
+    def feed(self, executor: ExecutorState, now: float) -> None:
+        """Give an executor what it has room for."""
+        while executor.has_room:
+            record = self.lanes.next_for(executor)
+            if record is None:
+                break
+            self._assign(record, executor, now)
+        self._requeue_hunger(executor)
+
+    def release(self, executor: ExecutorState, token: int, now: float) -> Record | None:
+        """A lease has ended; None if the executor did not hold it.  Call :meth:`feed` afterwards."""
+        if token not in executor.held:
+            return None
+        executor.moved_at = now
+        return self._end(executor, token)
+
+    def _end(self, executor: ExecutorState, token: int) -> Record:
+        record = executor.release(token)
+        assert record is not None
+        executor.absent.discard(token)
+        return record
+
+    def _assign(self, record: Record, executor: ExecutorState, now: float) -> None:
+        task = record.task
+        self._token += 1
+        record.place = LEASED
+        record.token = self._token
+        record.executor = executor.id
+        record.attempt += 1
+        record.leased_at = now
+        record.started_at = None
+        record.estimate = self.durations.estimate(task)
+        if not executor.held:
+            executor.moved_at = now
+        executor.hold(record)
+        if task.time_limit is not None:
+            self._timers.set(now + task.time_limit, HARD_LIMIT, task.id, record.token)
+        if task.soft_time_limit is not None:
+            self._timers.set(now + task.soft_time_limit, SOFT_LIMIT, task.id, record.token)
+        peer: Peer = executor.peer
+        self._outbox.assign(peer, Assignment(task, record.token, record.retries, record.attempt))
+
+    def _requeue_hunger(self, executor: ExecutorState) -> None:
+        """To the end of the line of those that have room, or out of it."""
+        room = executor.has_room
+        for lane in executor.lanes:
+            lane.hungry.pop(executor, None)
+            if room:
+                lane.hungry[executor] = None
+
+    # ── giving back ──────────────────────────────────────────────────────────────────────────
+
+    def rebalance(self, now: float) -> None:
+        """Ask executors that are stuck in a long task for what waits behind it, if others are idle."""
+        for victim in self._stuck():
+            if victim.moved_at + PATIENCE <= now:
+                victim.recalled = True
+                self._outbox.send(victim.control, Recall(len(victim.held) - 1))
+
+    def next_rebalance(self) -> float | None:
+        return min((victim.moved_at + PATIENCE for victim in self._stuck()), default=None)
+
+    def _stuck(self) -> list[ExecutorState]:
+        """Executors with prefetched tasks that an idle one could run."""
+        idle_lanes = {lane.key for lane in self.lanes.by_key.values() if any(not e.held for e in lane.hungry)}
+        if not idle_lanes:
+            return []
+        return [
+            executor
+            for executor in self.executors.values()
+            if len(executor.held) > 1
+            and not executor.recalled
+            and executor.control is not None
+            and any(lane.key in idle_lanes for lane in executor.lanes)
+        ]

@@ -1,0 +1,111 @@
+"""Workers, their executors, and how much work each may hold.
+
+An executor holds *leases*.  It is given about ``TARGET`` seconds of work in advance, by what its
+functions took so far: short tasks travel in batches, long ones and those not yet measured one at a
+time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nbqueue.core.actions import Peer
+from nbqueue.messages import MAX_BATCH, Hello
+
+if TYPE_CHECKING:
+    from nbqueue.core.queues import Lane
+    from nbqueue.core.records import Record
+    from nbqueue.messages import Task
+
+#: seconds of work that an executor holds in advance
+TARGET: Final = 0.010
+#: what a task costs its executor at the least, in seconds
+OVERHEAD: Final = 20e-6
+#: names whose durations are remembered
+MAX_DURATIONS: Final = 10_000
+
+
+class WorkerState:
+    """A worker's supervisor.  The leases of its executors live as long as it is heard of."""
+
+    def __init__(self, id: str, now: float) -> None:
+        self.id = id
+        self.peer: Peer | None = None
+        self.hello: Hello | None = None
+        self.seen = now
+        self.executors: dict[str, ExecutorState] = {}
+
+    @property
+    def name(self) -> str:
+        return self.hello.name if self.hello is not None else self.id
+
+
+class ExecutorState:
+    """A process that runs one task at a time."""
+
+    def __init__(self, hello: Hello, worker: WorkerState) -> None:
+        self.id = hello.id
+        self.worker = worker
+        #: its main link, None while it is away
+        self.peer: Peer | None = None
+        #: its control thread's link
+        self.control: Peer | None = None
+        self.pid = hello.pid
+        self.python = hello.python
+        self.env = hello.env
+        self.queues = frozenset(hello.queues)
+        self.registered = frozenset(hello.registered)
+        self.lanes: list[Lane] = []
+        #: token → record, in the order in which they will run
+        self.held: dict[int, Record] = {}
+        #: seconds of work held, estimated
+        self.backlog = 0.0
+        #: when it last ended a lease
+        self.moved_at = 0.0
+        #: a Recall is under way
+        self.recalled = False
+        #: leases that were absent from the last report
+        self.absent: set[int] = set()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may be given another task."""
+        if self.peer is None:
+            return False
+        return not self.held or (self.backlog < TARGET and len(self.held) < MAX_BATCH)
+
+    def hold(self, record: Record) -> None:
+        self.held[record.token] = record
+        self.backlog += record.estimate
+
+    def release(self, token: int) -> Record | None:
+        """End a lease; None if it was not held."""
+        record = self.held.pop(token, None)
+        if record is not None:
+            self.backlog = self.backlog - record.estimate if self.held else 0.0
+        return record
+
+
+class Durations:
+    """How long tasks take, by function: an average that rises faster than it falls."""
+
+    def __init__(self) -> None:
+        self._average: dict[str, float] = {}
+
+    def note(self, task: Task, runtime: float) -> None:
+        if len(self._average) >= MAX_DURATIONS:
+            self._average.clear()
+        key = task.definition or task.name
+        old = self._average.get(key)
+        if old is None:
+            self._average[key] = runtime
+        else:
+            self._average[key] = old + (runtime - old) * (0.5 if runtime > old else 0.2)
+
+    def estimate(self, task: Task) -> float:
+        """Seconds that a task will take; one that was not measured, or is limited in time (the limit
+        counts from its assignment), fills its executor."""
+        average = self._average.get(task.definition or task.name)
+        if average is None or task.time_limit is not None or task.soft_time_limit is not None:
+            return TARGET
+        return max(average, OVERHEAD)

@@ -1,0 +1,59 @@
+"""What one turn of the core wants sent, with the small things for one peer put together."""
+
+from collections.abc import Iterable
+
+from nbqueue.core.actions import Action, Peer, Send, Stop
+from nbqueue.messages import (
+    Accepted,
+    Acknowledge,
+    AnyMessage,
+    Assign,
+    Assignment,
+    Outcome,
+    Settle,
+)
+
+
+class Outbox:
+    """Collects actions; lists of assignments, outcomes and acknowledgements go out as one message a peer."""
+
+    def __init__(self) -> None:
+        self._actions: list[Action] = []
+        self._assignments: dict[Peer, list[Assignment]] = {}
+        self._outcomes: dict[Peer, list[Outcome]] = {}
+        self._tokens: dict[Peer, list[int]] = {}
+
+    def send(self, peer: Peer | None, message: AnyMessage) -> None:
+        """Send, if there is a peer."""
+        if peer is not None:
+            self._actions.append(Send(peer, message))
+
+    def stop(self, reason: str) -> None:
+        self._actions.append(Stop(reason))
+
+    def accepted(self, peer: Peer, ids: list[str]) -> None:
+        if ids:
+            self._actions.append(Send(peer, Accepted(ids)))
+
+    def assign(self, peer: Peer, assignment: Assignment) -> None:
+        self._assignments.setdefault(peer, []).append(assignment)
+
+    def settled(self, peer: Peer, outcome: Outcome) -> None:
+        self._outcomes.setdefault(peer, []).append(outcome)
+
+    def acknowledge(self, peer: Peer, tokens: Iterable[int]) -> None:
+        self._tokens.setdefault(peer, []).extend(tokens)
+
+    def flush(self) -> list[Action]:
+        """Everything collected since the last flush."""
+        actions, self._actions = self._actions, []
+        if self._tokens:
+            actions += [Send(peer, Acknowledge(tokens)) for peer, tokens in self._tokens.items()]
+            self._tokens.clear()
+        if self._assignments:
+            actions += [Send(peer, Assign(items)) for peer, items in self._assignments.items()]
+            self._assignments.clear()
+        if self._outcomes:
+            actions += [Send(peer, Settle(items)) for peer, items in self._outcomes.items()]
+            self._outcomes.clear()
+        return actions

@@ -1,0 +1,128 @@
+"""Tasks that wait for an executor.
+
+A *lane* holds the tasks of one queue that the same executors can run.  What a task demands of its
+executor (queue, Python version, environment, a registered name) is its lane's key, so an executor
+finds its work by looking at the few lanes that it serves, and never at a task that it cannot run.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from nbqueue.core.executors import ExecutorState
+from nbqueue.core.records import READY, Record
+from nbqueue.messages import Task
+
+PRIORITIES = 10
+
+
+class LaneKey(NamedTuple):
+    """What the tasks of a lane demand."""
+
+    queue: str
+    python: str
+    env: str
+    #: a name that the worker must have registered, "" for tasks that bring their definition
+    name: str
+
+    @classmethod
+    def of(cls, task: Task) -> "LaneKey":
+        if task.definition:
+            return cls(task.queue, task.python, task.env, "")
+        return cls(task.queue, "", "", task.name)
+
+    def served_by(self, executor: ExecutorState) -> bool:
+        """Whether an executor can run the tasks of this lane."""
+        if self.queue not in executor.queues:
+            return False
+        if self.name:
+            return self.name in executor.registered
+        return self.python in ("", executor.python) and (self.env == "" or executor.env in ("", self.env))
+
+
+class Lane:
+    """Waiting tasks with the same demands: first come, first served within a priority, 9 first."""
+
+    def __init__(self, key: LaneKey) -> None:
+        self.key = key
+        self.size = 0
+        #: executors that serve this lane and have room, the longest waiting first
+        self.hungry: dict[ExecutorState, None] = {}
+        self._queues: list[deque[Record]] = [deque() for _ in range(PRIORITIES)]
+
+    def put(self, record: Record) -> None:
+        self._queues[record.task.priority].append(record)
+        self.size += 1
+
+    def put_back(self, record: Record) -> None:
+        """To the front: it has waited its turn already."""
+        self._queues[record.task.priority].appendleft(record)
+        self.size += 1
+
+    def revoked(self) -> None:
+        """One of the waiting tasks is done without having run; :meth:`take` will step over it."""
+        self.size -= 1
+
+    def head(self) -> Record | None:
+        """The next task, left where it is."""
+        if self.size:
+            for queue in reversed(self._queues):
+                while queue:
+                    if queue[0].place == READY:
+                        return queue[0]
+                    queue.popleft()
+        return None
+
+    def take(self) -> Record | None:
+        """The next task, taken out."""
+        record = self.head()
+        if record is not None:
+            self._queues[record.task.priority].popleft()
+            self.size -= 1
+        return record
+
+    def ahead_of(self, record: Record) -> int:
+        """How many tasks of this lane come before a waiting one."""
+        ahead = 0
+        for queue in self._queues[record.task.priority + 1 :]:
+            ahead += sum(r.place == READY for r in queue)
+        for other in self._queues[record.task.priority]:
+            if other is record:
+                break
+            ahead += other.place == READY
+        return ahead
+
+
+class Lanes:
+    """All lanes, and which executors serve them."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[LaneKey, Lane] = {}
+
+    def lane(self, task: Task, executors: "dict[str, ExecutorState]") -> Lane:
+        """The lane of a task, made on first use."""
+        key = LaneKey.of(task)
+        lane = self.by_key.get(key)
+        if lane is None:
+            lane = self.by_key[key] = Lane(key)
+            for executor in executors.values():
+                if key.served_by(executor):
+                    executor.lanes.append(lane)
+                    if executor.has_room:
+                        lane.hungry[executor] = None
+        return lane
+
+    def join(self, executor: ExecutorState) -> None:
+        """A new executor: find the lanes that it serves."""
+        executor.lanes = [lane for key, lane in self.by_key.items() if key.served_by(executor)]
+
+    def next_for(self, executor: ExecutorState) -> Record | None:
+        """The most urgent task that an executor can run, taken out."""
+        if len(executor.lanes) == 1:  # as good as always
+            return executor.lanes[0].take()
+        best: Lane | None = None
+        urgency: tuple[int, int] = (PRIORITIES, 0)
+        for lane in executor.lanes:
+            head = lane.head()
+            if head is not None and (-head.task.priority, head.order) < urgency:
+                best, urgency = lane, (-head.task.priority, head.order)
+        return best.take() if best is not None else None

@@ -1,0 +1,62 @@
+"""What the broker knows of one task, from its acceptance until the record expires."""
+
+from typing import Final
+
+import msgspec
+
+from nbqueue.core.output import OutputLog
+from nbqueue.messages import Failure, Outcome, Progress, Task, Update
+from nbqueue.states import PENDING
+
+# Where a record stands
+SCHEDULED: Final = "scheduled"  # waits for its time
+READY: Final = "ready"  # waits for an executor
+LEASED: Final = "leased"  # with an executor
+DONE: Final = "done"
+
+
+class Record(msgspec.Struct, gc=False):
+    """One task.  A million of these may wait, so it holds no collections until it needs them."""
+
+    task: Task
+    #: when it was accepted, on the broker's clock
+    at: float
+    #: order of acceptance: first come, first served within a priority
+    order: int
+    place: str = READY
+    state: str = PENDING
+    #: the current lease, 0 for none; whatever comes with another one is refused
+    token: int = 0
+    executor: str = ""
+    #: leases so far
+    attempt: int = 0
+    retries: int = 0
+    deaths: int = 0
+    losses: int = 0
+    #: seconds of work that the executor was charged for it
+    estimate: float = 0.0
+    leased_at: float = 0.0
+    started_at: float | None = None
+    done_at: float = 0.0
+    #: when a scheduled record is due
+    due: float = 0.0
+    #: revoked without terminate: runs to its end, but never again
+    revoked: bool = False
+    #: ids of the clients that are told of its events
+    watchers: tuple[str, ...] = ()
+    progress: Progress | None = None
+    update: Update | None = None
+    output: OutputLog | None = None
+    #: of the last run that ended in RETRY
+    failure: Failure | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that keeping it costs, about."""
+        size = len(self.task.payload) + len(self.task.captured) + 500
+        if self.outcome is not None:
+            size += len(self.outcome.value)
+            if self.outcome.failure is not None:
+                size += len(self.outcome.failure.traceback) + len(self.outcome.failure.exception)
+        return size

@@ -1,0 +1,41 @@
+"""Things to be done at a time: one heap.
+
+A timer is never taken out: what it asks for is checked again when it fires, against the token that
+it was set for.
+"""
+
+import heapq
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+DUE: Final = "due"  # a scheduled task may run
+EXPIRY: Final = "expiry"  # a task that has not started will not
+SOFT_LIMIT: Final = "soft limit"
+HARD_LIMIT: Final = "hard limit"
+KILL: Final = "kill"  # a run that was cancelled has had time to clean up
+
+
+class Timer(NamedTuple):
+    at: float
+    number: int  # timers of the same time fire in the order in which they were set
+    kind: str
+    id: str
+    token: int
+
+
+class Timers:
+    def __init__(self) -> None:
+        self._heap: list[Timer] = []
+        self._number = 0
+
+    def set(self, at: float, kind: str, id: str, token: int = 0) -> None:
+        self._number += 1
+        heapq.heappush(self._heap, Timer(at, self._number, kind, id, token))
+
+    def next(self) -> float | None:
+        return self._heap[0].at if self._heap else None
+
+    def due(self, now: float) -> Iterator[Timer]:
+        """Take out what is due; timers that are set meanwhile are seen too."""
+        while self._heap and self._heap[0].at <= now:
+            yield heapq.heappop(self._heap)

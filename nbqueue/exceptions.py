@@ -1,0 +1,131 @@
+"""What can go wrong, and whose fault it is.
+
+::
+
+    NBQueueError
+    ├── ConfigurationError          the caller's: a setting or an option that cannot be
+    ├── SerializationError          the caller's: an argument, function or result that cannot travel
+    ├── ConnectionLostError         the way to the broker: nobody listens, or it went away
+    │   ├── AuthenticationError     … the broker does not know our key, or we not its
+    │   └── ProtocolError           … the other side speaks another version, or garbage
+    ├── SubmissionRefused           the broker said no to a task
+    ├── ResultNotFoundError         the broker has no record of that id
+    ├── TimeoutError                (also the builtin one) waited long enough; the task goes on
+    └── TaskError                   how a task ended, other than by its own exception
+        ├── TaskRevokedError        cancelled or expired
+        ├── WorkerLostError         its worker died of it, too often
+        ├── TimeLimitExceeded       killed past its hard limit
+        ├── MaxRetriesExceededError no retries left and no exception to end with
+        └── RemoteError             its exception cannot be rebuilt here: class name and text are
+    TaskPredicate                   what a task raises to say what is to become of it
+    ├── Retry                       run me again later
+    ├── Ignore                      record nothing
+    └── Reject                      this is not for me
+    SoftTimeLimitExceeded           raised inside of a task when its soft limit has passed
+
+A task's own exception is raised by ``result.get()`` as it was, with the lines of its cell.
+"""
+
+import builtins
+
+
+class NBQueueError(Exception):
+    """Everything that nbqueue itself raises in the client."""
+
+
+class ConfigurationError(NBQueueError, ValueError):
+    """A setting or an option has no such name or value; the message names those that there are."""
+
+
+class SerializationError(NBQueueError, TypeError):
+    """An argument, a function or a result cannot be pickled; the message names the part that cannot."""
+
+
+class ConnectionLostError(NBQueueError, ConnectionError):
+    """No way to the broker: nobody listens there, or it went away.  ``nbqueue doctor`` finds the cause."""
+
+
+class AuthenticationError(ConnectionLostError):
+    """The broker refused the key, or is not that key's broker.  ``nbqueue key`` there prints the right one."""
+
+
+class ProtocolError(ConnectionLostError):
+    """The other side speaks another version of nbqueue, or something else; install the same version."""
+
+
+class SubmissionRefused(NBQueueError):
+    """The broker did not accept the task; the message says why.  It was not run and will not be."""
+
+
+class ResultNotFoundError(NBQueueError, LookupError):
+    """The broker has no record of that id: it was never submitted there, has expired or was forgotten."""
+
+
+class TimeoutError(NBQueueError, builtins.TimeoutError):
+    """The time given to ``get()`` is over; the task goes on, and ``get()`` may be called again."""
+
+
+class TaskError(NBQueueError):
+    """How a task ended, other than by an exception of its own."""
+
+
+class TaskRevokedError(TaskError):
+    """The task was cancelled, or expired before it started."""
+
+
+class WorkerLostError(TaskError):
+    """The process that ran the task died, as often as is allowed; the message has exit code or signal,
+    peak memory and the last lines of its standard error."""
+
+
+class TimeLimitExceeded(TaskError):
+    """The task ran past its ``time_limit`` and was killed."""
+
+
+class MaxRetriesExceededError(TaskError):
+    """The task asked for another run, and had none left."""
+
+
+class RemoteError(TaskError):
+    """The task raised an exception whose class cannot be loaded here.
+
+    ``type``, ``module`` and ``traceback`` are those of the original.
+    """
+
+    def __init__(self, message: str, *, type: str = "", module: str = "", traceback: str = "") -> None:
+        super().__init__(message)
+        self.type = type
+        self.module = module
+        self.traceback = traceback
+
+
+class TaskPredicate(Exception):
+    """What a task raises to say what is to become of it."""
+
+
+class Retry(TaskPredicate):
+    """Run the task again after ``countdown`` seconds; raised by ``self.retry()``."""
+
+    def __init__(
+        self, message: str = "", *, exc: BaseException | None = None, countdown: float = 0.0
+    ) -> None:
+        super().__init__(message or (repr(exc) if exc is not None else "retry"))
+        self.exc = exc
+        self.countdown = countdown
+
+
+class Ignore(TaskPredicate):
+    """End the task without recording a value."""
+
+
+class Reject(TaskPredicate):
+    """End the task as refused, or put it back into its queue with ``requeue=True``."""
+
+    def __init__(self, reason: object = None, requeue: bool = False) -> None:
+        super().__init__(reason, requeue)
+        self.reason = reason
+        self.requeue = requeue
+
+
+class SoftTimeLimitExceeded(Exception):
+    """Raised inside of a task when its ``soft_time_limit`` has passed, so that it can clean up."""

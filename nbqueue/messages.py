@@ -1,0 +1,456 @@
+"""Everything that clients, brokers and workers say to each other: one schema, for every transport.
+
+The life of a task, in messages::
+
+    client                       broker                        executor (main | control link)
+      │ Define(blob)  ────────────▶ │                               │
+      │ Submit([task]) ───────────▶ │ ── Assign([task, token]) ───▶ │ main
+      │ ◀────────── Accepted([id])  │ ◀── Need(key) ──────────────  │ main   first time only
+      │                             │ ─── Define(blob) ───────────▶ │ main
+      │ ◀───────────────── Started  │ ◀── Started ────────────────  │ control
+      │ ◀──────── Progress, Output  │ ◀── Progress, Output ───────  │ control (the last ones: main)
+      │ ◀────────────────── Settle  │ ◀── Settle([outcome]) ──────  │ main
+      │                             │ ─── Acknowledge([token]) ───▶ │ main
+
+Lists inside of messages are the batches: whatever was waiting when a peer came round to send.
+``Submit``, ``Assign`` and ``Settle`` carry at most ``MAX_BATCH`` items.
+
+A *lease token* is one integer, ``boot number << 32 | count``: tokens grow, none is issued twice, and
+whatever carries an older token than the task's current lease is refused.
+
+Broker times (fields named ``at``) are seconds on the broker's monotonic clock; ``Welcome.epoch``
+added to one gives Unix time.  All other times are durations in seconds.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+#: Peers of another protocol number are refused in words that every version understands (wire.codec).
+PROTOCOL = 1
+MAX_BATCH = 256
+
+# Roles of a peer
+CLIENT = "client"
+WORKER = "worker"  # a worker's supervisor: heartbeats, deaths
+EXECUTOR = "executor"  # the process that runs tasks: its main link
+CONTROL = "control"  # the same process: its control thread's link
+
+
+class Value(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A part of a message."""
+
+
+class Task(Value):
+    """What the client submits: immutable, passed on by the broker unread."""
+
+    id: str
+    #: ``tasks.add``, or the plain function name for a notebook's function
+    name: str
+    #: key of the definition that the function travels by; "" when only a worker that registered the name
+    #: can run it
+    definition: str
+    #: pickled (args, kwargs)
+    payload: bytes
+    #: what the function reads from its notebook, pickled; or b"" and the key of a blob sent by Define
+    captured: bytes = b""
+    captured_key: str = ""
+    queue: str = "default"
+    #: 0 to 9, 9 first
+    priority: int = 0
+    #: "3.11" when the definition needs that Python, "" for any
+    python: str = ""
+    #: ``sys.prefix`` of the submitting environment, "" for any: workers of the local cluster serve their own
+    env: str = ""
+    #: wait so long before the first run
+    countdown: float = 0.0
+    #: REVOKED if not started within so long
+    expires: float | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    #: how often its worker may die of it; None: the broker's setting
+    max_deaths: int | None = None
+    #: the map or group that it was submitted with
+    group: str = ""
+    #: the task that submitted it, and the first of that line
+    parent_id: str = ""
+    root_id: str = ""
+    #: drop the value when done: only the state is kept
+    ignore_result: bool = False
+
+
+class Assignment(Value):
+    """A task with the lease under which one executor may run it."""
+
+    task: Task
+    token: int
+    #: runs that ended in RETRY so far
+    retries: int = 0
+    #: 1 for the first lease, whatever ended the earlier ones
+    attempt: int = 1
+
+
+class Frame(Value):
+    """One line of a traceback, enough to draw it as IPython would."""
+
+    filename: str
+    lineno: int
+    name: str
+    qualname: str
+    firstlineno: int
+    line: str
+
+
+class Failure(Value):
+    """An exception on its way: readable by everyone, and pickled for those who have its class."""
+
+    type: str
+    module: str
+    message: str
+    #: the formatted traceback
+    traceback: str
+    frames: list[Frame] = []
+    #: pickled exception without traceback; b"" when it could not be pickled
+    exception: bytes = b""
+    #: filename → (source, name to show), of cells that appear in the frames
+    sources: dict[str, tuple[str, str]] = {}
+
+
+class Outcome(Value):
+    """How a run ended.  The broker accepts one outcome of a task."""
+
+    id: str
+    token: int
+    #: SUCCESS, FAILURE or REVOKED
+    state: str
+    #: pickled return value
+    value: bytes = b""
+    failure: Failure | None = None
+    #: seconds that the function ran
+    runtime: float = 0.0
+    #: name of the worker
+    worker: str = ""
+    at: float = 0.0
+    retries: int = 0
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What travels: a batch on the wire is a list of these."""
+
+
+# ── session: anybody ↔ broker ────────────────────────────────────────────────────────────────────
+
+
+class Hello(Message, tag=1):
+    """First words of a peer on every new connection, and again when the broker says Unknown."""
+
+    role: str
+    #: the peer's own name for itself, kept over reconnections; a control link has its executor's
+    id: str
+    protocol: int = PROTOCOL
+    version: str = ""
+    host: str = ""
+    pid: int = 0
+    #: id of the worker that an executor belongs to
+    worker: str = ""
+    #: shown name of the worker
+    name: str = ""
+    python: str = ""
+    #: see Task.env
+    env: str = ""
+    queues: list[str] = []
+    #: names of tasks that the worker imported (-A)
+    registered: list[str] = []
+    #: leases that an executor still holds: (task id, token)
+    held: list[tuple[str, int]] = []
+    #: part of the local cluster: ends with its broker
+    local: bool = False
+
+
+class Welcome(Message, tag=2):
+    boot: int
+    version: str
+    #: seconds between heartbeats, and after how many without one a peer counts as lost
+    heartbeat: float
+    lease: float
+    epoch: float
+    host: str = ""
+    pid: int = 0
+
+
+class Refused(Message, tag=3):
+    """The broker will not talk to this peer; the reason is for a person to read."""
+
+    reason: str
+
+
+class Unknown(Message, tag=4):
+    """The broker does not know the sender: say Hello again, then whatever was not acknowledged."""
+
+
+class Ping(Message, tag=5):
+    """A client's sign of life."""
+
+
+class Pong(Message, tag=6):
+    boot: int
+
+
+class Goodbye(Message, tag=7):
+    """A peer leaves."""
+
+    #: made up by the broker's driver: the connection is gone, the peer may come back
+    unreachable: bool = False
+
+
+class Shutdown(Message, tag=8):
+    """Broker to worker: end yourself; to a client: the broker ends."""
+
+    reason: str = ""
+
+
+# ── client → broker ──────────────────────────────────────────────────────────────────────────────
+
+
+class Define(Message, tag=10):
+    """A blob named by its hash: a definition, or captured globals.  Also broker → executor."""
+
+    key: str
+    blob: bytes
+
+
+class Submit(Message, tag=11):
+    tasks: list[Task]
+
+
+class Cancel(Message, tag=12):
+    """Revoke: what waits never runs; what runs is interrupted if ``terminate``."""
+
+    ids: list[str]
+    terminate: bool = True
+
+
+class Watch(Message, tag=13):
+    """Tell me all about these, from the beginning; answered by Known or NotFound and the events so far."""
+
+    ids: list[str]
+
+
+class Forget(Message, tag=14):
+    """Delete these records (finished ones), or stop telling me about them (unfinished ones)."""
+
+    ids: list[str]
+
+
+class Ask(Message, tag=15):
+    """A question that is answered by one Answer of the same number; topics stand in core.inspect."""
+
+    number: int
+    topic: str
+    args: dict[str, Any] = {}
+
+
+# ── broker → client ──────────────────────────────────────────────────────────────────────────────
+
+
+class Accepted(Message, tag=20):
+    """These tasks are kept from now on, whatever happens to the client."""
+
+    ids: list[str]
+
+
+class Rejected(Message, tag=21):
+    """This task was not accepted and never will be."""
+
+    id: str
+    reason: str
+
+
+class Missing(Message, tag=22):
+    """The broker lacks a blob for these submissions: Define it and submit them again."""
+
+    key: str
+    ids: list[str]
+
+
+class Known(Message, tag=23):
+    """The head of a record: what it is, before its events."""
+
+    id: str
+    name: str
+    state: str
+    queue: str
+    group: str
+    #: when it was accepted
+    at: float
+
+
+class NotFound(Message, tag=24):
+    ids: list[str]
+
+
+class Answer(Message, tag=25):
+    number: int
+    data: Any = None
+    #: what was wrong with the question, "" if nothing
+    error: str = ""
+
+
+class Retrying(Message, tag=26):
+    """The task waits for its next run."""
+
+    id: str
+    retries: int
+    failure: Failure | None
+    #: when it is due
+    at: float
+
+
+class Requeued(Message, tag=27):
+    """Its worker was lost; the task waits for another one."""
+
+    id: str
+    reason: str
+
+
+# ── events of a running task: executor → broker → clients that watch ─────────────────────────────
+
+
+class Started(Message, tag=30):
+    id: str
+    token: int
+    #: filled in by the broker
+    worker: str = ""
+    at: float = 0.0
+
+
+class Progress(Message, tag=31):
+    id: str
+    token: int
+    current: float
+    total: float | None = None
+    description: str = ""
+
+
+class Update(Message, tag=32):
+    """A custom state with its pickled meta."""
+
+    id: str
+    token: int
+    state: str
+    meta: bytes
+
+
+class Output(Message, tag=33):
+    """A piece of what the task printed; pieces of one run are numbered from 0."""
+
+    id: str
+    token: int
+    seq: int
+    #: "stdout" or "stderr"
+    stream: str
+    text: str
+
+
+class Settle(Message, tag=34):
+    """Runs that ended: executor → broker; accepted outcomes: broker → clients that watch."""
+
+    outcomes: list[Outcome]
+
+
+class Retry(Message, tag=35):
+    """The run asks for another one (retry is left)."""
+
+    id: str
+    token: int
+    countdown: float
+    failure: Failure | None = None
+    runtime: float = 0.0
+
+
+# ── broker ↔ worker ──────────────────────────────────────────────────────────────────────────────
+
+
+class Assign(Message, tag=40):
+    assignments: list[Assignment]
+
+
+class Need(Message, tag=41):
+    """An executor lacks a blob; answered by Define (with an empty blob if nobody has it any more)."""
+
+    key: str
+
+
+class Acknowledge(Message, tag=42):
+    """Outcomes and retries with these tokens were dealt with (accepted or refused): forget them."""
+
+    tokens: list[int]
+
+
+class Recall(Message, tag=43):
+    """To a control link: give back up to ``count`` tasks that were not started, the last ones first."""
+
+    count: int
+
+
+class Returned(Message, tag=44):
+    """Leases given back, never started."""
+
+    tokens: list[int]
+
+
+class Held(Message, tag=45):
+    """A control link's report, each heartbeat: the leases its executor holds or has not had acknowledged."""
+
+    tokens: list[int]
+
+
+class Interrupt(Message, tag=46):
+    """To a control link: stop this run. ``reason`` is "cancel" or "soft_time_limit"."""
+
+    id: str
+    token: int
+    reason: str
+
+
+class Drop(Message, tag=47):
+    """To a control link: these leases were revoked before their start; do not run them."""
+
+    tokens: list[int]
+
+
+class Heartbeat(Message, tag=48):
+    """A worker is alive, with these executors."""
+
+    executors: list[str]
+
+
+class Kill(Message, tag=49):
+    """To a worker: end this executor's process (SIGTERM, then SIGKILL) if it still runs this lease."""
+
+    executor: str
+    token: int
+    reason: str
+
+
+class ExecutorLost(Message, tag=50):
+    """A worker saw an executor die, and what it was running (token 0: nothing)."""
+
+    executor: str
+    token: int
+    #: exit code, or minus the signal's number
+    exit_code: int
+    #: bytes
+    peak_memory: int = 0
+    #: last lines
+    stderr: str = ""
+
+
+AnyMessage: TypeAlias = (
+    Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
+    | Define | Submit | Cancel | Watch | Forget | Ask
+    | Accepted | Rejected | Missing | Known | NotFound | Answer | Retrying | Requeued
+    | Started | Progress | Update | Output | Settle | Retry
+    | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
+    | Heartbeat | Kill | ExecutorLost
+)  # fmt: skip

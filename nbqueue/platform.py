@@ -1,0 +1,355 @@
+"""What differs between Linux, macOS and Windows, in one module.
+
+Everything else in nbqueue asks here: how to wake a thread that waits on sockets, how to lock a file,
+which machine this is since when, whether a process still lives, and how a process is set apart from
+its parent or tied to it.  Linux is measured; what the others do is written down here and nowhere else.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import stat
+import sys
+from pathlib import Path
+from typing import Any, Final, Self
+
+#: Longest path of a unix socket, in bytes (sun_path less its final zero).
+MAX_SOCKET_PATH: Final = 107 if sys.platform == "linux" else 103
+
+#: Whether zmq's ``ipc://`` is there.
+HAS_IPC: Final = sys.platform != "win32"
+
+
+# ── waking a thread ──────────────────────────────────────────────────────────────────────────────
+
+
+class Waker:
+    """Lets any thread end one thread's wait on sockets, for a system call only when it really sleeps.
+
+    The owner waits like this, with :meth:`fileno` among what it polls::
+
+        if waker.arm():
+            poll(...)
+        waker.disarm()
+
+    ``wake`` sets its flag before it looks whether the owner sleeps, and ``arm`` says that the owner
+    sleeps before it looks at the flag: whichever comes second sees the other.
+    """
+
+    def __init__(self) -> None:
+        self._called = False
+        self._armed = False
+        self._reader, self._writer = _wake_pair()
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def wake(self) -> None:
+        """End the owner's wait, or its next one.  Safe from any thread and from signal handlers."""
+        self._called = True
+        if self._armed:
+            # a full pipe wakes just as well; a closed one has nobody to wake
+            with contextlib.suppress(OSError):
+                os.write(self._writer, b"\1\0\0\0\0\0\0\0")
+
+    def arm(self) -> bool:
+        """The owner is about to sleep; False if it was called and must not."""
+        self._armed = True
+        return not self._called
+
+    def disarm(self) -> None:
+        """The owner is up, and will look at everything that callers have left for it."""
+        self._armed = False
+        self._called = False
+
+    def drain(self) -> None:
+        """Forget what was written; for an owner whose poll found :meth:`fileno` readable."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 4096)
+
+    def close(self) -> None:
+        """Let go of the descriptors; closing twice is allowed."""
+        reader, writer = self._reader, self._writer
+        self._reader = self._writer = -1
+        for fd in {reader, writer} - {-1}:
+            _close_descriptor(fd)
+
+
+if sys.platform == "linux":
+
+    def _wake_pair() -> tuple[int, int]:
+        fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        return fd, fd
+
+    _close_descriptor = os.close
+else:
+
+    def _wake_pair() -> tuple[int, int]:
+        reader, writer = socket.socketpair()
+        for end in (reader, writer):
+            end.setblocking(False)
+        return reader.detach(), writer.detach()
+
+    def _close_descriptor(fd: int) -> None:
+        socket.close(fd)
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class FileLock:
+    """One process at a time holds it; the system lets go of it when the process ends, however it ends.
+
+    ``with FileLock(path):`` waits for it; :meth:`acquire` does not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    def acquire(self, *, wait: bool = False) -> bool:
+        """Take the lock and write our pid into the file; False if another process has it.
+
+        Raises
+        ------
+        OSError
+            The file cannot be opened or written.
+        """
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if not _lock(fd, wait):
+                os.close(fd)
+                return False
+            os.ftruncate(fd, 0)
+            os.write(fd, b"%d\n" % os.getpid())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+            raise
+        self._fd = fd
+        return True
+
+    def holder(self) -> int:
+        """The pid that was written by whoever has the lock; 0 if there is none to read."""
+        try:
+            return int(self.path.read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def release(self) -> None:
+        """Let go; the file stays, since removing it would let two processes lock two files of one name."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        self.acquire(wait=True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(fd: int, wait: bool) -> bool:
+        # far behind the pid, which others may read: Windows' locks keep readers out too
+        os.lseek(fd, 1 << 30, os.SEEK_SET)
+        while True:
+            try:
+                # LK_LOCK gives up after ten seconds
+                msvcrt.locking(fd, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            except OSError:
+                if not wait:
+                    return False
+            else:
+                os.lseek(fd, 0, os.SEEK_SET)
+                return True
+
+else:
+    import fcntl
+
+    def _lock(fd: int, wait: bool) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
+
+
+def runtime_base() -> Path:
+    """Where this user's short-lived files go: in ``$XDG_RUNTIME_DIR`` if that is usable, else where temporary
+    files do."""
+    xdg = os.environ.get("XDG_RUNTIME_DIR", "")
+    if xdg and os.path.isabs(xdg) and os.access(xdg, os.W_OK | os.X_OK):
+        return Path(xdg, "nbqueue")
+    return Path(os.environ.get("TMPDIR") or os.environ.get("TEMP") or "/tmp", f"nbqueue-{user_id()}")
+
+
+def user_id() -> str:
+    """What tells this user from others of the machine."""
+    return os.environ.get("USERNAME", "user") if sys.platform == "win32" else str(os.getuid())
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only we can use, or see that it is one.
+
+    Raises
+    ------
+    PermissionError
+        There is something of that name that others own, can write to, or that is no folder.
+    OSError
+        It cannot be made.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if sys.platform != "win32":
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise PermissionError(f"{path} is not a folder (a link, perhaps): remove it")
+        if found.st_uid != os.getuid():
+            raise PermissionError(f"{path} belongs to user {found.st_uid}, not to us")
+        if found.st_mode & 0o077:
+            raise PermissionError(
+                f"{path} is open to other users (mode {found.st_mode & 0o777:o}): chmod 700 it"
+            )
+    return path
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Put a file in place, whole and lasting, that only we can read; or leave what was there.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder is not ours to write; the message names the file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.unlink(missing_ok=True)
+        _write_new(temporary, content)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"{path} cannot be written: {error.strerror}") from None
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(fd)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make new names in it last, where folders can be synced."""
+    if sys.platform != "win32":
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+# ── machine and processes ────────────────────────────────────────────────────────────────────────
+
+
+def boot_id() -> str:
+    """Names this run of this machine, as far as process ids and socket paths mean the same; "" if unknown.
+
+    Containers of one machine that do not see each other's processes have different ones.
+    """
+    try:
+        return _boot_id()
+    except OSError:
+        return ""
+
+
+def process_started(pid: int) -> float:
+    """When a process started, in a unit of the system's own: tells a reused pid apart; 0.0 if there is none.
+
+    A zombie counts as ended.
+    """
+    return _process_started(pid)
+
+
+if sys.platform == "linux":
+
+    def _boot_id() -> str:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+
+    def _process_started(pid: int) -> float:
+        try:
+            line = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return 0.0
+        # after the command's name in parentheses, which may hold anything: state is field 3, starttime 22
+        fields = line[line.rindex(")") + 2 :].split()
+        return 0.0 if fields[0] in "ZX" else float(fields[19])
+
+else:
+
+    def _boot_id() -> str:
+        import subprocess  # slow to load
+
+        command = ["sysctl", "-n", "kern.bootsessionuuid"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    def _process_started(pid: int) -> float:
+        import psutil  # takes 20 ms to load, and Linux does without
+
+        try:
+            process = psutil.Process(pid)
+            return 0.0 if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+        except psutil.Error:
+            return 0.0
+
+
+def process_alive(pid: int, started: float = 0.0) -> bool:
+    """Whether a process runs and, with ``started`` (see :func:`process_started`), is still the same one."""
+    found = process_started(pid)
+    return found != 0.0 and started in (0.0, found)
+
+
+def detached() -> dict[str, Any]:
+    """Arguments of ``subprocess.Popen`` for a process that outlives its parent and the parent's terminal."""
+    if sys.platform == "win32":
+        import subprocess  # Windows' constants only
+
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    return {"start_new_session": True}
+
+
+def die_with_parent(parent: int = 0) -> None:
+    """Have this process killed when the thread that started it ends (Linux; elsewhere nothing happens).
+
+    Parameters
+    ----------
+    parent
+        pid of the parent, 0 if it need not be checked: a parent that died before the call is noticed by it.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes  # 10 ms to load; only executors call this
+
+    PR_SET_PDEATHSIG = 1  # noqa: N806 - <linux/prctl.h>
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raise_file_limit() -> None:
+    """Allow this process as many open files as it may have: each connection is one."""
+    if sys.platform != "win32":
+        import resource  # not on Windows
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
+        # macOS refuses what is above a limit that it does not tell
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, 1 << 20)), hard))

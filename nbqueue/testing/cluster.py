@@ -1,0 +1,91 @@
+"""A broker and its executors as threads of this process."""
+
+import itertools
+import os
+import sys
+import threading
+import uuid
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from nbqueue.core.broker import BrokerSettings
+from nbqueue.messages import EXECUTOR, WORKER, Goodbye, Heartbeat, Hello, Unknown
+from nbqueue.transports import memory
+from nbqueue.transports.base import Link
+from nbqueue.worker.executor import Executor
+
+_numbers = itertools.count(1)
+
+
+class InProcessCluster:
+    """A context manager: ``url`` is that of a broker with so many executors behind it.
+
+    What runs in a thread cannot be killed, so hard time limits do not end their task here.
+    """
+
+    def __init__(
+        self,
+        executors: int = 1,
+        *,
+        settings: BrokerSettings | None = None,
+        queues: tuple[str, ...] = ("default",),
+    ) -> None:
+        self.url = f"memory://{os.getpid()}-{next(_numbers)}"
+        self._broker = memory.broker(self.url, settings)
+        self._transport = memory.MemoryTransport(self.url)
+        self._worker = uuid.uuid4().hex
+        identity = self._hello(EXECUTOR, queues)
+        self._executors = [Executor(self._transport, _named(identity)) for _ in range(executors)]
+        self._threads = [
+            threading.Thread(target=executor.run, name=f"executor {n}", daemon=True)
+            for n, executor in enumerate(self._executors)
+        ]
+        self._stopping = False
+        self._supervisor: Link = self._transport.connect()
+        self._threads.append(threading.Thread(target=self._supervise, args=(queues,), daemon=True))
+
+    def _hello(self, role: str, queues: tuple[str, ...]) -> Hello:
+        return Hello(
+            role=role,
+            id=self._worker,
+            worker=self._worker,
+            name="in-process",
+            pid=os.getpid(),
+            python=f"{sys.version_info.major}.{sys.version_info.minor}",
+            queues=list(queues),
+        )
+
+    def _supervise(self, queues: tuple[str, ...]) -> None:
+        """What a worker's supervisor does, for threads that never die: be heard of."""
+        link, hello = self._supervisor, self._hello(WORKER, queues)
+        link.send([hello])
+        while not self._stopping:
+            messages = link.receive(self._broker.core.settings.worker_heartbeat)
+            if any(isinstance(message, Unknown) for message in messages):
+                link.send([hello])
+            link.send([Heartbeat([])])
+        link.send([Goodbye()])
+        link.close()
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for executor in self._executors:
+            executor.stop()
+        self._stopping = True
+        self._supervisor.wake()
+        for thread in self._threads:
+            thread.join(5.0)
+        self._broker.stop()
+
+
+def _named(identity: Hello) -> Hello:
+    """The same with an id of its own."""
+    return msgspec.structs.replace(identity, id=uuid.uuid4().hex)

@@ -1,0 +1,31 @@
+"""What must hold of a broker after every message, whatever happened: for tests."""
+
+from collections import Counter
+
+from nbqueue.core.broker import BrokerCore
+from nbqueue.core.records import DONE, LEASED, READY
+from nbqueue.states import READY_STATES
+
+
+def check(core: BrokerCore) -> None:
+    """Raise AssertionError, naming the record, if the core's books do not agree with one another."""
+    waiting: Counter[object] = Counter()
+    for record in core.records:
+        story = repr(record)
+        assert (record.place == DONE) == (record.state in READY_STATES), story
+        assert (record.outcome is not None) == (record.place == DONE), story
+        if record.place == LEASED:
+            holder = core.dispatch.executors.get(record.executor)
+            assert holder is not None, story
+            assert holder.held.get(record.token) is record, story
+        elif record.place == READY:
+            waiting[core.dispatch.lane(record.task)] += 1
+    for lane in core.dispatch.lanes.by_key.values():
+        assert lane.size == waiting[lane], (lane.key, lane.size, waiting[lane])
+        assert not (lane.size and lane.hungry), (lane.key, "work waits although somebody has room for it")
+    for executor in core.dispatch.executors.values():
+        assert executor.worker.executors.get(executor.id) is executor
+        tokens = list(executor.held)
+        assert tokens == sorted(tokens), (executor.id, "leases are held in the order of their tokens")
+    unfinished = sum(record.place != DONE for record in core.records)
+    assert core.records.unfinished == unfinished

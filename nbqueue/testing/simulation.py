@@ -1,0 +1,360 @@
+"""A whole cluster in one thread and no time at all: the real cores, a network that fails on demand.
+
+Time is virtual, every random choice comes from one seed, and so a run that went wrong can be run
+again, step for step::
+
+    world = World(seed=7)
+    world.add_worker(executors=2)
+    client = world.add_client()
+    record = client.submit(duration=3.0)
+    world.run_until(lambda: record.settled, limit=60)
+"""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from nbqueue import messages as m
+from nbqueue.client.records import TaskRecord
+from nbqueue.client.session import Session, Submission
+from nbqueue.core.actions import Send
+from nbqueue.core.broker import BrokerCore, BrokerSettings
+from nbqueue.core.worker import ExecutorCore, Raise
+from nbqueue.states import REVOKED, SUCCESS
+
+
+class World:
+    """Clock, network and everybody in it.  ``latency``: seconds that a message is under way, from – to."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        settings: BrokerSettings | None = None,
+        latency: tuple[float, float] = (0.0001, 0.002),
+    ) -> None:
+        self.now = 0.0
+        self.random = random.Random(seed)
+        self.core = BrokerCore(settings or BrokerSettings(), boot=1)
+        self.workers: list[SimulatedWorker] = []
+        self.clients: list[SimulatedClient] = []
+        #: (task id, executor id, began, ended) of every run that got to its end
+        self.runs: list[tuple[str, str, float, float]] = []
+        #: how long a task runs, by id
+        self.durations: dict[str, float] = {}
+        #: tasks that kill their process when they run
+        self.deadly: set[str] = set()
+        self._latency = latency
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = itertools.count()
+        self._tick_at: float | None = None
+        #: called after every message that the broker has dealt with
+        self.on_change: Callable[[], None] = lambda: None
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────
+
+    def after(self, delay: float, call: Callable[[], None]) -> None:
+        """Call in so many seconds."""
+        heapq.heappush(self._events, (self.now + delay, next(self._number), call))
+
+    def step(self) -> bool:
+        """The next event; False when nothing is left to happen."""
+        if not self._events:
+            return False
+        self.now, _, call = heapq.heappop(self._events)
+        call()
+        return True
+
+    def run_until(self, condition: Callable[[], bool], limit: float) -> bool:
+        """Run until the condition holds; False if it does not within ``limit`` seconds of virtual time."""
+        end = self.now + limit
+        while not condition():
+            if not self._events or self._events[0][0] > end:
+                self.now = end
+                return condition()
+            self.step()
+        return True
+
+    def run_for(self, seconds: float) -> None:
+        self.run_until(lambda: False, seconds)
+
+    # ── who is there ─────────────────────────────────────────────────────────────────────────
+
+    def add_client(self) -> "SimulatedClient":
+        client = SimulatedClient(self, f"client-{len(self.clients)}")
+        self.clients.append(client)
+        return client
+
+    def add_worker(self, executors: int = 1, **hello: Any) -> "SimulatedWorker":
+        """A worker; ``hello`` are fields of its Hello, such as queues=["gpu"]."""
+        worker = SimulatedWorker(self, f"worker-{len(self.workers)}", executors, hello)
+        self.workers.append(worker)
+        return worker
+
+    # ── the broker's side of the network ─────────────────────────────────────────────────────
+
+    def to_broker(self, wire: "Wire", messages: Sequence[m.AnyMessage]) -> None:
+        peer = wire.peer
+        at = wire.arrival(wire.sent_at)
+        wire.sent_at = at
+        self.after(at - self.now, lambda: self._arrive(peer, wire, messages))
+
+    def _arrive(self, peer: object, wire: "Wire", messages: Sequence[m.AnyMessage]) -> None:
+        if peer is wire.peer:
+            for message in messages:
+                self.perform(self.core.receive(peer, message, self.now))
+
+    def perform(self, actions: Iterable[Any]) -> None:
+        """What the broker wants done; then wake it when it next has something to do."""
+        for action in actions:
+            if isinstance(action, Send):
+                peer: Any = action.peer
+                peer.wire.from_broker(peer, action.message)
+        self.on_change()
+        self._arm()
+
+    def _arm(self) -> None:
+        deadline = self.core.next_deadline()
+        if deadline is not None and (self._tick_at is None or deadline < self._tick_at):
+            self._tick_at = max(deadline, self.now)
+            self.after(self._tick_at - self.now, self._tick)
+
+    def _tick(self) -> None:
+        if self._tick_at is not None and self.now >= self._tick_at:
+            self._tick_at = None
+            self.perform(self.core.tick(self.now))
+
+    def delay(self) -> float:
+        return self.random.uniform(*self._latency)
+
+
+class Peer:
+    """One connection, as the broker sees it."""
+
+    def __init__(self, wire: "Wire") -> None:
+        self.wire = wire
+
+
+class Wire:
+    """One link: in order, delayed, and breakable.  ``receive`` takes what comes from the broker."""
+
+    def __init__(self, world: World, receive: Callable[[m.AnyMessage], None]) -> None:
+        self.peer = Peer(self)
+        self.sent_at = 0.0
+        self._got_at = 0.0
+        self._world = world
+        self._receive = receive
+        self._alive = True
+
+    def arrival(self, last: float) -> float:
+        """When something sent now arrives: not before what was sent earlier."""
+        return max(self._world.now + self._world.delay(), last)
+
+    def send(self, messages: Sequence[m.AnyMessage]) -> None:
+        if messages and self._alive:
+            self._world.to_broker(self, list(messages))
+
+    def from_broker(self, peer: Peer, message: m.AnyMessage) -> None:
+        self._got_at = self.arrival(self._got_at)
+        self._world.after(self._got_at - self._world.now, lambda: self._arrive(peer, message))
+
+    def _arrive(self, peer: Peer, message: m.AnyMessage) -> None:
+        if peer is self.peer and self._alive:
+            self._receive(message)
+
+    def break_(self) -> None:
+        """Lose everything under way, and come back as another peer."""
+        old, self.peer = self.peer, Peer(self)
+        self._world.perform(self._world.core.receive(old, m.Goodbye(unreachable=True), self._world.now))
+
+    def cut(self) -> None:
+        """The process behind it is dead."""
+        self._alive = False
+        self.break_()
+
+
+class SimulatedClient:
+    """The real session over a simulated wire."""
+
+    def __init__(self, world: World, id: str) -> None:
+        self.session = Session(m.Hello(role=m.CLIENT, id=id), output_limit=10_000)
+        self.records: dict[str, TaskRecord] = {}
+        self._world = world
+        self._numbers = itertools.count()
+        self._id = id
+        self.wire = Wire(world, self._receive)
+        self._flush()
+        self._ping()
+
+    def submit(self, duration: float = 0.0, **fields: Any) -> TaskRecord:
+        """Send a task that runs so many seconds; ``fields`` are those of ``messages.Task``."""
+        id = f"{self._id}/{next(self._numbers)}"
+        task = m.Task(id, **{"name": "sleep", "definition": "d", "payload": b"", **fields})
+        self._world.durations[id] = duration
+        record = self.records[id] = TaskRecord(id, task.name, task.queue)
+        record.known = True
+        self.session.records[id] = record
+        blobs = ((task.definition, b"definition"),) if task.definition else ()
+        self.session.submit([Submission(task, tuple(_Blob(*blob) for blob in blobs))])
+        self._flush()
+        return record
+
+    def cancel(self, record: TaskRecord, terminate: bool = True) -> None:
+        self.session.say(m.Cancel([record.id], terminate))
+        self._flush()
+
+    def _receive(self, message: m.AnyMessage) -> None:
+        self.session.receive(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        self.wire.send(self.session.take())
+
+    def _ping(self) -> None:
+        self.session.say(m.Ping())
+        self._flush()
+        self._world.after(2.0, self._ping)
+
+
+class _Blob:
+    def __init__(self, key: str, data: bytes) -> None:
+        self.key, self.data = key, data
+
+
+class SimulatedWorker:
+    """A supervisor that starts executors, watches them die, and starts others."""
+
+    def __init__(self, world: World, id: str, executors: int, hello: dict[str, Any]) -> None:
+        fields = {"name": id, "queues": ["default"], **hello}
+        self.hello = m.Hello(role=m.WORKER, id=id, **fields)
+        self.executors: list[SimulatedExecutor] = []
+        self.alive = True
+        self._world = world
+        self._numbers = itertools.count()
+        self.wire = Wire(world, self._receive)
+        self.wire.send([self.hello])
+        for _ in range(executors):
+            self._start()
+        self._heartbeat()
+
+    def _start(self) -> None:
+        self.executors.append(SimulatedExecutor(self._world, self, f"{self.hello.id}.{next(self._numbers)}"))
+
+    def _receive(self, message: m.AnyMessage) -> None:
+        if isinstance(message, m.Unknown):
+            self.wire.send([self.hello])
+        elif isinstance(message, m.Kill):
+            for executor in self.executors:
+                if executor.id == message.executor and executor.token == message.token:
+                    executor.die(-9)
+
+    def _heartbeat(self) -> None:
+        if self.alive:
+            self.wire.send([m.Heartbeat([e.id for e in self.executors])])
+            self._world.after(2.0, self._heartbeat)
+
+    def lost(self, executor: "SimulatedExecutor", exit_code: int) -> None:
+        """One of its processes has died."""
+        self.executors.remove(executor)
+        if self.alive:
+            self.wire.send([m.ExecutorLost(executor.id, executor.token, exit_code)])
+            self._start()
+
+    def vanish(self) -> None:
+        """The machine is gone."""
+        self.alive = False
+        self.wire.cut()
+        for executor in list(self.executors):
+            executor.die(-9)
+
+
+class SimulatedExecutor:
+    """The real executor core over two wires; a run is a pause."""
+
+    def __init__(self, world: World, worker: SimulatedWorker, id: str) -> None:
+        self.id = id
+        self._world = world
+        self._worker = worker
+        self.core = ExecutorCore(
+            m.Hello(
+                role=m.EXECUTOR,
+                id=id,
+                worker=worker.hello.id,
+                name=worker.hello.name,
+                queues=worker.hello.queues,
+                python=worker.hello.python,
+                env=worker.hello.env,
+                registered=worker.hello.registered,
+            )
+        )
+        self._alive = True
+        #: ignores interrupts, as code that holds the GIL does
+        self.stubborn = False
+        self.main = Wire(world, lambda message: self._receive(m.EXECUTOR, message))
+        self.control = Wire(world, lambda message: self._receive(m.CONTROL, message))
+        self.main.send(self.core.introduce(m.EXECUTOR))
+        self.control.send(self.core.introduce(m.CONTROL))
+        self._heartbeat()
+
+    @property
+    def token(self) -> int:
+        return self.core.running.token if self.core.running is not None else 0
+
+    def _receive(self, role: str, message: m.AnyMessage) -> None:
+        wire = self.main if role == m.EXECUTOR else self.control
+        for effect in self.core.receive(role, message):
+            if isinstance(effect, Raise):
+                if not self.stubborn:
+                    self._end(effect.token, REVOKED)
+            else:
+                wire.send([effect])  # type: ignore[list-item]  # Leave does not happen here
+        self._next()
+
+    def _next(self) -> None:
+        if self.core.running is not None or not self._alive:
+            return
+        assignment = self.core.take()
+        if assignment is None:
+            return
+        id, token, began = assignment.task.id, assignment.token, self._world.now
+        duration = self._world.durations[id]
+        if duration > 0.05:
+            self._world.after(0.05, lambda: self._report(id, token))
+        if id in self._world.deadly:
+            self._world.after(duration, lambda: self._die_of(token))
+        else:
+            self._world.after(duration, lambda: self._end(token, SUCCESS, began))
+
+    def _report(self, id: str, token: int) -> None:
+        if self._alive and self.token == token:
+            self.control.send([m.Started(id, token)])
+
+    def _die_of(self, token: int) -> None:
+        if self._alive and self.token == token:
+            self.die(-11)
+
+    def _end(self, token: int, state: str, began: float = 0.0) -> None:
+        if not self._alive or self.token != token or self.core.running is None:
+            return
+        id = self.core.running.task.id
+        if state == SUCCESS:
+            self._world.runs.append((id, self.id, began, self._world.now))
+        self.core.finish(m.Outcome(id, token, state, runtime=self._world.now - began))
+        self.main.send(self.core.flush())
+        self._next()
+
+    def _heartbeat(self) -> None:
+        if self._alive:
+            self.main.send(self.core.heartbeat(m.EXECUTOR))
+            self.control.send(self.core.heartbeat(m.CONTROL))
+            self._world.after(2.0, self._heartbeat)
+
+    def die(self, exit_code: int) -> None:
+        """The process ends without a word."""
+        if self._alive:
+            self._alive = False
+            self.main.cut()
+            self.control.cut()
+            self._worker.lost(self, exit_code)

@@ -1,0 +1,342 @@
+"""What a task queue does, whatever carries its messages."""
+
+import asyncio
+import logging
+import sys
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+import nbqueue
+from nbqueue import App
+
+LIMIT = 20.0  # seconds for anything here; reached only when something is broken
+
+
+def test_a_value_comes_back(app: App) -> None:
+    add = app.task(lambda x, y: x + y, name="add")
+    assert add.delay(2, y=3).get(LIMIT) == 5
+
+
+def test_an_exception_comes_back_with_its_type_and_its_lines(app: App) -> None:
+    @app.task
+    def divide(x: float) -> float:
+        return 1 / x
+
+    result = divide.delay(0)
+    with pytest.raises(ZeroDivisionError) as raised:
+        result.get(LIMIT)
+    assert "divide" in [frame.name for frame in raised.traceback]
+    assert "return 1 / x" in (result.traceback or "")
+    assert (result.state, result.failed(), result.successful()) == ("FAILURE", True, False)
+    assert isinstance(result.get(propagate=False), ZeroDivisionError)
+
+
+def test_many_tasks_come_back_in_order(app: App) -> None:
+    square = app.task(lambda x: x * x, name="square")
+    group = square.map(range(2000))
+    assert group.get(LIMIT) == [x * x for x in range(2000)]
+    assert group.completed_count() == 2000
+
+
+def test_as_completed_yields_what_is_done_first(app: App) -> None:
+    @app.task
+    def wait(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    slow, fast = wait.delay(0.5), wait.delay(0.01)
+    assert [r.get() for r in nbqueue.as_completed([slow, fast], timeout=LIMIT)] == [0.01, 0.5]
+
+
+def test_globals_are_read_at_each_call(app: App) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__", "K": 1}
+    exec("def times(x):\n    return K * x\n", namespace)
+    times = app.task(namespace["times"])
+    assert times.delay(10).get(LIMIT) == 10
+    namespace["K"] = 5
+    assert times.delay(10).get(LIMIT) == 50
+
+
+def test_a_redefined_function_is_a_new_function(app: App) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec("def f():\n    return g()\ndef g():\n    return 'old'\n", namespace)
+    f = app.task(namespace["f"])
+    assert f.delay().get(LIMIT) == "old"
+    exec("def g():\n    return 'new'\n", namespace)
+    assert f.delay().get(LIMIT) == "new"
+
+
+def test_what_a_task_prints_and_logs_is_seen(app: App) -> None:
+    @app.task
+    def talk() -> None:
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+        logging.getLogger("mine").warning("to the log")
+
+    result = talk.delay()
+    result.get(LIMIT)
+    for text in ("to stdout\n", "to stderr\n", "to the log"):
+        assert text in result.output
+
+
+def test_progress_and_output_are_seen_while_it_runs(app: App) -> None:
+    @app.task
+    def steps() -> str:
+        for _ in nbqueue.progress(range(10), description="steps"):
+            print("step")
+            time.sleep(0.1)
+        return "done"
+
+    result = steps.delay()
+    end = time.monotonic() + LIMIT
+    while not (result.progress and result.progress.current >= 2 and "step" in result.output):
+        assert time.monotonic() < end
+        assert not result.ready(), "progress was only seen at the end"
+        time.sleep(0.01)
+    assert result.progress.total == 10
+    assert result.progress.description == "steps"
+    assert result.state == "STARTED"
+    assert result.get(LIMIT) == "done"
+
+
+def test_a_custom_state_with_its_meta_is_seen(app: App) -> None:
+    @app.task(bind=True)
+    def work(self: Any) -> str:
+        self.update_state(state="LOADING", meta={"file": "a.csv"})
+        time.sleep(1.0)
+        return str(self.request.id)
+
+    result = work.delay()
+    end = time.monotonic() + LIMIT
+    while result.state != "LOADING":
+        assert time.monotonic() < end
+        assert not result.ready()
+        time.sleep(0.01)
+    assert result.info == {"file": "a.csv"}
+    assert result.get(LIMIT) == result.id
+
+
+def test_a_retry_runs_the_task_again(app: App) -> None:
+    @app.task(bind=True, max_retries=3, default_retry_delay=0)
+    def third_time(self: Any) -> int:
+        if self.request.retries < 2:
+            raise self.retry(exc=ValueError("not yet"))
+        return int(self.request.retries)
+
+    result = third_time.delay()
+    assert result.get(LIMIT) == 2
+    assert result.retries == 2
+
+
+def test_automatic_retries_end_with_the_original_exception(app: App) -> None:
+    @app.task(bind=True, autoretry_for=(KeyError,), max_retries=2, default_retry_delay=0)
+    def never(self: Any) -> None:
+        raise KeyError(self.request.retries)
+
+    with pytest.raises(KeyError, match="2"):
+        never.delay().get(LIMIT)
+
+
+def test_a_running_task_is_cancelled(app: App) -> None:
+    @app.task
+    def long() -> None:
+        for _ in range(600):
+            time.sleep(0.1)
+
+    result = long.delay()
+    end = time.monotonic() + LIMIT
+    while result.state != "STARTED":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    result.cancel()
+    with pytest.raises(nbqueue.TaskRevokedError):
+        result.get(LIMIT)
+    assert result.state == "REVOKED"
+    result.cancel()
+
+
+def test_a_waiting_task_is_cancelled_and_never_runs(app: App) -> None:
+    f = app.task(lambda: 1, name="f")
+    result = f.apply_async(queue="nobody")
+    result.revoke()
+    with pytest.raises(nbqueue.TaskRevokedError):
+        result.get(LIMIT)
+
+
+def test_get_gives_up_after_its_timeout_and_says_why_it_would_wait(app: App) -> None:
+    f = app.task(lambda: 1, name="f")
+    result = f.apply_async(queue="gpu")
+    with pytest.raises(TimeoutError, match="no worker consumes queue 'gpu'"):
+        result.get(timeout=0.2)
+    assert result.state == "PENDING"
+    result.revoke()
+
+
+def test_a_countdown_is_waited_for(app: App) -> None:
+    f = app.task(time.time, name="f")
+    sent = time.time()
+    assert f.apply_async(countdown=0.5).get(LIMIT) - sent >= 0.5
+
+
+def test_an_expired_task_is_revoked(app: App) -> None:
+    f = app.task(lambda: 1, name="f")
+    with pytest.raises(nbqueue.TaskRevokedError, match="expired"):
+        f.apply_async(queue="nobody", expires=0.1).get(LIMIT)
+
+
+def test_a_soft_time_limit_is_raised_in_the_task(app: App) -> None:
+    @app.task(soft_time_limit=0.3)
+    def careful() -> str:
+        try:
+            for _ in range(100):
+                time.sleep(0.1)
+        except nbqueue.SoftTimeLimitExceeded:
+            return "cleaned up"
+        return "was not stopped"
+
+    assert careful.delay().get(LIMIT) == "cleaned up"
+
+
+def test_a_hard_time_limit_ends_the_task(app: App, broker_url: str) -> None:
+    if broker_url.startswith("memory"):
+        pytest.skip("a thread cannot be killed: hard limits need processes")
+
+    @app.task(time_limit=0.3)
+    def endless() -> None:
+        while True:
+            time.sleep(0.1)
+
+    with pytest.raises(nbqueue.TimeLimitExceeded, match=r"0\.3 s"):
+        endless.delay().get(LIMIT)
+
+
+def test_an_unknown_id_is_pending_and_has_no_result(app: App) -> None:
+    result = app.AsyncResult(str(uuid.uuid4()))
+    assert result.state == "PENDING"
+    assert not result.ready()
+    assert not result.exists()
+    with pytest.raises(nbqueue.ResultNotFoundError):
+        result.get(LIMIT)
+
+
+def test_a_result_is_found_again_by_its_id(app: App, broker_url: str) -> None:
+    echo = app.task(lambda x: x, name="echo")
+    first = echo.delay([1, 2])
+    first.get(LIMIT)
+    other = App(broker=broker_url)
+    found = other.AsyncResult(first.id)
+    assert found.get(LIMIT) == [1, 2]
+    assert found == first
+    assert found == first.id
+    assert found.name == "echo"
+
+
+def test_the_same_id_is_one_task(app: App) -> None:
+    now = app.task(time.time_ns, name="now")
+    id = str(uuid.uuid4())
+    first = now.apply_async(task_id=id).get(LIMIT)
+    assert now.apply_async(task_id=id).get(LIMIT) == first
+
+
+def test_a_forgotten_result_is_gone(app: App) -> None:
+    echo = app.task(lambda x: x, name="echo")
+    result = echo.delay(1)
+    result.get(LIMIT)
+    result.forget()
+    assert not app.AsyncResult(result.id).exists()
+
+
+def test_an_ignored_result_keeps_only_its_state(app: App) -> None:
+    echo = app.task(lambda x: x, name="echo", ignore_result=True)
+    result = echo.delay(1)
+    assert result.get(LIMIT) is None
+    assert result.successful()
+
+
+def test_accepted_is_said(app: App) -> None:
+    echo = app.task(lambda x: x, name="echo")
+    result = echo.delay(1)
+    result.wait_accepted(LIMIT)
+    assert result.accepted
+    assert app.flush(LIMIT)
+
+
+def test_results_are_awaited(app: App) -> None:
+    @app.task
+    def slow(x: int) -> int:
+        time.sleep(0.3)
+        return x
+
+    async def main() -> list[int]:
+        result = slow.delay(1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(_awaited(result)), 0.01)
+        return [await result, *await slow.map([2, 3])]
+
+    async def _awaited(result: Any) -> Any:
+        return await result
+
+    assert asyncio.run(main()) == [1, 2, 3]
+
+
+def test_a_future_has_the_outcome(app: App) -> None:
+    echo = app.task(lambda x: 1 / x, name="inverse")
+    assert echo.delay(2).future().result(LIMIT) == 0.5
+    assert isinstance(echo.delay(0).future().exception(LIMIT), ZeroDivisionError)
+
+
+def test_what_cannot_be_pickled_is_said_at_once(app: App) -> None:
+    import threading
+
+    echo = app.task(lambda x: x, name="echo")
+    with pytest.raises(nbqueue.SerializationError, match="argument 1"):
+        echo.delay(threading.Lock())
+
+
+def test_a_value_that_cannot_be_pickled_fails_the_task(app: App) -> None:
+    @app.task
+    def lock() -> Any:
+        import threading
+
+        return threading.Lock()
+
+    with pytest.raises(nbqueue.SerializationError, match="return"):
+        lock.delay().get(LIMIT)
+
+
+def test_a_wrong_call_raises_at_once(app: App) -> None:
+    @app.task(bind=True)
+    def f(self: Any, x: int, *, y: int = 2) -> int:
+        return x + y
+
+    with pytest.raises(TypeError, match="missing"):
+        f.delay()
+    with pytest.raises(TypeError, match="unexpected"):
+        f.delay(1, z=3)
+    assert f.delay(1, y=4).get(LIMIT) == 5
+
+
+def test_a_missing_module_is_named(app: App) -> None:
+    @app.task
+    def needs() -> None:
+        import no_such_module_anywhere  # type: ignore[import-not-found]  # noqa: F401
+
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):
+        needs.delay().get(LIMIT)
+
+
+def test_a_large_array_travels_both_ways(app: App) -> None:
+    data = bytes(range(256)) * 40_000  # 10 MB
+    echo = app.task(lambda x: x, name="echo")
+    assert echo.delay(data).get(LIMIT) == data
+
+
+def test_a_task_sends_tasks(app: App, broker_url: str) -> None:
+    if broker_url.startswith("memory"):
+        pytest.skip("in this process, the default broker is not that of the test")
+    inner = app.task(lambda x: x + 1, name="inner")
+    outer = app.task(lambda x: inner.delay(x).id, name="outer")
+    assert app.AsyncResult(outer.delay(1).get(LIMIT)).get(LIMIT) == 2

@@ -1,0 +1,25 @@
+"""Definitions that the broker keeps."""
+
+from nbqueue.core.blobs import Blobs
+
+
+def test_a_blob_stays_while_a_task_refers_to_it() -> None:
+    blobs = Blobs(idle_bytes=10)
+    blobs.add("used", b"x" * 8)
+    blobs.refer("used")
+    for n in range(10):
+        blobs.add(f"other {n}", b"y" * 8)
+    assert blobs.get("used") == b"x" * 8
+    assert "other 0" not in blobs
+
+
+def test_an_idle_blob_stays_while_there_is_room() -> None:
+    blobs = Blobs(idle_bytes=20)
+    blobs.add("a", b"x" * 8)
+    blobs.refer("a")
+    blobs.release("a")
+    blobs.add("b", b"x" * 8)
+    assert "a" in blobs
+    blobs.add("c", b"x" * 8)
+    assert "a" not in blobs
+    assert blobs.get("a") == b""

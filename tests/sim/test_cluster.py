@@ -1,0 +1,298 @@
+"""The broker's promises, in a simulated cluster where everything that can break does."""
+
+import random
+
+import pytest
+
+from nbqueue import messages as m
+from nbqueue.client.records import TaskRecord
+from nbqueue.core.broker import BrokerSettings
+from nbqueue.states import FAILURE, PENDING, REVOKED, STARTED, SUCCESS
+from nbqueue.testing import invariants
+from nbqueue.testing.simulation import World
+
+
+def settled(*records: TaskRecord) -> bool:
+    return all(record.settled for record in records)
+
+
+def test_a_submitted_task_runs_and_its_client_hears_of_it() -> None:
+    world = World()
+    world.add_worker()
+    record = world.add_client().submit(duration=1.0)
+    assert world.run_until(lambda: record.state == STARTED, limit=2)
+    assert record.worker == "worker-0"
+    assert world.run_until(lambda: record.settled, limit=2)
+    assert record.state == SUCCESS
+
+
+def test_a_task_waits_for_a_worker_that_comes_later() -> None:
+    world = World()
+    record = world.add_client().submit()
+    world.run_for(100)
+    assert record.state == PENDING
+    assert record.accepted
+    world.add_worker()
+    assert world.run_until(lambda: record.settled, limit=1)
+
+
+def test_higher_priority_runs_first() -> None:
+    world = World()
+    client = world.add_client()
+    low = client.submit(duration=1.0, priority=0)
+    high = client.submit(duration=1.0, priority=9)
+    world.run_for(1)
+    world.add_worker()
+    assert world.run_until(lambda: settled(low, high), limit=5)
+    assert [run[0] for run in world.runs] == [high.id, low.id]
+
+
+def test_long_tasks_spread_over_all_executors() -> None:
+    world = World()
+    world.add_worker(executors=4)
+    client = world.add_client()
+    world.run_for(1)
+    records = [client.submit(duration=10.0) for _ in range(4)]
+    assert world.run_until(lambda: settled(*records), limit=10.5)
+
+
+def test_a_task_that_waits_behind_a_long_one_moves_to_an_idle_executor() -> None:
+    """Short tasks travel in batches; one of them turns out to be long."""
+    world = World()
+    world.add_worker(executors=2)
+    client = world.add_client()
+    warm = [client.submit(duration=0.0001) for _ in range(20)]
+    assert world.run_until(lambda: settled(*warm), limit=5)
+    long = client.submit(duration=100.0)
+    short = [client.submit(duration=0.0001) for _ in range(50)]
+    assert world.run_until(lambda: settled(*short), limit=2)
+    assert not long.settled
+
+
+def test_a_task_of_ten_hours_is_run_once() -> None:
+    world = World()
+    world.add_worker()
+    record = world.add_client().submit(duration=36_000.0)
+    assert world.run_until(lambda: record.settled, limit=36_001)
+    assert len(world.runs) == 1
+
+
+def test_tasks_of_a_vanished_worker_go_to_another() -> None:
+    world = World()
+    first = world.add_worker()
+    record = world.add_client().submit(duration=5.0)
+    world.run_for(1)
+    world.add_worker()
+    first.vanish()
+    assert world.run_until(lambda: record.settled, limit=25)
+    assert record.state == SUCCESS
+    assert record.worker == "worker-1"
+
+
+def test_a_task_that_kills_its_process_ends_in_failure_and_its_neighbours_do_not() -> None:
+    world = World()
+    world.add_worker()
+    client = world.add_client()
+    warm = [client.submit(duration=0.0001) for _ in range(10)]
+    assert world.run_until(lambda: settled(*warm), limit=5)
+    records = [client.submit(duration=0.0001) for _ in range(20)]
+    world.deadly.add(records[7].id)
+    assert world.run_until(lambda: settled(*records), limit=30)
+    states = [record.state for record in records]
+    assert states == [SUCCESS] * 7 + [FAILURE] + [SUCCESS] * 12
+    failure = records[7].failure
+    assert failure is not None
+    assert failure.type == "WorkerLostError"
+    assert "signal 11" in failure.message
+
+
+def test_cancelling_a_waiting_task_means_that_it_never_runs() -> None:
+    world = World()
+    client = world.add_client()
+    record = client.submit()
+    world.run_for(1)
+    client.cancel(record)
+    world.run_for(1)
+    world.add_worker()
+    world.run_for(10)
+    assert record.state == REVOKED
+    assert world.runs == []
+
+
+def test_cancelling_a_running_task_frees_its_executor() -> None:
+    world = World()
+    world.add_worker()
+    client = world.add_client()
+    record = client.submit(duration=1000.0)
+    world.run_for(1)
+    client.cancel(record)
+    after = client.submit()
+    assert world.run_until(lambda: settled(record, after), limit=1)
+    assert record.state == REVOKED
+
+
+def test_a_task_that_ignores_its_interrupt_is_killed_with_its_process() -> None:
+    world = World()
+    worker = world.add_worker()
+    worker.executors[0].stubborn = True
+    client = world.add_client()
+    record = client.submit(duration=1000.0)
+    world.run_for(1)
+    client.cancel(record)
+    after = client.submit()
+    assert world.run_until(lambda: settled(record, after), limit=5)
+    assert (record.state, after.state) == (REVOKED, SUCCESS)
+
+
+def test_a_task_past_its_time_limit_fails_and_its_process_is_replaced() -> None:
+    world = World()
+    world.add_worker()
+    client = world.add_client()
+    record = client.submit(duration=1000.0, time_limit=5.0)
+    after = client.submit()
+    assert world.run_until(lambda: settled(record, after), limit=7)
+    assert record.failure is not None
+    assert record.failure.type == "TimeLimitExceeded"
+    assert after.state == SUCCESS
+
+
+def test_a_countdown_delays_the_first_run() -> None:
+    world = World()
+    world.add_worker()
+    record = world.add_client().submit(countdown=30.0)
+    assert not world.run_until(lambda: record.settled, limit=29.9)
+    assert world.run_until(lambda: record.settled, limit=0.5)
+
+
+def test_a_task_that_is_not_started_in_time_expires() -> None:
+    world = World()
+    record = world.add_client().submit(expires=10.0)
+    assert world.run_until(lambda: record.settled, limit=11)
+    assert record.state == REVOKED
+    assert record.failure is not None
+    assert "expired" in record.failure.message
+
+
+@pytest.mark.parametrize(
+    ("hello", "fields", "reason"),
+    [
+        ({"queues": ["default"]}, {"queue": "gpu"}, "no worker consumes queue 'gpu'"),
+        ({"python": "3.12"}, {"python": "3.11"}, "no worker with Python 3.11"),
+        ({"env": "/other"}, {"env": "/mine"}, "no worker of the environment /mine"),
+        ({}, {"definition": "", "name": "tasks.add"}, "no worker has a task 'tasks.add'"),
+        (None, {}, "no worker is connected"),
+    ],
+)
+def test_why_names_what_is_missing(
+    hello: dict[str, object] | None, fields: dict[str, object], reason: str
+) -> None:
+    world = World()
+    if hello is not None:
+        world.add_worker(**hello)
+    client = world.add_client()
+    record = client.submit(**fields)
+    world.run_for(1)
+    answers: list[m.Answer] = []
+    client.session.ask("why", {"id": record.id}, answers.append)
+    world.run_for(3)
+    assert answers[0].data.startswith(reason)
+    assert record.state == PENDING
+
+
+def test_a_broker_of_the_local_cluster_ends_when_nobody_needs_it() -> None:
+    world = World(settings=BrokerSettings(idle_timeout=60.0))
+    client = world.add_client()
+    world.add_worker(local=True)
+    client.submit(duration=100.0)
+    world.run_for(1)
+    client.session.say(m.Goodbye())
+    client.wire.send(client.session.take())
+    client.wire.cut()
+    world.run_for(155)
+    assert not world.core._stopped
+    world.run_for(10)
+    assert world.core._stopped
+
+
+def test_a_client_that_comes_back_hears_of_what_it_missed() -> None:
+    world = World()
+    world.add_worker()
+    client = world.add_client()
+    record = client.submit(duration=1.0)
+    world.run_for(0.5)
+    client.wire.break_()
+    assert world.run_until(lambda: record.settled, limit=5)
+    assert record.state == SUCCESS
+
+
+def test_the_brokers_own_pause_costs_nobody_his_lease() -> None:
+    world = World()
+    world.add_worker()
+    record = world.add_client().submit(duration=3.0)
+    world.run_for(1)
+    world.now += 3600
+    world.core.paused(3600, world.now)
+    assert world.run_until(lambda: record.settled, limit=10)
+    assert [run[0] for run in world.runs] == [record.id]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed: int) -> None:
+    """Random work, broken links, dying processes and vanishing machines: each task ends exactly once."""
+    choose = random.Random(seed)
+    world = World(seed, settings=BrokerSettings(max_task_deaths=3))
+    world.on_change = lambda: invariants.check(world.core)
+    clients = [world.add_client() for _ in range(2)]
+    workers = [world.add_worker(executors=choose.randint(1, 3)) for _ in range(3)]
+    records: list[TaskRecord] = []
+    deadly: set[str] = set()
+    for _ in range(150):
+        match choose.choices(["submit", "break", "crash", "vanish", "cancel", "wait"], [70, 8, 4, 1, 4, 13])[
+            0
+        ]:
+            case "submit":
+                name, duration = choose.choice(
+                    [("quick", 0.0002), ("slow", 1.0), ("mixed", choose.uniform(0, 2))]
+                )
+                record = choose.choice(clients).submit(
+                    duration,
+                    name=name,
+                    definition=name,
+                    priority=choose.randint(0, 9),
+                    countdown=choose.choice([0.0, 0.0, 1.0]),
+                )
+                records.append(record)
+                if choose.random() < 0.03:
+                    world.deadly.add(record.id)
+                    deadly.add(record.id)
+            case "break":
+                executors = [e for w in workers for e in w.executors]
+                wires = [c.wire for c in clients] + [w.wire for w in workers]
+                wires += [e.main for e in executors] + [e.control for e in executors]
+                choose.choice(wires).break_()
+            case "crash":
+                executors = [e for w in workers for e in w.executors]
+                choose.choice(executors).die(-9)
+            case "vanish" if sum(w.alive for w in workers) > 1:
+                victim = choose.choice([w for w in workers if w.alive])
+                victim.vanish()
+                workers.append(world.add_worker(executors=1))
+                workers.remove(victim)
+            case "cancel" if records:
+                choose.choice(clients).cancel(choose.choice(records))
+            case _:
+                world.run_for(choose.uniform(0, 1))
+    assert world.run_until(lambda: settled(*records), limit=600), [r.state for r in records if not r.settled]
+    for record in records:
+        if record.id in deadly:
+            assert record.state in (FAILURE, REVOKED)
+        else:
+            # crashes may hit a healthy task three times
+            assert record.state in (SUCCESS, REVOKED, FAILURE), record.state
+            if record.state == FAILURE:
+                assert record.failure is not None
+                assert record.failure.type == "WorkerLostError"
+    assert world.core.records.unfinished == 0
+    held = [e for e in world.core.dispatch.executors.values() if e.held]
+    world.run_for(60)
+    assert not [e for e in held if e.held and e.id in world.core.dispatch.executors]
