@@ -39,9 +39,9 @@ _HOMES = {
     **dict.fromkeys(
         (
             "AuthenticationError", "ConfigurationError", "ConnectionLostError", "Ignore",
-            "MaxRetriesExceededError", "NBQueueError", "ProtocolError", "Reject", "RemoteError", "ResultNotFoundError", "Retry",
-            "SerializationError", "SoftTimeLimitExceeded", "SubmissionRefused", "TaskRevokedError",
-            "TimeLimitExceeded", "TimeoutError", "WorkerLostError",
+            "MaxRetriesExceededError", "NBQueueError", "ProtocolError", "Reject", "RemoteError",
+            "ResultNotFoundError", "Retry", "SerializationError", "SoftTimeLimitExceeded", "SubmissionRefused",
+            "TaskRevokedError", "TimeLimitExceeded", "TimeoutError", "WorkerLostError",
         ),
         "nbqueue.exceptions",
     ),

@@ -46,7 +46,7 @@ class ConnectionLostError(NBQueueError, ConnectionError):
 
 
 class AuthenticationError(ConnectionLostError):
-    """The broker refused the key, or is not that key's broker.  ``nbqueue key`` there prints the right one."""
+    """The broker refused the key, or is not that key's.  ``nbqueue key`` there prints the right one."""
 
 
 class ProtocolError(ConnectionLostError):
@@ -97,6 +97,10 @@ class RemoteError(TaskError):
         self.type = type
         self.module = module
         self.traceback = traceback
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the remote lines, since there are no others."""
+        return [*self.traceback.splitlines(), *getattr(self, "__notes__", ())]
 
 
 class TaskPredicate(Exception):

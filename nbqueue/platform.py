@@ -95,6 +95,13 @@ else:
         socket.close(fd)
 
 
+def listens(path: str) -> bool:
+    """Whether somebody answers on a unix socket: the file alone may be left over, or of another container."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(path) == 0
+
+
 # ── files ────────────────────────────────────────────────────────────────────────────────────────
 
 

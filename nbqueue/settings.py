@@ -63,15 +63,19 @@ SETTINGS: Mapping[str, Setting] = {
 class Settings:
     """The settings of one application: attributes by name, environment first."""
 
+    #: grows with each change
+    version: int
+
     def __init__(self, **values: Any) -> None:
         object.__setattr__(self, "_values", {})
+        object.__setattr__(self, "version", 0)
         self.update(**values)
 
     def __getattr__(self, name: str) -> Any:
         return self.lookup(name)[0]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._values[_row(name).name] = value
+        self.update(**{name: value})
 
     def __dir__(self) -> Iterator[str]:
         return iter(SETTINGS)
@@ -84,6 +88,7 @@ class Settings:
                 self._values.pop(row.name, None)
             else:
                 self._values[row.name] = value
+        object.__setattr__(self, "version", self.version + 1)
 
     def lookup(self, name: str) -> tuple[Any, str]:
         """The value of a setting, and where it comes from: an environment variable's name, "code" or "default"."""

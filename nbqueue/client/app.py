@@ -1,7 +1,7 @@
 """The application: settings, tasks by name, and the way to the broker."""
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
@@ -13,6 +13,15 @@ from nbqueue.wire.payload import TaskOptions
 
 _TASK_OPTIONS = frozenset(TaskOptions.__annotations__)
 _Function = Callable[..., Any]
+
+
+class Connection(NamedTuple):
+    """What each call needs of an application; looking the settings up anew would cost more than the call."""
+
+    client: Client
+    queue: str
+    #: of the settings that it was made by
+    version: int
 
 
 class App:
@@ -33,6 +42,7 @@ class App:
         self.main = main
         self.conf = Settings(broker=broker, **settings)
         self.tasks: dict[str, Task] = {}
+        self._connection: Connection | None = None
 
     def __repr__(self) -> str:
         return f"<App {self.main or '__main__'} at {self.conf.broker or 'the local cluster'}>"
@@ -98,9 +108,19 @@ class App:
     # ── the broker ───────────────────────────────────────────────────────────────────────────
 
     @property
+    def connection(self) -> "Connection":
+        """The way to the broker as the settings say, made on first use."""
+        connection = self._connection
+        if connection is None or connection.version != self.conf.version or not connection.client.usable:
+            client = client_for(self.conf.broker, self.conf)
+            connection = Connection(client, self.conf.task_default_queue, self.conf.version)
+            self._connection = connection
+        return connection
+
+    @property
     def client(self) -> Client:
-        """The connection, made on first use."""
-        return client_for(self.conf.broker, self.conf)
+        """The connected client."""
+        return self.connection.client
 
     def AsyncResult(self, id: str) -> AsyncResult:  # noqa: N802 - Celery's name
         """The result of any id; an unknown one is PENDING."""

@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 #: seconds without a word from the broker, in heartbeats, after which it counts as away
 _SILENCE = 2.5
+#: seconds between two attempts to be welcomed
+_IMPATIENCE = 0.5
 
 
 class Client:
@@ -49,9 +51,8 @@ class Client:
         self._transport = transport
         self._link: Link = transport.connect()
         self._session = Session(_hello(version), settings.max_output_bytes)
-        self._submissions: deque[Submission] = deque()
-        #: calls to make on the I/O thread
-        self._requests: deque[Callable[[], object]] = deque()
+        #: submissions, and calls to make on the I/O thread, in order
+        self._orders: deque[Submission | Callable[[], object]] = deque()
         self._welcomed = threading.Event()
         self._room = threading.Condition()
         self._closing = False
@@ -100,15 +101,15 @@ class Client:
         record.known = True
         record.submitted_at = time.time()
         self._session.records[task.id] = record
-        self._submissions.append(Submission(task, blobs))
+        self._orders.append(Submission(task, blobs))
         self._link.wake()
-        if len(self._submissions) + len(self._session.pending) > self._max_unacknowledged:
+        if self.unacknowledged > self._max_unacknowledged:
             self._wait_for_room()
         return record
 
     def _wait_for_room(self) -> None:
         with self._room:
-            while len(self._submissions) + len(self._session.pending) > self._max_unacknowledged:
+            while self.unacknowledged > self._max_unacknowledged:
                 self.check()
                 self._room.wait(0.2)
 
@@ -187,8 +188,8 @@ class Client:
 
     @property
     def unacknowledged(self) -> int:
-        """Submissions that the broker has not accepted yet."""
-        return len(self._submissions) + len(self._session.pending)
+        """Submissions that the broker has not accepted yet (and orders on their way to the I/O thread)."""
+        return len(self._orders) + len(self._session.pending)
 
     @property
     def trouble(self) -> NBQueueError | None:
@@ -238,7 +239,7 @@ class Client:
     # ── the I/O thread ───────────────────────────────────────────────────────────────────────
 
     def _do(self, request: Callable[[], object]) -> None:
-        self._requests.append(request)
+        self._orders.append(request)
         self._link.wake()
 
     def _run(self) -> None:
@@ -254,14 +255,10 @@ class Client:
             self._leave()
 
     def _turn(self) -> None:
-        while self._requests:
-            self._requests.popleft()()
-        if self._submissions:
-            self._session.submit(self._drain())
+        self._take_orders()
         now = time.monotonic()
         self._say_something(now)
-        if self._session.outgoing:
-            self._link.send(self._session.take())
+        self._link.send(self._session.take())
         messages = self._link.receive(self._patience(now))
         if messages:
             self._heard_at = time.monotonic()
@@ -270,11 +267,14 @@ class Client:
             self._after_messages()
         self._tell_subscribers()
 
-    def _drain(self) -> Iterator[Submission]:
-        """What was submitted so far; each is pending before it leaves the deque, so none is uncounted."""
-        for _ in range(len(self._submissions)):
-            yield self._submissions[0]
-            self._submissions.popleft()
+    def _take_orders(self) -> None:
+        for _ in range(len(self._orders)):
+            order = self._orders[0]
+            if isinstance(order, Submission):
+                self._session.submit(order)
+            else:
+                order()
+            self._orders.popleft()  # only now, so that what is under way is counted all the time
 
     def _patience(self, now: float) -> float:
         """Seconds until something else is to be done."""
@@ -284,9 +284,8 @@ class Client:
     def _say_something(self, now: float) -> None:
         if now >= self._ping_at:
             welcome = self._session.welcome
-            if welcome is not None:
-                self._session.say(m.Ping())
-            self._ping_at = now + (welcome.heartbeat if welcome is not None else 0.1)
+            self._session.say(m.Ping())
+            self._ping_at = now + (welcome.heartbeat if welcome is not None else _IMPATIENCE)
 
     def _after_messages(self) -> None:
         if self._session.welcome is not None and not self._welcomed.is_set():

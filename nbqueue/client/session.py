@@ -4,7 +4,7 @@ The session remembers what the broker has not acknowledged and says it again aft
 connection: submissions until they are accepted, and which unfinished tasks it wants to hear of.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -34,11 +34,15 @@ class Session:
         self._hello = hello
         self._output_limit = output_limit
         #: what to send next, in order
-        self.outgoing: list[m.AnyMessage] = [hello]
+        self._outgoing: list[m.AnyMessage] = [hello]
+        #: submitted, and not in ``outgoing`` yet
+        self._tasks: list[m.Task] = []
         self.records: WeakValueDictionary[str, TaskRecord] = WeakValueDictionary()
         #: submissions that were not accepted yet, in order
         self.pending: dict[str, Submission] = {}
         self.welcome: m.Welcome | None = None
+        #: the broker did not know us, and we were not welcomed again yet
+        self._returning = False
         #: what makes all further talk useless
         self.fatal: NBQueueError | None = None
         #: the broker ends
@@ -71,34 +75,36 @@ class Session:
 
     # ── what we want ─────────────────────────────────────────────────────────────────────────
 
-    def submit(self, submissions: Iterable[Submission]) -> None:
-        """Send tasks, and the blobs that were not sent yet on this connection."""
-        tasks = []
-        for submission in submissions:
-            self.pending[submission.task.id] = submission
-            self._define(submission)
-            tasks.append(submission.task)
-        for start in range(0, len(tasks), m.MAX_BATCH):
-            self.outgoing.append(m.Submit(tasks[start : start + m.MAX_BATCH]))
-
-    def _define(self, submission: Submission) -> None:
+    def submit(self, submission: Submission) -> None:
+        """Send a task, and those of its blobs that were not sent yet on this connection."""
+        self.pending[submission.task.id] = submission
         for blob in submission.blobs:
             if blob.key not in self._defined:
                 self._defined.add(blob.key)
-                self.outgoing.append(m.Define(blob.key, blob.data))
+                self._outgoing.append(m.Define(blob.key, blob.data))
+        self._tasks.append(submission.task)
+
+    def _gather(self) -> None:
+        """Put the tasks submitted since last time into as few messages as may be."""
+        tasks, self._tasks = self._tasks, []
+        for start in range(0, len(tasks), m.MAX_BATCH):
+            self._outgoing.append(m.Submit(tasks[start : start + m.MAX_BATCH]))
 
     def ask(self, topic: str, args: dict[str, Any], answer: Callable[[m.Answer], object]) -> None:
         """Put a question; ``answer`` is called with what comes back."""
         self._questions += 1
         self._answers[self._questions] = answer
-        self.outgoing.append(m.Ask(self._questions, topic, args))
+        self.say(m.Ask(self._questions, topic, args))
 
     def say(self, message: m.AnyMessage) -> None:
-        self.outgoing.append(message)
+        """Send a message, after what was submitted before."""
+        self._gather()
+        self._outgoing.append(message)
 
     def take(self) -> list[m.AnyMessage]:
         """What is to be sent now."""
-        outgoing, self.outgoing = self.outgoing, []
+        self._gather()
+        outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
     # ── what comes ───────────────────────────────────────────────────────────────────────────
@@ -109,23 +115,26 @@ class Session:
             handler(message)
 
     def _on_welcome(self, message: m.Welcome) -> None:
-        greeted_before, self.welcome = self.welcome is not None, message
-        if greeted_before:
+        self.welcome = message
+        if self._returning:
+            self._returning = False
             self._say_it_all_again()
 
     def _say_it_all_again(self) -> None:
         self._defined.clear()
-        pending, self.pending = self.pending, {}
-        self.submit(pending.values())
+        self._tasks.clear()
+        for submission in list(self.pending.values()):
+            self.submit(submission)
         unfinished = [
-            r.id for r in list(self.records.values()) if r.known and not r.settled and r.id not in pending
+            r.id for r in list(self.records.values()) if r.known and not r.settled and r.id not in self.pending
         ]
         if unfinished:
             self.say(m.Watch(unfinished))
 
     def _on_unknown(self, message: m.Unknown) -> None:
-        if self._hello not in self.outgoing:
-            self.outgoing.insert(0, self._hello)
+        self._returning = True
+        if self._hello not in self._outgoing:
+            self._outgoing.insert(0, self._hello)
 
     def _on_refused(self, message: m.Refused) -> None:
         self.fatal = ProtocolError(message.reason)
@@ -149,7 +158,9 @@ class Session:
 
     def _on_missing(self, message: m.Missing) -> None:
         self._defined.discard(message.key)
-        self.submit([self.pending[id] for id in message.ids if id in self.pending])
+        for id in message.ids:
+            if id in self.pending:
+                self.submit(self.pending[id])
 
     def _on_known(self, message: m.Known) -> None:
         record = self.records.get(message.id)

@@ -114,7 +114,7 @@ class Task:
         return self.starmap(((item,) for item in items), **options)
 
     def starmap(self, items: Iterable[Sequence[Any]], **options: Unpack[CallOptions]) -> GroupResult:
-        """One task for each tuple of arguments: ``f.starmap([(1, 2), (3, 4)])`` is ``f(1, 2)``, ``f(3, 4)``."""
+        """One task for each tuple of arguments: ``f.starmap([(1, 2), (3, 4)])``: ``f(1, 2)``, ``f(3, 4)``."""
         group = str(uuid.uuid4())
         call: CallOptions = {**self._call, **_checked(options)}
         if "task_id" in call:
@@ -125,7 +125,7 @@ class Task:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], call: CallOptions, group: str = ""
     ) -> AsyncResult:
         self._check(*args, **kwargs)
-        client = self.app.client
+        client, default_queue, _ = self.app.connection
         shipment = self._definer.shipment()
         blobs = (
             (shipment.definition,)
@@ -140,7 +140,7 @@ class Task:
             payload=payload.dumps_arguments(args, kwargs, self.name),
             captured=shipment.captured,
             captured_key=shipment.captured_blob.key if shipment.captured_blob is not None else "",
-            queue=call.get("queue") or client.settings.task_default_queue,
+            queue=call.get("queue") or default_queue,
             priority=call.get("priority", 0),
             python=shipment.python,
             env=_ENV,

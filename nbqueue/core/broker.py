@@ -74,7 +74,8 @@ class BrokerCore:
         self.records = Records(settings.result_expires, settings.max_result_bytes)
         self.blobs = Blobs()
         self.clients: dict[str, ClientSession] = {}
-        self.welcome = m.Welcome(boot, version, settings.worker_heartbeat, settings.worker_lease, epoch, host, pid)
+        beat, lease = settings.worker_heartbeat, settings.worker_lease
+        self.welcome = m.Welcome(boot, version, beat, lease, epoch, host, pid)
         self._sessions: dict[Peer, Session] = {}
         self._outbox = Outbox()
         self._timers = timers.Timers()

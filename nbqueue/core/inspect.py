@@ -159,7 +159,7 @@ def _why_unable(record: Record, executors: list[ExecutorState]) -> str:
     pythons = sorted({e.python for e in executors})
     if task.python not in pythons:
         return (
-            f"no worker with Python {task.python}, which the function needs (there are: {', '.join(pythons)}):"
+            f"no worker with Python {task.python}, which the function needs (only {', '.join(pythons)}):"
             f" start `nbqueue worker` with Python {task.python}"
         )
     return f"no worker of the environment {task.env}: `nbqueue start` there starts one"

@@ -42,6 +42,8 @@ from nbqueue.messages import (
 
 #: leases that were dropped before they arrived, and are remembered until they do
 MAX_FORGOTTEN: Final = 4096
+#: bytes of values that share a message
+MAX_SETTLE_BYTES: Final = 16 * 2**20
 
 #: How a run ends, for its executor.
 Ending: TypeAlias = Outcome | Retry
@@ -231,11 +233,19 @@ class ExecutorCore:
 
 
 def _batches(endings: Iterable[Ending]) -> list[AnyMessage]:
-    outcomes: list[Outcome] = []
-    retries: list[Retry] = []
+    settles: list[AnyMessage] = []
+    retries: list[AnyMessage] = []
+    batch: list[Outcome] = []
+    size = 0
     for ending in endings:
-        if isinstance(ending, Outcome):
-            outcomes.append(ending)
-        else:
+        if isinstance(ending, Retry):
             retries.append(ending)
-    return [*(Settle(outcomes[i : i + MAX_BATCH]) for i in range(0, len(outcomes), MAX_BATCH)), *retries]
+            continue
+        if len(batch) == MAX_BATCH or (batch and size + len(ending.value) > MAX_SETTLE_BYTES):
+            settles.append(Settle(batch))
+            batch, size = [], 0
+        batch.append(ending)
+        size += len(ending.value)
+    if batch:
+        settles.append(Settle(batch))
+    return settles + retries

@@ -18,7 +18,7 @@ from typing import Any
 
 from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
-from nbqueue.client.session import Session, Submission
+from nbqueue.client.session import Blob, Session, Submission
 from nbqueue.core.actions import Send
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.worker import ExecutorCore, Raise
@@ -196,8 +196,8 @@ class SimulatedClient:
         record = self.records[id] = TaskRecord(id, task.name, task.queue)
         record.known = True
         self.session.records[id] = record
-        blobs = ((task.definition, b"definition"),) if task.definition else ()
-        self.session.submit([Submission(task, tuple(_Blob(*blob) for blob in blobs))])
+        blobs = (Blob(task.definition, b"definition"),) if task.definition else ()
+        self.session.submit(Submission(task, blobs))
         self._flush()
         return record
 
@@ -216,11 +216,6 @@ class SimulatedClient:
         self.session.say(m.Ping())
         self._flush()
         self._world.after(2.0, self._ping)
-
-
-class _Blob:
-    def __init__(self, key: str, data: bytes) -> None:
-        self.key, self.data = key, data
 
 
 class SimulatedWorker:

@@ -23,14 +23,24 @@ def submission(id: str) -> Submission:
 
 def test_a_definition_is_sent_once_a_connection() -> None:
     s = session()
-    s.submit([submission("1"), submission("2")])
-    s.submit([submission("3")])
-    assert [type(message) for message in s.take()] == [m.Define, m.Submit, m.Submit]
+    for id in "123":
+        s.submit(submission(id))
+    assert [type(message) for message in s.take()] == [m.Define, m.Submit]
+    s.submit(submission("4"))
+    assert [type(message) for message in s.take()] == [m.Submit]
+
+
+def test_what_is_said_after_a_submission_is_sent_after_it() -> None:
+    s = session()
+    s.submit(submission("1"))
+    s.say(m.Cancel(["1"]))
+    assert [type(message) for message in s.take()] == [m.Define, m.Submit, m.Cancel]
 
 
 def test_what_was_not_accepted_is_said_again_on_a_new_connection() -> None:
     s = session()
-    s.submit([submission("1"), submission("2")])
+    s.submit(submission("1"))
+    s.submit(submission("2"))
     s.take()
     s.receive(m.Accepted(["1"]))
     s.receive(m.Unknown())
@@ -54,7 +64,7 @@ def test_unfinished_tasks_are_watched_again_on_a_new_connection() -> None:
 
 def test_a_missing_definition_is_sent_with_its_tasks() -> None:
     s = session()
-    s.submit([submission("1")])
+    s.submit(submission("1"))
     s.take()
     s.receive(m.Missing("key", ["1"]))
     assert [type(message) for message in s.take()] == [m.Define, m.Submit]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from nbqueue import App
-from nbqueue.launch import local, teardown
+from nbqueue.launch import local, teardown, workers
 from nbqueue.settings import Settings
 from nbqueue.testing import InProcessCluster
 
@@ -18,7 +18,9 @@ def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
             yield cluster.url
     else:
         settings = Settings(workers=2, cancel_grace=0.5)
-        yield local.ensure(settings).url
+        connection = local.ensure(settings)
+        workers.wait_ready(connection, timeout=20.0)
+        yield connection.url
         teardown.stop()
 
 

@@ -69,17 +69,28 @@ def test_a_redefined_function_is_a_new_function(app: App) -> None:
     assert f.delay().get(LIMIT) == "new"
 
 
-def test_what_a_task_prints_and_logs_is_seen(app: App) -> None:
+def test_what_a_task_prints_is_seen(app: App) -> None:
     @app.task
     def talk() -> None:
         print("to stdout")
         print("to stderr", file=sys.stderr)
+
+    result = talk.delay()
+    result.get(LIMIT)
+    assert result.output == "to stdout\nto stderr\n"
+
+
+def test_what_a_task_logs_is_seen(app: App, broker_url: str) -> None:
+    if broker_url.startswith("memory"):
+        pytest.skip("the log of this process is the test runner's")
+
+    @app.task
+    def talk() -> None:
         logging.getLogger("mine").warning("to the log")
 
     result = talk.delay()
     result.get(LIMIT)
-    for text in ("to stdout\n", "to stderr\n", "to the log"):
-        assert text in result.output
+    assert "to the log" in result.output
 
 
 def test_progress_and_output_are_seen_while_it_runs(app: App) -> None:

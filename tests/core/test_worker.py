@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from nbqueue.core.worker import MAX_FORGOTTEN, ExecutorCore, Leave, Raise
+from nbqueue.core.worker import MAX_FORGOTTEN, MAX_SETTLE_BYTES, ExecutorCore, Leave, Raise
 from nbqueue.messages import (
     CONTROL,
     EXECUTOR,
@@ -85,6 +85,14 @@ def test_a_batch_of_outcomes_is_never_larger_than_allowed(core):
     assign(core, *range(1, MAX_BATCH + 11))
     run_all(core)
     assert [len(settle.outcomes) for settle in core.flush()] == [MAX_BATCH, 10]
+
+
+def test_large_values_travel_one_by_one(core):
+    assign(core, 1, 2, 3)
+    for token in (1, 2, 3):
+        core.take()
+        core.finish(Outcome(f"id{token}", token, SUCCESS, b"x" * (MAX_SETTLE_BYTES // 2 + 1)))
+    assert [len(settle.outcomes) for settle in core.flush()] == [1, 1, 1]
 
 
 def test_retries_are_sent_beside_the_outcomes_and_kept_likewise(core):

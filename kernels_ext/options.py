@@ -1,0 +1,78 @@
+"""The options that ``%%task`` and ``%%submit`` have in common, and how they are read."""
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from IPython.core.error import UsageError
+from IPython.core.magic_arguments import argument
+from IPython.utils.process import arg_split
+
+Magic = TypeVar("Magic", bound=Callable[..., Any])
+
+
+def natural(text: str) -> int:
+    """An option's whole number, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """An option's time in seconds, more than 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds greater than 0")
+    return value
+
+
+_COMMON = (
+    argument("--queue", metavar="Q", help="queue that the task waits in; workers choose theirs with -Q"),
+    argument("--priority", metavar="P", type=natural, help="0 to 9, 9 first"),
+    argument("--time-limit", metavar="S", type=seconds, help="kill the task after so many seconds"),
+    argument(
+        "--soft-time-limit",
+        metavar="S",
+        type=seconds,
+        help="raise SoftTimeLimitExceeded in the task after so many seconds, so that it can clean up",
+    ),
+)
+
+
+def common_arguments(magic: Magic) -> Magic:
+    """Decorate a magic with the options of every task."""
+    for option in reversed(_COMMON):
+        magic = option(magic)
+    return magic
+
+
+def parse(magic: Any, line: str) -> argparse.Namespace:
+    """The options of a cell magic; names may stand before, between and after them.
+
+    Raises
+    ------
+    UsageError
+        They are not options of that magic.
+    """
+    try:
+        namespace: argparse.Namespace = magic.parser.parse_intermixed_args(arg_split(line))
+    except (UsageError, ValueError) as error:
+        name = f"%%{magic.parser.prog}"
+        raise UsageError(f"{name}: {error}; {name}? shows its options") from None
+    return namespace
+
+
+def task_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The common options that were given, as keyword arguments of ``nbqueue.task``."""
+    names = ("name", "queue", "priority", "time_limit", "soft_time_limit")
+    given = {name: getattr(args, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def split_names(words: Sequence[str]) -> list[str]:
+    """Names given as ``a b``, ``a,b`` or both, each once."""
+    return list(dict.fromkeys(name for word in words for name in word.split(",") if name))

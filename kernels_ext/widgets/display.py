@@ -1,0 +1,68 @@
+"""How results are shown in a notebook: live.
+
+What draws, and ipywidgets with it, is imported at the first result that is shown.  In a terminal nothing is
+registered: there results are text.
+"""
+
+import weakref
+from typing import TYPE_CHECKING
+
+from nbqueue.client.result import AsyncResult, GroupResult
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from kernels_ext.widgets.base import LiveWidget
+
+#: widgets by the id of their result: shown twice, it is the same widget
+_widgets: "weakref.WeakValueDictionary[str, LiveWidget]" = weakref.WeakValueDictionary()
+
+
+def register(ip: "InteractiveShell") -> None:
+    """Have this shell show results live, if it is a notebook's."""
+    if getattr(ip, "kernel", None) is None:
+        return
+    # it publishes by itself, for an output can be updated later only if it has a display id
+    formatter = ip.display_formatter.ipython_display_formatter
+    formatter.for_type(AsyncResult, show_result)
+    formatter.for_type(GroupResult, show_group)
+    ip.events.register("post_run_cell", _settle)
+
+
+def unregister(ip: "InteractiveShell") -> None:
+    """Have this shell show results as any other object.  Widgets that are there go on."""
+    formatter = ip.display_formatter.ipython_display_formatter
+    formatter.pop(AsyncResult, None)
+    formatter.pop(GroupResult, None)
+    if _settle in ip.events.callbacks["post_run_cell"]:
+        ip.events.unregister("post_run_cell", _settle)
+
+
+def show_result(result: AsyncResult) -> None:
+    """Show one result as a live card."""
+    # imported at the first result: ipywidgets takes its time
+    from kernels_ext.widgets.result import ResultWidget
+
+    widget = _widgets.get(result.id)
+    if widget is None:
+        widget = _widgets[result.id] = ResultWidget(result)
+    widget.show()
+
+
+def show_group(group: GroupResult) -> None:
+    """Show a map or group as a live grid."""
+    # imported at the first group: ipywidgets takes its time
+    from kernels_ext.widgets.grid import GridWidget
+
+    widget = _widgets.get(group.id)
+    if widget is None:
+        widget = _widgets[group.id] = GridWidget(group)
+    widget.show()
+
+
+def _settle(*_: object) -> None:
+    """When a cell ends; nothing to do, and nothing to import, before the first widget."""
+    if _widgets:
+        from kernels_ext.widgets.base import settle
+
+        settle()

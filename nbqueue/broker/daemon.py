@@ -1,0 +1,220 @@
+"""The broker's loop: receive, hand to the core, do as it says, wait for the next.
+
+::
+
+    TCP ROUTER ─┐                                                      ┌─▶ Outgoing ─▶ ROUTERs
+    ipc ROUTER ─┼─▶ decode ─▶ core.receive ─▶ actions, by peer ─▶ encode ┘
+    the door    │            core.tick       one frame a peer and turn
+    the waker ──┘
+
+All in one thread.  A turn takes what has arrived (at most 200 frames a socket), and what goes out to a
+peer in answer is one batch: the busier the broker, the larger the batches.
+"""
+
+import math
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Final, cast
+
+import zmq
+
+from nbqueue import platform
+from nbqueue._version import __version__
+from nbqueue.broker import sockets
+from nbqueue.broker.complaints import Complaints, log
+from nbqueue.broker.home import Home
+from nbqueue.broker.options import BrokerOptions
+from nbqueue.broker.outgoing import Outgoing, Peer
+from nbqueue.broker.zap import Door
+from nbqueue.core.actions import Action, Send
+from nbqueue.core.broker import BrokerCore
+from nbqueue.exceptions import ProtocolError
+from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye
+from nbqueue.wire import codec, keys
+from nbqueue.wire.keys import Connection
+
+#: Frames taken from one socket in one turn.
+_DRAIN: Final = 200
+#: Seconds that a turn sleeps at most: what a pause of the broker itself is measured against.
+_LONGEST_SLEEP: Final = 1.0
+#: Seconds by which a turn may be late before the broker counts as having been paused (SIGSTOP, laptop lid).
+_PAUSE: Final = 1.0
+#: Peers remembered as refused; past them, all may be told again.
+_REFUSED: Final = 10_000
+
+_REFUSAL: Final = codec.encode_refusal(
+    f"this broker speaks protocol {PROTOCOL} (nbqueue {__version__}) and does not understand you:"
+    " install the same version of nbqueue on both sides"
+)
+
+
+class Broker:
+    """A broker that listens, from its making until :meth:`close`.
+
+    Raises
+    ------
+    BrokerStartError
+        Its subclasses say what is in the way.
+    """
+
+    def __init__(self, options: BrokerOptions) -> None:
+        bind = sockets.parse_bind(options.bind)
+        self._home = Home(Path(options.data_dir) if options.data_dir else keys.data_dir())
+        self._context: sockets.Context = zmq.Context()
+        self._waker = platform.Waker()
+        try:
+            self.connection = self._listen(bind)
+        except BaseException:
+            self.close()
+            raise
+        self._core = BrokerCore(
+            options.settings,
+            boot=self._home.boot,
+            epoch=time.time() - time.monotonic(),
+            version=__version__,
+            host=self.connection.hostname,
+            pid=self.connection.pid,
+        )
+        self._outgoing = Outgoing(self._routers)
+        self._outbox: dict[Peer, list[AnyMessage]] = {}
+        self._refused: set[Peer] = set()
+        self._stop_reason = ""
+        self._ended = False
+        self._turned_at = time.monotonic()
+        self._home.announce(self.connection)
+
+    def _listen(self, bind: sockets.Bind) -> Connection:
+        self._complaints = Complaints()
+        self._door = Door(self._context, self._home.keys.client_public, self._complaints)
+        tcp, port = sockets.listen_tcp(self._context, bind, self._home.keys)
+        ipc, path = sockets.listen_ipc(self._context, keys.brokers_dir(), port)
+        self._routers = (tcp, ipc)
+        self._poller = zmq.Poller()
+        for source in (*self._routers, self._door.socket, self._waker):
+            self._poller.register(source, zmq.POLLIN)
+        return Connection(
+            host=bind.host,
+            port=port,
+            ipc=path,
+            server_public=self._home.keys.server_public,
+            client_secret=self._home.keys.client_secret,
+            hostname=socket.gethostname(),
+            boot_id=platform.boot_id(),
+            pid=os.getpid(),
+            started=platform.process_started(os.getpid()),
+            version=__version__,
+            data_dir=str(self._home.folder.resolve()),
+        )
+
+    def run(self) -> None:
+        """Serve until stopped, by :meth:`stop` or by the core (when idle, or asked to)."""
+        self._turned_at = time.monotonic()
+        log.info("ready at %s (pid %d, nbqueue %s)", self.connection.url, os.getpid(), __version__)
+        while not self._ended:
+            self._turn()
+
+    def stop(self, reason: str) -> None:
+        """Ask the loop to end: peers are told first.  Safe from any thread and from signal handlers."""
+        self._stop_reason = reason
+        self._waker.wake()
+
+    def close(self) -> None:
+        """Let go of sockets and files; waits a second at most for last words to leave."""
+        self._context.destroy()
+        self._waker.close()
+        self._home.leave()
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────
+
+    def _turn(self) -> None:
+        timeout = self._timeout(time.monotonic())
+        ready = dict(self._poller.poll(math.ceil(timeout * 1000))) if self._waker.arm() else {}
+        self._waker.disarm()
+        now = time.monotonic()
+        self._mind_pause(now - self._turned_at - timeout, now)
+        self._turned_at = now
+        if self._door.socket in ready:
+            self._door.answer()
+        for number, router in enumerate(self._routers):
+            if router in ready:
+                self._drain(number, now)
+        self._tick(now)
+        self._deliver(now)
+
+    def _timeout(self, now: float) -> float:
+        """Seconds until something is due."""
+        due = [t for t in (self._core.next_deadline(), self._outgoing.next_retry) if t is not None]
+        return max(0.0, min([now + _LONGEST_SLEEP, *due]) - now)
+
+    def _mind_pause(self, late: float, now: float) -> None:
+        if late > _PAUSE:
+            log.warning("was paused for %.1f s", late)
+            self._core.paused(late, now)
+
+    def _drain(self, number: int, now: float) -> None:
+        router = self._routers[number]
+        try:
+            for _ in range(_DRAIN):
+                routing_id, *frames = router.recv_multipart(zmq.NOBLOCK)
+                self._take((number, routing_id), frames, now)
+        except zmq.Again:
+            pass
+
+    def _take(self, peer: Peer, frames: list[bytes], now: float) -> None:
+        try:
+            messages = codec.decode(frames)
+        except ProtocolError as error:
+            self._refuse(peer, error, now)
+            return
+        for message in messages:
+            self._receive(peer, message, now)
+
+    def _receive(self, peer: Peer, message: AnyMessage, now: float) -> None:
+        try:
+            self._collect(self._core.receive(peer, message, now))
+        except Exception:  # one peer's message must not end the broker of all the others
+            log.exception("cannot deal with a %s", type(message).__name__)
+
+    def _refuse(self, peer: Peer, error: ProtocolError, now: float) -> None:
+        """Tell a peer that speaks another protocol, once; garbage from it does not cost more than that."""
+        if peer in self._refused:
+            return
+        if len(self._refused) >= _REFUSED:
+            self._refused.clear()
+        self._refused.add(peer)
+        self._complaints.warn(f"refused a peer: {error}")
+        self._outgoing.send(peer, [_REFUSAL], now)
+
+    def _tick(self, now: float) -> None:
+        if self._stop_reason:
+            self._core.stop(self._stop_reason)
+            self._stop_reason = ""
+            self._collect(self._core.tick(now))
+        due = self._core.next_deadline()
+        if due is not None and now >= due:
+            self._collect(self._core.tick(now))
+
+    def _collect(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                peer = cast(Peer, action.peer)  # the core has the names of peers from us
+                self._outbox.setdefault(peer, []).append(action.message)
+            else:
+                log.info("ends: %s", action.reason)
+                self._ended = True
+
+    def _deliver(self, now: float) -> None:
+        """Send what has gathered; a peer that is gone may make the core say more to others."""
+        retry_at = self._outgoing.next_retry
+        gone = self._outgoing.retry(now) if retry_at is not None and now >= retry_at else []
+        while self._outbox or gone:
+            for peer in gone:
+                self._receive(peer, Goodbye(unreachable=True), now)
+            outbox, self._outbox = self._outbox, {}
+            gone = [peer for peer, messages in outbox.items() if not self._send(peer, messages, now)]
+
+    def _send(self, peer: Peer, messages: list[AnyMessage], now: float) -> bool:
+        frames = codec.encode(messages, limit=codec.MAX_FRAME_BYTES)
+        return self._outgoing.send(peer, frames, now)

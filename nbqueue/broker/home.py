@@ -1,0 +1,81 @@
+"""What a broker keeps in its data folder: the lock, the boot number, its keys, its connection file.
+
+::
+
+    broker.lock   held for life, with the pid in it: one broker a folder
+    boot          how often a broker started here; the upper half of every lease token
+    keys.json     made at the first start
+    broker.json   while it listens; also in the runtime folder, by port
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from nbqueue import platform
+from nbqueue.broker.errors import DataFolderInUse, FolderUnusable
+from nbqueue.wire import keys
+from nbqueue.wire.keys import BrokerKeys, Connection
+
+
+class Home:
+    """A data folder that is ours until :meth:`leave`.
+
+    Raises
+    ------
+    DataFolderInUse
+        Another broker lives there.
+    FolderUnusable
+        It cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = platform.FileLock(folder / "broker.lock")
+        self._written: list[Path] = []
+        with _explained():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self._lock.acquire():
+                raise DataFolderInUse(
+                    f"a broker runs already with the data folder {folder} (pid {self._lock.holder()}):"
+                    " use that one, or name another folder with --data-dir"
+                )
+            self.boot = self._next_boot()
+            self.keys: BrokerKeys = keys.broker_keys(folder)
+
+    def _next_boot(self) -> int:
+        """Count this start, on disk before it is used: no lease token is ever issued twice."""
+        path = self.folder / "boot"
+        try:
+            last = int(path.read_text())
+        except FileNotFoundError:
+            last = 0
+        except ValueError:
+            raise FolderUnusable(f"{path} should hold a number; restore it or remove the folder") from None
+        platform.write_private(path, b"%d\n" % (last + 1))
+        return last + 1
+
+    def announce(self, connection: Connection) -> None:
+        """Write the connection files: from now on, the broker can be found."""
+        with _explained():
+            for path in (self.folder / "broker.json", keys.brokers_dir() / f"{connection.port}.json"):
+                keys.write_connection(path, connection)
+                self._written.append(path)
+
+    def leave(self) -> None:
+        """Remove the connection files, and let another broker in."""
+        for path in self._written:
+            path.unlink(missing_ok=True)
+        self._lock.release()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FolderUnusable(
+            f"{reason}: make room or get access there, or name other folders with --data-dir and"
+            " NBQUEUE_RUNTIME_DIR"
+        ) from error

@@ -1,0 +1,50 @@
+"""``nbqueue broker``, and the process that a local cluster starts: a broker until it is told to end."""
+
+import logging
+import signal
+import sys
+
+from nbqueue import platform
+from nbqueue.broker.daemon import Broker
+from nbqueue.broker.errors import BrokerStartError
+from nbqueue.broker.options import BrokerOptions, read_options
+from nbqueue.exceptions import ConfigurationError
+
+
+def main(options: BrokerOptions) -> int:
+    """Run a broker in this process, whose main thread this must be; returns its exit code.
+
+    It ends on SIGTERM and SIGINT, when a client asks for it, and when it was idle for its
+    ``idle_timeout``: then with 0.  Why it does not start is said on standard error.
+    """
+    logging.basicConfig(
+        format="%(asctime)s nbqueue broker: %(message)s", level=logging.INFO, stream=sys.stderr
+    )
+    platform.raise_file_limit()
+    try:
+        broker = Broker(options)
+    except ConfigurationError as error:
+        return _fail(error, BrokerStartError.exit_code)
+    except BrokerStartError as error:
+        return _fail(error, error.exit_code)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: broker.stop(f"was told to by {signal.Signals(number).name}"))
+    try:
+        broker.run()
+    finally:
+        broker.close()
+    return 0
+
+
+def main_from_stdin() -> int:
+    """As :func:`main`, with options read as JSON from standard input, where they may hold secrets."""
+    try:
+        options = read_options(b"" if sys.stdin.isatty() else sys.stdin.buffer.readline())
+    except ConfigurationError as error:
+        return _fail(error, BrokerStartError.exit_code)
+    return main(options)
+
+
+def _fail(error: Exception, exit_code: int) -> int:
+    sys.stderr.write(f"nbqueue broker: {error}\n")
+    return exit_code

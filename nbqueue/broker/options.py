@@ -1,0 +1,33 @@
+"""What a broker is started with."""
+
+import msgspec
+
+from nbqueue.core.broker import BrokerSettings
+from nbqueue.exceptions import ConfigurationError
+
+
+class BrokerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of ``nbqueue broker``."""
+
+    #: ``HOST:PORT`` to listen on, port 0 for a free one; ``HOST`` alone means the default port, "" a free
+    #: port of this machine only
+    bind: str = ""
+    #: "" is the user's own (see ``keys.data_dir``)
+    data_dir: str = ""
+    settings: BrokerSettings = BrokerSettings()
+
+
+def read_options(line: bytes) -> BrokerOptions:
+    """Read options from JSON; an empty line means the defaults.
+
+    Raises
+    ------
+    ConfigurationError
+        It is no JSON, or not of these options.
+    """
+    if not line.strip():
+        return BrokerOptions()
+    try:
+        return msgspec.json.decode(line, type=BrokerOptions)
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError(f"options of the broker: {error}") from None

@@ -1,0 +1,154 @@
+"""What ``nbqueue doctor`` looks at, in the order that a task needs it: folders, broker, workers, queues."""
+
+import platform as python_platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nbqueue
+from nbqueue.cli.errors import verdict
+from nbqueue.cli.target import broker_url
+from nbqueue.exceptions import NBQueueError
+from nbqueue.launch.ask import ask
+from nbqueue.states import PENDING
+from nbqueue.wire import keys
+
+#: Bytes of disk below which records and logs are in danger.
+_LOW_DISK = 100_000_000
+#: How many of the newest tasks are looked through, and how many waiting ones are shown.
+_LOOK_AT, _SHOW = 1_000, 5
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    #: True: as it should be; False: a reason why nothing runs; None: good to know
+    ok: bool | None
+    text: str
+    #: what to do, "" if nothing
+    advice: str = ""
+
+
+def examine(app: str, connect: str) -> Iterator[Finding]:
+    """Go through everything between a submission and its result; stops at a broker that cannot be reached."""
+    yield Finding(
+        True, f"nbqueue {nbqueue.__version__}, Python {python_platform.python_version()} in {sys.prefix}"
+    )
+    yield from _folders()
+    try:
+        url = broker_url(app, connect)
+        status = ask(url, "status")
+        status["broker"]["address"] = url
+    except NBQueueError as error:
+        yield Finding(False, f"broker: {error}", verdict(error).hint)
+        return
+    yield from examine_status(status)
+    yield from _waiting(url)
+
+
+def examine_status(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """What a broker's status says about why tasks would wait."""
+    yield _version(status["broker"])
+    yield from _workers(status["workers"])
+    yield from _queues(status)
+
+
+# ── this machine ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _folders() -> Iterator[Finding]:
+    for name, variable, locate in (
+        ("data folder", "NBQUEUE_DATA_DIR", keys.data_dir),
+        ("runtime folder", "NBQUEUE_RUNTIME_DIR", keys.runtime_dir),
+    ):
+        yield _folder(name, variable, locate)
+
+
+def _folder(name: str, variable: str, locate: Callable[[], Path]) -> Finding:
+    elsewhere = f"make room there, or name another folder by {variable}"
+    try:
+        folder = locate()
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(4096))
+        free = shutil.disk_usage(folder).free
+    except (OSError, NBQueueError) as error:
+        return Finding(False, f"{name}: {error}", elsewhere)
+    text = f"{name} {folder}: writable, {free / 1e9:,.1f} GB free"
+    return Finding(free > _LOW_DISK, text, "" if free > _LOW_DISK else elsewhere)
+
+
+# ── the broker ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _version(broker: Mapping[str, Any]) -> Finding:
+    text = f"broker {broker['address']} answers, pid {broker['pid']} on {broker['host']}"
+    if broker["version"] == nbqueue.__version__:
+        return Finding(True, text)
+    other = f"{text}; it is nbqueue {broker['version']}, this is {nbqueue.__version__}"
+    return Finding(False, other, "install the same version on both sides, and restart the broker")
+
+
+# ── the workers ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _workers(workers: list[Mapping[str, Any]]) -> Iterator[Finding]:
+    if not workers:
+        yield Finding(
+            False,
+            "no worker is connected",
+            "`nbqueue start` starts workers here, `nbqueue worker` one for this broker",
+        )
+        return
+    for worker in workers:
+        yield _worker(worker)
+    yield from _python(workers)
+    yield from _environment(workers)
+
+
+def _worker(worker: Mapping[str, Any]) -> Finding:
+    text = f"worker {worker['name']}, pid {worker['pid']} on {worker['host']}"
+    if not worker["children"]:
+        return Finding(False, f"{text}: has no process that runs tasks", "its log says why they end")
+    busy = sum(child["task"] is not None for child in worker["children"])
+    return Finding(
+        True,
+        f"{text}: {len(worker['children'])} processes, {busy} busy, queues {', '.join(worker['queues'])}",
+    )
+
+
+def _python(workers: list[Mapping[str, Any]]) -> Iterator[Finding]:
+    mine = f"{sys.version_info.major}.{sys.version_info.minor}"
+    theirs = sorted({worker["python"] for worker in workers})
+    if mine not in theirs:
+        text = f"functions defined here need Python {mine}; the workers have {', '.join(theirs)}"
+        yield Finding(False, text, f"start `nbqueue worker` with Python {mine}")
+
+
+def _environment(workers: list[Mapping[str, Any]]) -> Iterator[Finding]:
+    if all(worker["local"] and worker["env"] != sys.prefix for worker in workers):
+        text = f"no worker runs in this environment, {sys.prefix}"
+        yield Finding(None, text, "for tasks submitted from here, `nbqueue start` starts some")
+
+
+# ── what waits ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _queues(status: Mapping[str, Any]) -> Iterator[Finding]:
+    consumed = {queue for worker in status["workers"] for queue in worker["queues"]}
+    for name, counts in sorted(status["queues"].items()):
+        waiting = counts["ready"] + counts["scheduled"]
+        if waiting and name not in consumed:
+            text = f"queue {name!r} holds {waiting} tasks, and no worker consumes it"
+            yield Finding(False, text, f"start one with `nbqueue worker -Q {name}`")
+
+
+def _waiting(url: str) -> Iterator[Finding]:
+    records = ask(url, "tasks", limit=_LOOK_AT)
+    waiting = [record for record in records if record["state"] == PENDING]
+    if not waiting:
+        yield Finding(True, "no task is waiting")
+    for record in reversed(waiting[-_SHOW:]):
+        yield Finding(None, f"{record['name']}[{record['id']}]: {ask(url, 'why', id=record['id'])}")

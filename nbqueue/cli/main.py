@@ -1,0 +1,73 @@
+"""The entry point: finds the subcommand, loads only its module, and translates errors.
+
+Everything heavy (sockets, rich, the client) is imported by the subcommand that needs it, so that
+``nbqueue --help`` answers at once.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from nbqueue._version import __version__
+from nbqueue.cli.errors import INTERRUPTED, CommandFailed
+from nbqueue.exceptions import NBQueueError
+
+#: subcommand → module and attribute, in the order in which ``--help`` shows them
+COMMANDS = {
+    "start": "nbqueue.cli.cluster:start",
+    "stop": "nbqueue.cli.cluster:stop",
+    "status": "nbqueue.cli.status:status",
+    "doctor": "nbqueue.cli.doctor:doctor",
+    "worker": "nbqueue.cli.worker:worker",
+    "broker": "nbqueue.cli.broker:broker",
+    "key": "nbqueue.cli.broker:key",
+    "conf": "nbqueue.cli.conf:conf",
+}
+
+
+class Commands(click.Group):
+    """A group that imports a subcommand when it is asked for, and shows our errors without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NBQueueError as error:
+            if ctx.params.get("debug"):
+                raise
+            raise CommandFailed(error) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-A", "--app", default="", metavar="MODULE", help="Application, as in Celery: MODULE or MODULE:NAME."
+)
+@click.option("--debug", is_flag=True, envvar="NBQUEUE_DEBUG", help="Show tracebacks of errors.")
+@click.version_option(__version__, prog_name="nbqueue", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context, app: str, debug: bool) -> None:
+    """Tasks from notebooks on worker processes: a queue with Celery's words and no server to install."""
+    context.obj = app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as for Celery, `-A tasks` is ./tasks.py
+    try:
+        cli.main(args=arguments, prog_name="nbqueue")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

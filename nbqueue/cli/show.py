@@ -1,0 +1,117 @@
+"""What runs, drawn for a person: aligned on a terminal, plain text without colours or wrapping in a pipe."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nbqueue.cli.examination import Finding
+from nbqueue.settings import SETTINGS, Settings
+
+#: Columns when nobody looks: a pipe wants one row a line.
+_UNLIMITED = 10_000
+
+Status = Mapping[str, Any]  #: what ``nbqueue status --json`` prints; its shape stands in core.inspect
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """A console on standard output, or a file; shows text as it is, whatever a task is called."""
+    made = Console(file=file, highlight=False, emoji=False, markup=False)
+    if not made.is_terminal:
+        made.width = _UNLIMITED
+    return made
+
+
+def show_status(status: Status, out: Console) -> None:
+    """Print broker, workers and queues."""
+    out.print(_broker_line(status["broker"]))
+    for table in _tables(status):
+        out.print()
+        show(table, out)
+
+
+def show(table: Table | Text, out: Console) -> None:
+    """Print without the blanks that fill the last column."""
+    with out.capture() as captured:
+        out.print(table)
+    out.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def _tables(status: Status) -> Iterator[Table | Text]:
+    if status["workers"]:
+        yield _worker_table(status["workers"])
+    else:
+        yield Text.assemble(("No workers. ", "yellow"), "`nbqueue start` or `nbqueue worker` starts some.")
+    if status["queues"]:
+        yield _queue_table(status["queues"])
+
+
+def _broker_line(broker: Mapping[str, Any]) -> Text:
+    parts = [f"nbqueue {broker['version']}", str(broker["address"]), f"pid {broker['pid']}"]
+    if broker.get("started"):
+        parts.append(f"up {duration(time.time() - broker['started'])}")
+    return Text.assemble(("Broker  ", "bold"), " · ".join(parts))
+
+
+def _table(*columns: str, numbers: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    return table
+
+
+def _worker_table(workers: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("Worker", "Host", "Python", "Queues", "PID", "Task", numbers=["PID"])
+    for worker in workers:
+        queues = ", ".join(worker["queues"])
+        table.add_row(worker["name"], worker["host"], worker["python"], queues, str(worker["pid"]), "")
+        for child in worker["children"]:
+            table.add_row("", "", "", "", str(child["pid"]), _task(child["task"]))
+    return table
+
+
+def _task(task: Mapping[str, str] | None) -> Text:
+    if task is None:
+        return Text("idle", style="dim")
+    return Text.assemble((task["name"], "green"), (f"[{task['id']}]", "dim"))
+
+
+def _queue_table(queues: Mapping[str, Mapping[str, int]]) -> Table:
+    table = _table("Queue", "Ready", "Scheduled", "Running", numbers=["Ready", "Scheduled", "Running"])
+    for name, counts in sorted(queues.items()):
+        table.add_row(name, *(str(counts[column]) for column in ("ready", "scheduled", "running")))
+    return table
+
+
+def show_finding(finding: Finding, out: Console) -> None:
+    """Print a line of ``nbqueue doctor``'s report, and what to do under it."""
+    sign, style = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}[finding.ok]
+    out.print(Text.assemble((sign, style), " ", finding.text))
+    if finding.advice:
+        out.print(Text.assemble("  → ", finding.advice), style="yellow")
+
+
+def settings_table(settings: Settings) -> Table:
+    """Every setting: its value, where that comes from, what it is for."""
+    table = _table("Setting", "Value", "From", "What it is")
+    for row in SETTINGS.values():
+        value, source = settings.lookup(row.name)
+        shown = Text(str(value)) if value != "" else Text("(none)", style="dim")
+        table.add_row(row.name, shown, source, Text(row.doc, style="dim"))
+    return table
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [
+        f"{count} {unit}"
+        for count, unit in ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
+        if count
+    ]
+    return " ".join(units[:2]) or "0 s"

@@ -1,0 +1,98 @@
+"""Which broker a command talks to, by whose settings, and with which key."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
+from nbqueue.launch import local
+from nbqueue.settings import Settings
+from nbqueue.wire import keys
+from nbqueue.wire.keys import Connection
+
+
+def named_url(app: str, connect: str) -> str:
+    """The broker named by ``--connect``, the application or the environment; "" for the local cluster."""
+    if connect:
+        return connect if "://" in connect else f"zmq://{connect}"
+    return str(settings_of(app).broker)
+
+
+def broker_url(app: str, connect: str) -> str:
+    """The broker that is named, or else the local cluster's.
+
+    Raises
+    ------
+    ConnectionLostError
+        None is named, and no local cluster runs.
+    """
+    if url := named_url(app, connect):
+        return url
+    connection = local.find()
+    if connection is None:
+        raise ConnectionLostError("no local cluster is running; `nbqueue start` starts one")
+    return connection.url
+
+
+# ── applications ─────────────────────────────────────────────────────────────────────────────────
+
+
+def settings_of(app: str) -> Settings:
+    """The settings of the application in ``MODULE`` or ``MODULE:NAME``, or those of the environment.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such module.
+    """
+    if not app:
+        return Settings()
+    name, _, attribute = app.partition(":")
+    return _settings_in(_module(name, app), attribute) or Settings()
+
+
+def _module(name: str, app: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"-A {app}: {error} (looked for from {Path.cwd()})") from error
+
+
+def _settings_in(module: ModuleType, attribute: str) -> Settings | None:
+    candidates: list[Any] = [getattr(module, attribute, None)] if attribute else list(vars(module).values())
+    found = (vars(candidate).get("conf") for candidate in candidates if hasattr(candidate, "__dict__"))
+    return next((conf for conf in found if isinstance(conf, Settings)), None)
+
+
+# ── keys ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def connection_to(url: str, key_file: Path | None) -> Connection:
+    """Address and key of a broker; asked for at the terminal when there is one and nothing else has the key.
+
+    Raises
+    ------
+    AuthenticationError
+        There is no key, or what should be one is none.
+    ConfigurationError
+        ``url`` is no address.
+    """
+    address = keys.parse_url(url)
+    connection = keys.read_key_file(key_file, address) if key_file else _find_or_prompt(url, address)
+    keys.remember(connection)
+    return connection
+
+
+def _find_or_prompt(url: str, address: keys.Address) -> Connection:
+    try:
+        return keys.find(url)
+    except AuthenticationError:
+        if os.environ.get("NBQUEUE_KEY") or os.environ.get("NBQUEUE_KEY_FILE") or not sys.stdin.isatty():
+            raise
+    prompt = f"Key of {address.host} (`nbqueue key` there prints it; it is not shown here)"
+    return keys.decode_key(click.prompt(prompt, hide_input=True, err=True), address)

@@ -1,0 +1,80 @@
+"""``nbqueue worker``: tasks of a broker here or on another machine, run on this one."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+_LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False)
+
+
+@click.command()
+@click.option("--connect", default="", metavar="HOST[:PORT]", help="The broker; else the local cluster's.")
+@click.option("-A", "--app", default="", metavar="MODULE", help="Have this module's tasks.")
+@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Executor processes; else one a core.")
+@click.option("-Q", "--queues", default="default", show_default=True, metavar="A,B", help="To consume.")
+@click.option("-l", "--loglevel", type=_LEVELS, default="INFO", show_default=True, help="How much to tell.")
+@click.option("-n", "--name", default="", help="Name to show; else worker@HOST.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="Holds the key; others must not read it.")
+@click.option("--pidfile", default="", type=click.Path(), help="Do not start while its process runs.")
+@click.pass_obj
+def worker(
+    group_app: str,
+    connect: str,
+    app: str,
+    concurrency: int | None,
+    queues: str,
+    loglevel: str,
+    name: str,
+    key_file: Path | None,
+    pidfile: str,
+) -> None:
+    """Run tasks here.
+
+    The broker's key is looked for in --key-file, NBQUEUE_KEY, NBQUEUE_KEY_FILE and, on the broker's own
+    machine, its connection file; else it is asked for.
+    """
+    # loaded here, so that `nbqueue --help` needs no sockets
+    from nbqueue.cli.target import named_url, settings_of
+    from nbqueue.launch.ask import ask
+    from nbqueue.worker.options import WorkerOptions
+    from nbqueue.worker.supervisor import main
+
+    app = app or group_app
+    named = named_url(app, connect)
+    url, key = _remote(named, key_file) if named else _local(app)
+    # Later a worker waits for its broker as long as it takes; but now there is somebody to tell.
+    ask(url, "status", timeout=settings_of(app).connect_timeout)
+    options = WorkerOptions(
+        url=url,
+        connection=key,
+        concurrency=concurrency or 0,
+        queues=tuple(queue.strip() for queue in queues.split(",") if queue.strip()),
+        name=name,
+        app=app,
+        loglevel=loglevel.upper(),
+        local=not named,
+        pidfile=pidfile,
+    )
+    sys.exit(main(options))
+
+
+def _remote(url: str, key_file: Path | None) -> tuple[str, str]:
+    """URL and key of a broker that was named."""
+    from nbqueue.cli.target import connection_to
+    from nbqueue.wire.keys import encode_key
+
+    connection = connection_to(url, key_file)
+    os.environ.pop("NBQUEUE_KEY", None)  # tasks, and what they start, have no business with it
+    return connection.url, encode_key(connection)
+
+
+def _local(app: str) -> tuple[str, str]:
+    """URL of the local cluster's broker, which is started if it does not run; its key is in its file."""
+    from nbqueue.cli.target import settings_of
+    from nbqueue.launch.local import ensure_broker
+
+    os.environ.pop("NBQUEUE_KEY", None)
+    os.environ.pop("NBQUEUE_KEY_FILE", None)
+    return ensure_broker(settings_of(app)).url, ""

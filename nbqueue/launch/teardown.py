@@ -1,0 +1,82 @@
+"""The end of the local cluster: asked for, waited for, and enforced on what does not go."""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+
+import psutil
+
+from nbqueue.exceptions import NBQueueError
+from nbqueue.launch import local, workers
+from nbqueue.launch.ask import ask
+from nbqueue.launch.errors import LaunchError
+
+#: Seconds that workers have to follow their broker, and anything to follow a signal.
+_GRACE = 1.0
+_LOOK_EVERY = 0.01
+
+
+def stop(timeout: float = 10.0) -> int:
+    """End broker and workers of the local cluster with all that they run.
+
+    Parameters
+    ----------
+    timeout
+        Seconds for them to end by themselves; then they are terminated.
+
+    Returns
+    -------
+    int
+        How many processes ended; 0 when nothing ran.
+
+    Raises
+    ------
+    LaunchError
+        Some process cannot be ended.
+    """
+    deadline = time.monotonic() + timeout
+    connection = local.find()
+    followers = list(_with_children(worker.pid for worker in workers.recorded()))
+    broker = list(_with_children([connection.pid] if connection is not None else []))
+    if connection is not None:
+        with contextlib.suppress(NBQueueError):  # what does not answer is terminated below
+            ask(connection.url, "stop", timeout=timeout)
+    _end(broker, deadline)
+    _end(followers, time.monotonic() + _GRACE)
+    return len(broker) + len(followers)
+
+
+def _with_children(pids: Iterable[int]) -> Iterator[psutil.Process]:
+    """Processes and what they have started: taken before they end, so that no pid used again is mistaken."""
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            yield process
+            yield from process.children()
+
+
+def _end(processes: list[psutil.Process], deadline: float) -> None:
+    """Wait for processes to end by themselves, then make them."""
+    alive = _wait(processes, deadline)
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(process)
+        alive = _wait(alive, time.monotonic() + _GRACE)
+    if alive:
+        raise LaunchError(f"still running: {', '.join(str(process.pid) for process in alive)}")
+
+
+def _wait(processes: list[psutil.Process], deadline: float) -> list[psutil.Process]:
+    """Those that still run when all have ended or the time is over."""
+    while (alive := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY)
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    """A zombie has ended, whenever its parent gets round to collect it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

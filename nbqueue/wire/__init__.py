@@ -1,0 +1,1 @@
+"""What travels between processes: messages as bytes, functions and values as pickles, keys."""

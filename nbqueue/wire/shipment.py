@@ -1,0 +1,47 @@
+"""What a submission says of its function: plain values."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Blob(NamedTuple):
+    """Bytes that are sent once, and named by their hash after that."""
+
+    key: str
+    data: bytes
+
+    @classmethod
+    def of(cls, data: bytes) -> "Blob":
+        return cls(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
+
+
+class Shipment(NamedTuple):
+    """A function as it is at the time of a call."""
+
+    definition: Blob
+    #: pickled values that the function reads, b"" if there are none
+    captured: bytes
+    #: the large ones among them
+    captured_blob: Blob | None
+    #: "3.11" when only that Python can load the definition, "" for any
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """What a worker has to know of a task beside its function; times in seconds."""
+
+    name: str
+    #: the function takes the task's context as its first argument
+    bind: bool = False
+    #: None: without limit
+    max_retries: int | None = 3
+    #: exceptions after which the task is run again
+    autoretry_for: tuple[type[BaseException], ...] = ()
+    default_retry_delay: float = 180.0
+    #: the first of pauses that double each time; 0: always ``default_retry_delay``
+    retry_backoff: float = 0.0
+    retry_backoff_max: float = 600.0
+    #: pauses are drawn at random up to what ``retry_backoff`` says
+    retry_jitter: bool = True

@@ -1,0 +1,208 @@
+"""What a task knows of itself: ``self`` of a task with ``bind=True``, and :func:`progress`.
+
+In an executor process a task has the process to itself, so its threads belong to it too.  Executors
+that are threads of one process (``memory://``) tell their tasks apart by a context variable, which
+threads that a task starts do not inherit.
+"""
+
+import weakref
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn, TypeVar
+
+from nbqueue.core import retry
+from nbqueue.exceptions import MaxRetriesExceededError, Retry
+from nbqueue.messages import Assignment
+from nbqueue.states import PROGRESS
+from nbqueue.wire import payload
+from nbqueue.worker.output import OutputBuffer
+from nbqueue.worker.reports import Reports
+
+T = TypeVar("T")
+
+_of_thread: Final[ContextVar["TaskContext | None"]] = ContextVar("nbqueue_task", default=None)
+_of_process: "TaskContext | None" = None
+
+_DEFAULT_OPTIONS: Final = payload.TaskOptions(name="")
+
+
+def current() -> "TaskContext | None":
+    """The task that the caller runs in, None outside of tasks."""
+    return _of_process or _of_thread.get()
+
+
+def enter(context: "TaskContext | None", *, whole_process: bool) -> None:
+    """Make this the current task (None: there is none), of the whole process or of this thread."""
+    global _of_process
+    if whole_process:
+        _of_process = context
+    else:
+        _of_thread.set(context)
+
+
+def output_buffer() -> OutputBuffer | None:
+    """Where the caller's printing goes, None outside of tasks."""
+    context = _of_process or _of_thread.get()
+    return None if context is None else context.reports.output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The call that is being run, in Celery's words; durations in seconds."""
+
+    id: str
+    task: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    #: runs that ended in RETRY before this one
+    retries: int
+    #: 1 for the first lease, whatever ended the earlier ones
+    attempt: int
+    root_id: str | None
+    parent_id: str | None
+    group: str | None
+    #: name of the worker
+    hostname: str
+    delivery_info: Mapping[str, Any]
+    #: how long after its submission it may start, and how long it was held back
+    expires: float | None
+    eta: float | None
+    timelimit: tuple[float | None, float | None]
+    ignore_result: bool
+    called_directly: bool = field(default=False, init=False)
+
+
+class TaskContext:
+    """The running task: what it was called with, and what it can say while it runs."""
+
+    def __init__(self, assignment: Assignment, reports: Reports, hostname: str) -> None:
+        self.reports = reports
+        #: options it was defined with; the defaults until they are loaded
+        self.options = _DEFAULT_OPTIONS
+        self.args: tuple[Any, ...] = ()
+        self.kwargs: dict[str, Any] = {}
+        #: the retry that :meth:`retry` has granted
+        self.granted: Retry | None = None
+        self._assignment = assignment
+        self._hostname = hostname
+
+    @property
+    def name(self) -> str:
+        return self._assignment.task.name
+
+    @property
+    def max_retries(self) -> int | None:
+        return self.options.max_retries
+
+    @property
+    def request(self) -> Request:
+        task = self._assignment.task
+        return Request(
+            id=task.id,
+            task=task.name,
+            args=self.args,
+            kwargs=self.kwargs,
+            retries=self._assignment.retries,
+            attempt=self._assignment.attempt,
+            root_id=task.root_id or task.id,
+            parent_id=task.parent_id or None,
+            group=task.group or None,
+            hostname=self._hostname,
+            delivery_info={
+                "exchange": "",
+                "routing_key": task.queue,
+                "priority": task.priority,
+                "redelivered": self._assignment.attempt > self._assignment.retries + 1,
+            },
+            expires=task.expires,
+            eta=task.countdown or None,
+            timelimit=(task.time_limit, task.soft_time_limit),
+            ignore_result=task.ignore_result,
+        )
+
+    def update_state(self, state: str | None = None, meta: Any = None) -> None:
+        """Set a custom state; it is reported within 50 ms, the latest one only.
+
+        ``current``, ``total`` and ``description`` in a meta dict also move the progress bar.
+
+        Raises
+        ------
+        SerializationError
+            ``meta`` cannot be pickled.
+        """
+        self.reports.update(state or PROGRESS, payload.dumps_value(meta, "the meta of update_state"))
+        if isinstance(meta, dict) and isinstance(meta.get("current"), int | float):
+            self.progress(meta["current"], meta.get("total"), str(meta.get("description") or ""))
+
+    def progress(self, current: float, total: float | None = None, description: str = "") -> None:
+        """Say how far the task is; ``total`` None when nobody knows."""
+        self.reports.total = float(total) if isinstance(total, int | float) else None
+        self.reports.description = description
+        self.reports.current = float(current)
+
+    def retry(
+        self,
+        *,
+        exc: BaseException | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+    ) -> NoReturn:
+        """End this run and ask for another, ``countdown`` seconds from now (the task's
+        ``default_retry_delay`` unless given).  Never returns: ``raise self.retry()`` says so to readers.
+
+        Raises
+        ------
+        Retry
+            What ends the run.
+        MaxRetriesExceededError
+            No retries are left, and ``exc`` was not given; else ``exc`` itself.
+        """
+        limit = self.options.max_retries if max_retries is None else max_retries
+        if not retry.allowed(limit, self._assignment.retries):
+            raise exc if exc is not None else self.exhausted(limit)
+        delay = self.options.default_retry_delay if countdown is None else countdown
+        self.granted = Retry(exc=exc, countdown=delay)
+        raise self.granted
+
+    def exhausted(self, limit: int | None) -> MaxRetriesExceededError:
+        """The error of a task that asks for more retries than it has."""
+        return MaxRetriesExceededError(f"{self.name}[{self._assignment.task.id}] was retried {limit} times")
+
+
+class _Loop:
+    """One ``for`` loop that reports; see :meth:`Reports.claim`."""
+
+    __slots__ = ("__weakref__",)
+
+
+def progress(iterable: Iterable[T], total: float | None = None, description: str = "") -> Iterator[T]:
+    """Yield the items of an iterable and report how many are done, as the running task's progress.
+
+    ``total`` is ``len(iterable)`` where it has one.  Outside of tasks the items are yielded and nothing
+    else is done.  Of loops inside of loops the outermost one reports.
+    """
+    context = current()
+    if context is None:
+        return iter(iterable)
+    if total is None and isinstance(iterable, Collection):
+        total = len(iterable)
+    return _counted(iterable, total, description, context.reports)
+
+
+def _counted(iterable: Iterable[T], total: float | None, description: str, reports: Reports) -> Iterator[T]:
+    loop = _Loop()
+    own = weakref.ref(loop)
+    if not reports.claim(own):
+        yield from iterable
+        return
+    reports.total, reports.description = total, description
+    done = 0.0
+    reports.current = done
+    try:
+        for item in iterable:
+            yield item
+            done += 1.0
+            reports.current = done
+    finally:
+        reports.release(own)

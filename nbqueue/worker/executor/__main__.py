@@ -1,0 +1,90 @@
+"""``python -m nbqueue.worker.executor``: what a supervisor starts; see :mod:`nbqueue.worker.lifeline`."""
+
+import faulthandler
+import os
+import sys
+import threading
+from typing import Final
+
+import msgspec
+
+from nbqueue.exceptions import ConfigurationError
+from nbqueue.transports import transport
+from nbqueue.worker import context, output, registry, tqdm
+from nbqueue.worker.executor.loop import Executor
+from nbqueue.worker.lifeline import MISCONFIGURED, Lifeline
+from nbqueue.worker.log import TaskLog, logger
+from nbqueue.worker.options import ExecutorOptions, executor_identity, remember
+from nbqueue.worker.slot import Slot
+
+#: seconds that exit handlers and threads of tasks have
+EXIT_GRACE: Final = 5.0
+
+
+def main() -> int:
+    """Run tasks until told to drain; returns the exit code."""
+    lifeline = Lifeline.of_process()
+    line = lifeline.options()
+    if not line:
+        return 0
+    options = msgspec.json.decode(line, type=ExecutorOptions)
+    _prepare(options)
+    try:
+        executor = _executor(options, lifeline)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # the supervisor passes it on
+        return MISCONFIGURED
+    lifeline.watch(executor.stop)
+    executor.run()
+    if executor.refused:
+        print(executor.refused, file=sys.stderr)  # see above
+        return 1
+    return 0
+
+
+def _prepare(options: ExecutorOptions) -> None:
+    """Make this process a place where tasks feel at home."""
+    faulthandler.enable(sys.__stderr__ or 2)
+    remember(options.worker)
+    os.environ["NBQUEUE_BROKER"] = options.worker.url  # tasks submit to the same broker
+    _add_folder(os.getcwd())
+    output.show_logging()
+    tqdm.install(notebook=True)
+    # a child that a task forks is not the task
+    os.register_at_fork(after_in_child=lambda: context.enter(None, whole_process=True))
+
+
+def _add_folder(folder: str) -> None:
+    """Import from the worker's folder, as its notebook would, but never instead of the standard library."""
+    packages = (i for i, path in enumerate(sys.path) if path.endswith(("site-packages", "dist-packages")))
+    sys.path.insert(next(packages, len(sys.path)), folder)
+
+
+def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
+    worker = options.worker
+    tasks = registry.load(worker.app) if worker.app else []
+    verbose = worker.loglevel.upper() in ("DEBUG", "INFO")
+    slot = Slot(options.slot)
+    slot.close_file()
+    return Executor(
+        transport(worker.url),
+        executor_identity(options, [task.name for task in tasks]),
+        tasks=tasks,
+        whole_process=True,
+        slot=slot,
+        log=TaskLog(logger(worker.nodename, worker.loglevel)) if verbose else None,
+        on_welcome=lifeline.ready,
+    )
+
+
+def _give_up_soon(code: int) -> None:
+    """Threads that tasks have left behind must not keep the process from ending."""
+    timer = threading.Timer(EXIT_GRACE, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
+if __name__ == "__main__":
+    exit_code = main()
+    _give_up_soon(exit_code)
+    sys.exit(exit_code)

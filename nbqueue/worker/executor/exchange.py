@@ -1,0 +1,261 @@
+"""An executor's main link, and what passes over it, for its two threads.
+
+The link has one owner at a time.  That is the main thread, except that the control thread takes the
+link over for a moment, again and again, while a task runs (:meth:`Exchange.attend`): so everything an
+executor says goes one way in one order, no outcome waits behind a long task, and what was assigned
+behind it can be given back.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Final
+
+from nbqueue.core.worker import Ending, ExecutorCore, Leave, Raise
+from nbqueue.exceptions import ConnectionLostError, SerializationError
+from nbqueue.messages import (
+    CONTROL,
+    EXECUTOR,
+    AnyMessage,
+    Assignment,
+    Define,
+    Goodbye,
+    Need,
+    Started,
+    Welcome,
+)
+from nbqueue.transports.base import Link
+from nbqueue.worker.interrupts import Gate
+from nbqueue.worker.reports import Reports
+
+#: seconds between two signs of life, until the broker's Welcome says otherwise
+HEARTBEAT: Final = 2.0
+#: seconds after which a run counts as started, for those who watch
+SHORT: Final = 0.025
+#: seconds between two requests for the same blob
+ASK_AGAIN: Final = 2.0
+#: seconds between two looks at the main link while the last acknowledgements are awaited
+DEPART_TICK: Final = 0.02
+
+
+class Run:
+    """The run that is going on."""
+
+    __slots__ = ("assignment", "began", "reported", "reports")
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        self.reports = Reports(assignment.task.id, assignment.token)
+        self.began = monotonic()
+        self.reported = False
+
+
+class Exchange:
+    """See the module's docstring.  ``on_welcome`` is called whenever the broker welcomes the main link."""
+
+    def __init__(self, link: Link, core: ExecutorCore, gate: Gate, on_welcome: Callable[[], None]) -> None:
+        #: the run that is going on, None between runs
+        self.run: Run | None = None
+        #: why the broker does not want this executor, "" as long as it does
+        self.refused = ""
+        self._link = link
+        self._link_lock = threading.Lock()
+        self._core = core
+        self._core_lock = threading.Lock()  # taken last
+        self._gate = gate
+        self._on_welcome = on_welcome
+        #: what runs reported, waiting to be sent
+        self._events: list[AnyMessage] = []
+        self._wanted = ""
+        self._blob: bytes | None = None
+        self._left = False
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between two signs of life."""
+        welcome = self._core.welcome
+        return HEARTBEAT if welcome is None else welcome.heartbeat
+
+    @property
+    def draining(self) -> bool:
+        return self._core.draining
+
+    # ── the main thread's side ───────────────────────────────────────────────────────────────
+
+    def introduce(self) -> None:
+        with self._link_lock, self._core_lock:
+            self._link.send(self._core.introduce(EXECUTOR))
+
+    def listen(self) -> None:
+        """Take in what is there; when nothing waits to be run, wait for it, and give a sign of life if
+        there is none in time."""
+        timeout = 0.0 if self._core.waiting else self.heartbeat
+        with self._link_lock:
+            messages = self._link.receive(timeout)
+            self._handle(EXECUTOR, messages, self._link)
+            if timeout and not messages and not self._left:
+                with self._core_lock:
+                    self._link.send(self._core.heartbeat(EXECUTOR))
+
+    def begin(self) -> Run | None:
+        """The next task, which runs from now on; None if none waits."""
+        with self._core_lock:
+            assignment = self._core.take()
+            self.run = None if assignment is None else Run(assignment)
+        return self.run
+
+    def end(self, run: Run, ending: Ending) -> None:
+        """The run has ended; what it reported last goes out before its ending."""
+        with self._link_lock:
+            self._events += run.reports.collect(last=True)
+            with self._core_lock:
+                self.run = None
+                self._core.finish(ending)
+
+    def flush(self) -> None:
+        """Send what waits to be sent."""
+        with self._link_lock:
+            if not self._left:
+                self._send_waiting(self._link)
+
+    def fetch(self, key: str) -> bytes:
+        """A blob of the broker's; waits for it, since the run that is going on cannot do without.
+
+        Raises
+        ------
+        SerializationError
+            The broker has no such blob.
+        KeyboardInterrupt
+            The run was cancelled meanwhile.
+        """
+        self._wanted, self._blob = key, None
+        try:
+            while (blob := self._asked(key)) is None:
+                pass
+        finally:
+            self._wanted = ""
+        if not blob:
+            raise SerializationError("the broker no longer has the task's definition: submit the task again")
+        return blob
+
+    def _asked(self, key: str) -> bytes | None:
+        """Ask for the wanted blob, and wait a while for it."""
+        deadline = monotonic() + ASK_AGAIN
+        with self._link_lock:
+            self._link.send([Need(key)])
+            while self._blob is None and monotonic() < deadline:
+                if self.refused:
+                    raise ConnectionLostError(self.refused)
+                if self.run is not None and self._gate.cancelled(self.run.assignment.token):
+                    raise KeyboardInterrupt
+                self._handle(EXECUTOR, self._link.receive(ASK_AGAIN), self._link)
+            return self._blob
+
+    def depart(self, link: Link, timeout: float) -> None:
+        """After :meth:`leave`, when nothing runs any more: send what is left over the control link, until
+        all endings are acknowledged or the time (in seconds) is over."""
+        deadline = monotonic() + timeout
+        with self._link_lock:
+            while True:
+                self._handle(EXECUTOR, self._link.receive(0), link)
+                self._send_waiting(link)
+                if self._core.settled or self.refused or monotonic() >= deadline:
+                    break
+                self._handle(CONTROL, link.receive(DEPART_TICK), link)
+            link.send([Goodbye()])
+            self._link.close()
+
+    # ── the control thread's side ────────────────────────────────────────────────────────────
+
+    def introduce_control(self, link: Link) -> None:
+        with self._core_lock:
+            link.send(self._core.introduce(CONTROL))
+
+    def listen_control(self, link: Link, timeout: float) -> None:
+        """Take in what is there on the control link, waiting up to ``timeout`` seconds for it."""
+        self._handle(CONTROL, link.receive(timeout), link)
+
+    def attend(self, link: Link) -> None:
+        """Report the run that is going on, and take in what came on the main link meanwhile.
+        ``link`` is the control link, which stands in for the main one after :meth:`leave`."""
+        if self.run is None or not self._link_lock.acquire(blocking=False):
+            return
+        try:
+            outlet = link if self._left else self._link
+            if self.run is not None:
+                self._report(self.run)
+                self._send_waiting(outlet)
+                self._handle(EXECUTOR, self._link.receive(0), outlet)
+        finally:
+            self._link_lock.release()
+
+    def _report(self, run: Run) -> None:
+        if not run.reported and monotonic() - run.began >= SHORT:
+            run.reported = True
+            self._events.append(Started(run.assignment.task.id, run.assignment.token))
+        self._events += run.reports.collect()
+
+    def beat(self, link: Link) -> None:
+        """The control link's sign of life, and the main link's while a task runs."""
+        with self._core_lock:
+            link.send(self._core.heartbeat(CONTROL))
+        if self.run is not None and not self._left and self._link_lock.acquire(blocking=False):
+            try:
+                with self._core_lock:
+                    self._link.send(self._core.heartbeat(EXECUTOR))
+            finally:
+                self._link_lock.release()
+
+    def leave(self, link: Link) -> None:
+        """Once draining: say goodbye on the main link, so that the broker assigns no more, and give back
+        what waits.  Put off while the running task waits for its definition."""
+        if self._left or self._wanted:
+            return
+        with self._link_lock:
+            self._left = True
+            self._send_waiting(self._link)
+            self._link.send([Goodbye()])
+        with self._core_lock:
+            returned = self._core.drain()
+        if returned:
+            link.send(returned)
+
+    # ── any thread ───────────────────────────────────────────────────────────────────────────
+
+    def drain(self) -> None:
+        """Begin no more runs."""
+        with self._core_lock:
+            self._core.draining = True
+        self._link.wake()
+
+    # ── with the link's lock held ────────────────────────────────────────────────────────────
+
+    def _send_waiting(self, link: Link) -> None:
+        with self._core_lock:
+            messages = [*self._events, *self._core.flush()]
+        self._events = []
+        if messages:
+            link.send(messages)
+
+    def _handle(self, role: str, messages: Iterable[AnyMessage], outlet: Link) -> None:
+        """Take in messages of the main link (with its lock held) or the control link (without)."""
+        replies: list[AnyMessage] = []
+        for message in messages:
+            if isinstance(message, Define):
+                if message.key == self._wanted:
+                    self._blob = message.blob
+                continue
+            with self._core_lock:
+                effects = self._core.receive(role, message)
+            for effect in effects:
+                if isinstance(effect, Raise):
+                    self._gate.interrupt(effect.token, effect.reason)
+                    self._link.wake()  # it may be waiting for its definition
+                elif isinstance(effect, Leave):
+                    self.refused = effect.reason
+                else:
+                    replies.append(effect)
+            if role == EXECUTOR and isinstance(message, Welcome):
+                self._on_welcome()
+        if replies:
+            outlet.send(replies)

@@ -1,0 +1,136 @@
+"""An executor: receives tasks, runs them one at a time, sends their outcomes.
+
+Outcomes of short tasks leave together, those of longer ones at once: an outcome is held back only
+while more tasks of the same function, which took less than ``SHORT_RUN``, follow within ``BATCH``.
+Should one of these take long after all, the control thread sends what waits (Exchange.attend).
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Final
+
+from nbqueue.core.worker import ExecutorCore
+from nbqueue.messages import Hello
+from nbqueue.transports.base import Transport
+from nbqueue.wire import payload
+from nbqueue.worker import context, output
+from nbqueue.worker.executor.control import Control
+from nbqueue.worker.executor.exchange import Exchange, Run
+from nbqueue.worker.executor.runner import Runner
+from nbqueue.worker.interrupts import Gate, ThreadGate
+from nbqueue.worker.log import TaskLog
+from nbqueue.worker.registry import RegisteredTask
+from nbqueue.worker.slot import Slot
+
+#: seconds that a task may take and still share its message with the next
+SHORT_RUN: Final = 0.0005
+#: seconds that an outcome may wait for others
+BATCH: Final = 0.001
+#: seconds that an executor which leaves waits for the last acknowledgements
+FAREWELL: Final = 5.0
+
+
+class Executor:
+    """Runs tasks until told to stop.
+
+    Usable in any thread: ``Executor(transport, identity).run()`` there, :meth:`stop` from another one.
+
+    Parameters
+    ----------
+    transport
+        To the broker; two links are opened.
+    identity
+        Its Hello: id, worker, name, python, env, queues, … (role and leases are filled in).
+    tasks
+        Tasks that it has without their definitions (``-A``).
+    whole_process
+        It has the process for itself and runs in its main thread: SIGINT interrupts tasks, and
+        threads started by a task belong to that task.
+    slot
+        Where it notes the lease that runs, for the supervisor.
+    log
+        Where it says which tasks it received and how they ended.
+    on_welcome
+        Called when the broker has welcomed it, perhaps more than once.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        identity: Hello,
+        *,
+        tasks: Iterable[RegisteredTask] = (),
+        whole_process: bool = False,
+        slot: Slot | None = None,
+        log: TaskLog | None = None,
+        on_welcome: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._transport = transport
+        self._slot = slot
+        self._log = log
+        self._pid = os.getpid()
+        self._gate = Gate() if whole_process else ThreadGate()
+        self._exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
+        self._control = Control(transport.connect(), self._exchange)
+        definitions = payload.Definitions(self._exchange.fetch, identity.name)
+        for task in tasks:
+            definitions.register(task.name, task.function, task.options)
+        self._runner = Runner(definitions, self._gate, worker=identity.name, whole_process=whole_process)
+
+    @property
+    def refused(self) -> str:
+        """Why the broker does not want this executor, "" if it does."""
+        return self._exchange.refused
+
+    def run(self) -> None:
+        """Work until :meth:`stop`, or until the broker refuses."""
+        self._gate.attach()
+        self._exchange.introduce()
+        self._control.start()
+        with output.captured_streams():
+            while not (self._exchange.draining or self._exchange.refused):
+                self._exchange.listen()
+                self._work()
+        self._control.stop()
+        self._exchange.depart(self._control.link, FAREWELL)
+        self._control.link.close()
+
+    def stop(self) -> None:
+        """Finish the running task, give the others back and end :meth:`run`.  From any thread."""
+        self._exchange.drain()
+        self._control.link.wake()
+
+    def _work(self) -> None:
+        """Run what waits, as long as the outcomes may wait for one another; then send them."""
+        exchange = self._exchange
+        began = monotonic()
+        kind = ""
+        while not exchange.draining and (run := exchange.begin()) is not None:
+            task = run.assignment.task
+            if kind and kind != (task.definition or task.name):
+                exchange.flush()
+            kind = task.definition or task.name
+            self._perform(run)
+            now = monotonic()
+            if now - run.began > SHORT_RUN or now - began > BATCH:
+                break
+        exchange.flush()
+
+    def _perform(self, run: Run) -> None:
+        assignment = run.assignment
+        if self._slot is not None:
+            self._slot.token = assignment.token
+        if self._log is not None:
+            self._log.received(assignment.task)
+        output.capture(context.output_buffer)
+        self._gate.attach()
+        self._control.notice()
+        ending = self._runner.run(assignment, run.reports)
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child that the task forked and let return
+        if self._slot is not None:
+            self._slot.token = 0
+        if self._log is not None:
+            self._log.ended(assignment.task, ending)
+        self._exchange.end(run, ending)

@@ -1,0 +1,145 @@
+"""Running one task, from its assignment to its ending, whatever it raises.
+
+::
+
+    definition, arguments ─▶ function(*args, **kwargs) ─▶ Outcome SUCCESS
+            │                        │ raises
+            └────────────────────────┴─▶ Outcome FAILURE or REVOKED, or Retry
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from time import perf_counter
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final
+
+from nbqueue.core import retry
+from nbqueue.core.worker import Ending
+from nbqueue.exceptions import Ignore, Reject, Retry, SerializationError, TaskPredicate, TaskRevokedError
+from nbqueue.messages import Assignment, Failure, Outcome
+from nbqueue.messages import Retry as RetryMessage
+from nbqueue.states import FAILURE, REVOKED, SUCCESS
+from nbqueue.wire import codec, failure, payload
+from nbqueue.worker import context
+from nbqueue.worker.context import TaskContext
+from nbqueue.worker.interrupts import Gate
+from nbqueue.worker.reports import Reports
+
+#: a message holds little else beside a value
+MAX_VALUE_BYTES: Final = codec.MAX_MESSAGE_BYTES - 2**20
+
+
+class Runner:
+    """Runs tasks in the calling thread.  ``whole_process``: see :mod:`nbqueue.worker.context`."""
+
+    def __init__(
+        self, definitions: payload.Definitions, gate: Gate, *, worker: str, whole_process: bool
+    ) -> None:
+        self._definitions = definitions
+        self._gate = gate
+        self._worker = worker
+        self._whole_process = whole_process
+
+    def run(self, assignment: Assignment, reports: Reports) -> Ending:
+        """Run the task.  Raises nothing."""
+        task, token = assignment.task, assignment.token
+        current = TaskContext(assignment, reports, self._worker)
+        context.enter(current, whole_process=self._whole_process)
+        began = perf_counter()
+        try:
+            loaded = self._definitions.load(task)
+            current.options = loaded.options
+            self._gate.enter(token)
+            args, kwargs = current.args, current.kwargs = payload.loads(task.payload)
+            bound = (current, *args) if loaded.options.bind else args
+            value = _finished(loaded.function(*bound, **kwargs))
+            data = b"" if task.ignore_result else _pickled(value)
+            self._gate.leave()
+        except BaseException as exc:  # whatever a task raises is how it ended
+            self._gate.leave()
+            return self._ended(exc, current, assignment, perf_counter() - began)
+        finally:
+            context.enter(None, whole_process=self._whole_process)
+        return self._outcome(assignment, SUCCESS, perf_counter() - began, value=data)
+
+    def _outcome(
+        self,
+        assignment: Assignment,
+        state: str,
+        runtime: float,
+        *,
+        value: bytes = b"",
+        failed: Failure | None = None,
+    ) -> Outcome:
+        return Outcome(
+            assignment.task.id,
+            assignment.token,
+            state,
+            value,
+            failed,
+            runtime,
+            self._worker,
+            retries=assignment.retries,
+        )
+
+    def _ended(
+        self, exc: BaseException, current: TaskContext, assignment: Assignment, runtime: float
+    ) -> Ending:
+        if self._gate.cancelled(assignment.token):
+            revoked = failure.capture(TaskRevokedError("cancelled while it ran"))
+            return self._outcome(assignment, REVOKED, runtime, failed=revoked)
+        if isinstance(exc, Ignore):
+            return self._outcome(assignment, SUCCESS, runtime)
+        countdown, reason = _next_run(exc, current, assignment.retries)
+        if countdown is not None:
+            return RetryMessage(assignment.task.id, assignment.token, countdown, failure.capture(reason), runtime)
+        return self._outcome(assignment, FAILURE, runtime, failed=failure.capture(reason))
+
+
+def _next_run(exc: BaseException, current: TaskContext, retries: int) -> tuple[float | None, BaseException]:
+    """In how many seconds the task is to run again (None: not), and the exception to show for it."""
+    options = current.options
+    if isinstance(exc, Retry):
+        if exc is current.granted or retry.allowed(options.max_retries, retries):
+            return exc.countdown, exc.exc or exc
+        return None, exc.exc or current.exhausted(options.max_retries)
+    if isinstance(exc, Reject) and exc.requeue:
+        return 0.0, exc
+    if isinstance(exc, TaskPredicate) or not isinstance(exc, options.autoretry_for):
+        return None, exc
+    if not retry.allowed(options.max_retries, retries):
+        return None, exc
+    return retry.delay(options, retries, int.from_bytes(os.urandom(4)) / 2**32), exc
+
+
+def _pickled(value: Any) -> bytes:
+    data = payload.dumps_value(value)
+    if len(data) > MAX_VALUE_BYTES:
+        raise SerializationError(
+            f"the return value takes {len(data):,} bytes, and at most {MAX_VALUE_BYTES:,} travel: "
+            "write it to a file, and return the file's name"
+        )
+    return data
+
+
+def _finished(value: Any) -> Any:
+    """The value itself; of a coroutine what it returns, of a generator the list of its items."""
+    kind = type(value)
+    if kind is GeneratorType:
+        return list(value)
+    if kind is CoroutineType:
+        return _run_async(lambda: value)
+    if kind is AsyncGeneratorType:
+        return _run_async(lambda: _items(value))
+    return value
+
+
+async def _items(generator: AsyncIterator[Any]) -> list[Any]:
+    return [item async for item in generator]
+
+
+def _run_async(start: Callable[[], Any]) -> Any:
+    # only workers that run such tasks need it
+    import asyncio
+
+    return asyncio.run(start())

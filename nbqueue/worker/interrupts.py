@@ -1,0 +1,110 @@
+"""Interrupting the task that runs, and never the one after it.
+
+Another thread asks for an exception in the thread that runs tasks.  By the time it gets there the
+task may have ended; so each run passes a :class:`Gate`, and an interrupt goes through only while the
+run that it was meant for is inside.
+"""
+
+import signal
+import threading
+from types import FrameType
+from typing import Final
+
+from nbqueue.exceptions import SoftTimeLimitExceeded
+
+CANCEL: Final = "cancel"
+
+
+def _exception(reason: str) -> type[BaseException]:
+    return KeyboardInterrupt if reason == CANCEL else SoftTimeLimitExceeded
+
+
+class Gate:
+    """The gate of an executor that runs tasks in its process' main thread: SIGINT goes through it.
+
+    A SIGINT that nobody asked for (Ctrl-C in a terminal) is ignored: the supervisor decides.
+    """
+
+    def __init__(self) -> None:
+        #: reason of the interrupt that was raised in this run, "" if none was
+        self.raised = ""
+        self._inside = 0
+        self._request: tuple[int, str] | None = None
+        self._thread = threading.get_ident()
+
+    def attach(self) -> None:
+        """Prepare for the next run, whatever the last one did.  Called by the thread that runs tasks."""
+        self.raised = ""
+        if signal.getsignal(signal.SIGINT) != self._on_signal:
+            signal.signal(signal.SIGINT, self._on_signal)
+
+    def enter(self, token: int) -> None:
+        """The run under that lease begins; raises at once if its interrupt came earlier."""
+        self._inside = token
+        self._let_through()
+
+    def leave(self) -> None:
+        """The run has ended: nothing is raised any more."""
+        self._inside = 0
+
+    def interrupt(self, token: int, reason: str) -> None:
+        """Raise KeyboardInterrupt ("cancel") or SoftTimeLimitExceeded in that run.  From any thread."""
+        self._request = (token, reason)
+        signal.pthread_kill(self._thread, signal.SIGINT)
+
+    def cancelled(self, token: int) -> bool:
+        """Whether that run was cancelled, before it began or while it was on."""
+        return self.raised == CANCEL or self._request == (token, CANCEL)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._let_through()
+
+    def _let_through(self) -> None:
+        if self._request is not None and self._request[0] == self._inside:
+            self.raised = self._request[1]
+            self._request = None
+            raise _exception(self.raised)
+
+
+class ThreadGate(Gate):
+    """The gate of an executor that runs tasks in any other thread: Python raises there at its next
+    byte code, so what blocks in C (``time.sleep``) ends first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def attach(self) -> None:
+        self.raised = ""
+        self._thread = threading.get_ident()
+
+    def enter(self, token: int) -> None:
+        with self._lock:
+            super().enter(token)
+
+    def leave(self) -> None:
+        while True:
+            try:
+                with self._lock:
+                    self._inside = 0
+                    if self.raised:
+                        self._throw(None)
+                return
+            except (KeyboardInterrupt, SoftTimeLimitExceeded):
+                # raised a moment too late: the run is over
+                continue
+
+    def interrupt(self, token: int, reason: str) -> None:
+        with self._lock:
+            if self._inside == token:
+                self.raised = reason
+                self._throw(_exception(reason))
+            else:
+                self._request = (token, reason)
+
+    def _throw(self, exception: type[BaseException] | None) -> None:
+        # slow to import, and needed here only
+        import ctypes
+
+        target = None if exception is None else ctypes.py_object(exception)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), target)

@@ -1,0 +1,94 @@
+"""What a worker and its executors are told at their start: JSON on standard input, never argv, since
+it holds the broker's key."""
+
+import os
+import platform
+import sys
+
+import msgspec
+
+from nbqueue._version import __version__
+from nbqueue.messages import EXECUTOR, WORKER, Hello
+from nbqueue.wire import keys
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``nbqueue worker`` was asked for."""
+
+    #: of the broker, ``zmq://host:port``
+    url: str
+    #: its key as ``keys.encode_key`` writes it; "" to look for it by the URL
+    connection: str = ""
+    #: executor processes; 0: one a core
+    concurrency: int = 0
+    queues: tuple[str, ...] = ("default",)
+    #: shown name; "" for ``worker@host``
+    name: str = ""
+    #: ``module[:attr]`` whose tasks it has
+    app: str = ""
+    #: "DEBUG", "INFO", "WARNING", "ERROR"
+    loglevel: str = "WARNING"
+    #: part of the local cluster: ends with its broker
+    local: bool = False
+    #: tasks of which environment it serves besides those of any; "" for its own, ``sys.prefix``
+    env: str = ""
+    #: file that holds the supervisor's pid while it runs; "" for none
+    pidfile: str = ""
+
+    @property
+    def processes(self) -> int:
+        return self.concurrency or cores()
+
+    @property
+    def nodename(self) -> str:
+        return self.name or f"worker@{platform.node()}"
+
+
+class ExecutorOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a supervisor tells an executor."""
+
+    worker: WorkerOptions
+    worker_id: str
+    executor_id: str
+    #: file descriptor of its :class:`nbqueue.worker.slot.Slot`
+    slot: int
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def remember(options: WorkerOptions) -> None:
+    """Make the broker's key known to this process."""
+    if options.connection:
+        keys.remember(keys.decode_key(options.connection, keys.parse_url(options.url)))
+
+
+def worker_identity(options: WorkerOptions, id: str) -> Hello:
+    """The supervisor's Hello."""
+    return _identity(options, WORKER, id, id)
+
+
+def executor_identity(options: ExecutorOptions, registered: list[str]) -> Hello:
+    """An executor's Hello."""
+    hello = _identity(options.worker, EXECUTOR, options.executor_id, options.worker_id)
+    return msgspec.structs.replace(hello, registered=registered)
+
+
+def _identity(options: WorkerOptions, role: str, id: str, worker: str) -> Hello:
+    return Hello(
+        role,
+        id,
+        version=__version__,
+        host=platform.node(),
+        pid=os.getpid(),
+        worker=worker,
+        name=options.nodename,
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        env=options.env or sys.prefix,
+        queues=list(options.queues),
+        local=options.local,
+    )

@@ -1,0 +1,222 @@
+"""What a task prints goes to its result, as it is printed, and never grows without bound.
+
+``sys.stdout`` and ``sys.stderr`` are :class:`TaskStream`: inside of a task they write to its
+:class:`OutputBuffer`, outside to the real stream.  The buffer is emptied many times a second; a task
+that prints faster than that loses the oldest part of what waits, and a mark says how much.
+"""
+
+import io
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, TextIO
+
+#: characters that may wait to be sent
+PENDING_LIMIT: Final = 256 * 1024
+#: characters sent a run, past which only the last ones are, at its end
+TOTAL_LIMIT: Final = 16 * 1024 * 1024
+TAIL_LIMIT: Final = 8 * 1024
+
+LOG_FORMAT: Final = "%(levelname)s:%(name)s:%(message)s"
+
+#: executors of this process
+_holders = 0
+_holding: Final = threading.Lock()
+
+
+class Piece(NamedTuple):
+    """A run of text on one stream, "stdout" or "stderr"."""
+
+    stream: str
+    text: str
+
+
+class OutputBuffer:
+    """What a task printed and nobody has taken yet.  Safe to write to from any thread."""
+
+    def __init__(self) -> None:
+        # reentrant: a __del__ that prints may run in the middle of a write
+        self._lock = threading.RLock()
+        self._pieces: deque[Piece] = deque()
+        self._size = 0
+        self._dropped = 0
+        self._taken = 0
+
+    def write(self, stream: str, text: str) -> None:
+        limit = PENDING_LIMIT if self._taken < TOTAL_LIMIT else TAIL_LIMIT
+        with self._lock:
+            if len(text) > limit:
+                self._dropped += len(text) - limit
+                text = text[-limit:]
+            self._pieces.append(Piece(stream, text))
+            self._size += len(text)
+            while self._size > limit:
+                self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        size = len(self._pieces.popleft().text)
+        self._size -= size
+        self._dropped += size
+
+    def take(self, *, last: bool = False) -> list[Piece]:
+        """All that waits, joined by stream; past the total limit only when it is the ``last`` time."""
+        if not self._pieces or (self._taken >= TOTAL_LIMIT and not last):
+            return []
+        with self._lock:
+            pieces, self._pieces = self._pieces, deque()
+            dropped, self._dropped = self._dropped, 0
+            self._taken += self._size
+            self._size = 0
+        if dropped:
+            mark = f"\n… {dropped} characters of output dropped …\n"
+            pieces.appendleft(Piece(pieces[0].stream, mark))
+        return _joined(pieces)
+
+
+def _joined(pieces: deque[Piece]) -> list[Piece]:
+    runs: list[tuple[str, list[str]]] = []
+    for stream, text in pieces:
+        if not runs or runs[-1][0] != stream:
+            runs.append((stream, []))
+        runs[-1][1].append(text)
+    return [Piece(stream, sendable("".join(texts))) for stream, texts in runs]
+
+
+def sendable(text: str) -> str:
+    """The text with lone surrogates spelled out, since they have no encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace").decode()
+    return text
+
+
+class TaskStream(io.TextIOBase):
+    """A standard stream that belongs to whoever runs: a task, or else the process.
+
+    ``buffer_of`` returns the running task's buffer, or None outside of tasks.
+    """
+
+    def __init__(self, real: TextIO, name: str, buffer_of: Callable[[], OutputBuffer | None]) -> None:
+        self.real = real
+        self.buffer = _Bytes(self)
+        self._name = name
+        self._buffer_of = buffer_of
+
+    def write(self, text: str, /) -> int:
+        buffer = self._buffer_of()
+        if buffer is None:
+            return self.real.write(text)
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        buffer.write(self._name, text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._buffer_of() is None:
+            self.real.flush()
+
+    def close(self) -> None:
+        """Standard streams stay open, whatever a task thinks."""
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self.real.fileno()
+
+    @property
+    def name(self) -> str:
+        return f"<{self._name}>"
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in typeshed
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]  # a plain attribute in typeshed
+        return "backslashreplace"
+
+
+class _Bytes(io.RawIOBase):
+    """The ``buffer`` of a :class:`TaskStream`: bytes that are text."""
+
+    def __init__(self, stream: TaskStream) -> None:
+        self._stream = stream
+
+    def write(self, data: Any, /) -> int:
+        raw = bytes(data)
+        self._stream.write(raw.decode(errors="replace"))
+        return len(raw)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        """See :meth:`TaskStream.close`."""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+def capture(buffer_of: Callable[[], OutputBuffer | None]) -> None:
+    """Make the standard streams the tasks'.  Cheap when they are already: call it before every run,
+    since a task (or pytest) may have replaced them, and within :func:`captured_streams`."""
+    if type(sys.stdout) is not TaskStream:
+        sys.stdout = TaskStream(sys.stdout, "stdout", buffer_of)
+    if type(sys.stderr) is not TaskStream:
+        sys.stderr = TaskStream(sys.stderr, "stderr", buffer_of)
+
+
+@contextmanager
+def captured_streams() -> Iterator[None]:
+    """Give the real standard streams back when the last of those who captured them has ended."""
+    global _holders
+    with _holding:
+        _holders += 1
+    try:
+        yield
+    finally:
+        with _holding:
+            _holders -= 1
+            if not _holders:
+                _release()
+
+
+def _release() -> None:
+    if isinstance(sys.stdout, TaskStream):
+        sys.stdout = sys.stdout.real
+    if isinstance(sys.stderr, TaskStream):
+        sys.stderr = sys.stderr.real
+
+
+class _CurrentStderr(logging.StreamHandler[TextIO]):
+    """Writes to whatever ``sys.stderr`` is at that moment."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self, logging.INFO)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # a plain attribute in typeshed
+        return sys.stderr
+
+
+def show_logging() -> None:
+    """Make log records of tasks visible from INFO up, as long as nobody configures logging.
+
+    The *last resort* handler steps back by itself as soon as a task calls ``logging.basicConfig``.
+    """
+    handler = _CurrentStderr()
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.lastResort = handler
+    if logging.root.level == logging.WARNING:
+        logging.root.setLevel(logging.INFO)

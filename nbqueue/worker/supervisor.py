@@ -1,0 +1,279 @@
+"""The worker's supervisor: starts executors, watches them, replaces those that die.
+
+It runs no tasks and sees none.  Its heartbeat keeps its executors' leases alive; when one dies it
+tells the broker which lease ran there, and why it died, and starts another.
+
+    ============================  ==============================================================
+    SIGTERM, SIGINT, Ctrl-C       executors finish what they run, the rest goes back to the queue
+    SIGINT again, SIGQUIT         stop now; what ran goes back too
+    Shutdown from the broker      the same: nobody is there to take an outcome
+    ============================  ==============================================================
+"""
+
+import logging
+import os
+import signal
+import sys
+from time import monotonic
+from types import FrameType
+from typing import Final, NamedTuple
+
+from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
+from nbqueue.messages import (
+    AnyMessage,
+    ExecutorLost,
+    Goodbye,
+    Heartbeat,
+    Kill,
+    Refused,
+    Shutdown,
+    Unknown,
+    Welcome,
+)
+from nbqueue.transports import transport
+from nbqueue.transports.base import Link
+from nbqueue.worker import options as worker_options
+from nbqueue.worker.child import Child
+from nbqueue.worker.lifeline import MISCONFIGURED
+from nbqueue.worker.log import announce, logger
+from nbqueue.worker.options import WorkerOptions
+from nbqueue.worker.pidfile import AlreadyRunning, pidfile
+
+#: seconds from SIGTERM to SIGKILL
+KILL_GRACE: Final = 1.0
+#: deaths before the first task, in a row, after which nobody tries again
+MAX_FALSE_STARTS: Final = 3
+#: seconds between two of them
+RESTART_DELAY: Final = 0.5
+#: seconds without a broker after which a worker of the local cluster ends
+LOCAL_PATIENCE: Final = 30.0
+#: seconds between looks at a link that is not welcome yet
+LOOK: Final = 0.2
+#: seconds that killed executors may take to vanish
+VANISH: Final = 2.0
+
+#: exit codes: the usual failure, and EX_CANTCREAT for a pidfile that another worker holds
+FAILED: Final = 1
+HELD: Final = 73
+
+
+class _Execution(NamedTuple):
+    """A SIGKILL that is due unless the lease has ended."""
+
+    at: float
+    child: Child
+    token: int
+
+
+class Supervisor:
+    """See the module's docstring."""
+
+    def __init__(self, options: WorkerOptions, link: Link, log: logging.Logger) -> None:
+        self._options = options
+        self._link = link
+        self._log = log
+        self._id = os.urandom(8).hex()
+        self._children: list[Child] = []
+        self._executions: list[_Execution] = []
+        self._welcome: Welcome | None = None
+        self._beat_at = 0.0
+        self._spawn_at = 0.0
+        self._false_starts = 0
+        self._announced = False
+        self._draining = False
+        self._trouble: ConnectionLostError | None = None
+        #: since when there is no broker, None when there is one
+        self._away_since: float | None = monotonic()
+        #: the exit code, once it is decided to stop now
+        self._exit: int | None = None
+
+    def run(self) -> int:
+        """Work until told to stop; returns the exit code."""
+        self._greet()
+        while self._exit is None and (self._children or not self._draining):
+            self._spawn_missing()
+            messages = self._link.receive(self._patience())
+            for message in messages:
+                self._take_in(message)
+            self._look_at_children()
+            self._execute()
+            self._look_at_link()
+            self._beat()
+        self._leave()
+        return self._exit or 0
+
+    # ── what others ask ──────────────────────────────────────────────────────────────────────
+
+    def on_signal(self, number: int, frame: FrameType | None = None) -> None:
+        """A signal handler: drain, or stop now."""
+        if number == signal.SIGQUIT or (self._draining and number == signal.SIGINT):
+            self._stop(0, "stopping now: tasks go back to the queue")
+        else:
+            self.drain()
+        self._link.wake()
+
+    def drain(self) -> None:
+        """Let executors finish what they run, then end."""
+        if not self._draining:
+            self._draining = True
+            self._log.info("finishing what runs")
+            for child in self._children:
+                child.drain()
+
+    def _stop(self, code: int, reason: str) -> None:
+        if self._exit is None:
+            self._exit = code
+            self._log.log(logging.ERROR if code else logging.INFO, "%s", reason)
+
+    def _take_in(self, message: AnyMessage) -> None:
+        match message:
+            case Welcome():
+                self._welcome, self._away_since = message, None
+                self._beat_at = monotonic() + message.heartbeat
+            case Unknown():
+                self._greet()
+            case Refused(reason):
+                self._stop(FAILED, reason)
+            case Shutdown(reason):
+                self._stop(0, f"the broker ends: {reason}" if reason else "the broker ends")
+            case Kill():
+                self._kill(message)
+
+    def _kill(self, order: Kill) -> None:
+        for child in self._children:
+            if child.id == order.executor and child.slot.token == order.token:
+                self._log.info("executor %d is terminated: %s", child.pid, order.reason)
+                child.send_signal(signal.SIGTERM)
+                self._executions.append(_Execution(monotonic() + KILL_GRACE, child, order.token))
+
+    def _execute(self) -> None:
+        now = monotonic()
+        for due in [e for e in self._executions if e.at <= now]:
+            self._executions.remove(due)
+            if due.child.slot.token == due.token:
+                due.child.send_signal(signal.SIGKILL)
+
+    # ── executors ────────────────────────────────────────────────────────────────────────────
+
+    def _spawn_missing(self) -> None:
+        if self._draining or monotonic() < self._spawn_at:
+            return
+        try:
+            while len(self._children) < self._options.processes:
+                self._children.append(Child(self._options, self._id, self._link.wake))
+        except OSError as error:
+            self._log.error("cannot start an executor: %s", error)
+            self._spawn_at = monotonic() + RESTART_DELAY
+
+    def _look_at_children(self) -> None:
+        for child in [c for c in self._children if c.exit_code is not None]:
+            self._children.remove(child)
+            if not self._draining or child.exit_code:
+                self._bury(child)
+        if not self._announced and self._welcome is not None and self._complete():
+            self._announced = True
+            announce(self._log, f"{self._options.nodename} ready.")
+
+    def _complete(self) -> bool:
+        return len(self._children) == self._options.processes and all(c.ready for c in self._children)
+
+    def _bury(self, child: Child) -> None:
+        code = child.exit_code or 0
+        token = child.slot.token
+        self._link.send([ExecutorLost(child.id, token, code, child.peak_memory, child.last_words)])
+        self._log.warning("executor %d ended %s", child.pid, _manner(code))
+        if child.ready:
+            self._false_starts = 0
+            return
+        self._false_starts += 1
+        self._spawn_at = monotonic() + RESTART_DELAY
+        if code == MISCONFIGURED:
+            self._stop(FAILED, child.last_words)
+        elif self._false_starts >= MAX_FALSE_STARTS:
+            self._stop(
+                FAILED,
+                f"executors die at their start, {MAX_FALSE_STARTS} times in a row; the reason is above",
+            )
+
+    # ── the broker ───────────────────────────────────────────────────────────────────────────
+
+    def _greet(self) -> None:
+        self._link.send([worker_options.worker_identity(self._options, self._id)])
+
+    def _beat(self) -> None:
+        if self._welcome is not None and monotonic() >= self._beat_at:
+            self._beat_at = monotonic() + self._welcome.heartbeat
+            self._link.send([Heartbeat([child.id for child in self._children])])
+
+    def _look_at_link(self) -> None:
+        trouble, old = self._link.trouble, self._trouble
+        self._trouble = trouble
+        if isinstance(trouble, AuthenticationError):
+            self._stop(FAILED, str(trouble))
+        elif trouble is not None and old is None:
+            self._log.warning("%s; trying on", trouble)
+        elif trouble is None and old is not None:
+            self._log.warning("the broker is there again")
+        self._note_absence(trouble)
+
+    def _note_absence(self, trouble: ConnectionLostError | None) -> None:
+        if trouble is None and self._welcome is not None:
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = monotonic()
+        elif self._options.local and monotonic() - self._away_since > LOCAL_PATIENCE:
+            self._stop(FAILED, f"no broker for {LOCAL_PATIENCE:g} s")
+
+    def _patience(self) -> float:
+        """Seconds until there is something to do without being told."""
+        now = monotonic()
+        times = [execution.at for execution in self._executions]
+        if self._spawn_at > now:
+            times.append(self._spawn_at)
+        times.append(now + LOOK if self._away_since is not None else self._beat_at)
+        return max(0.0, min(times) - now)
+
+    def _leave(self) -> None:
+        for child in self._children:
+            child.send_signal(signal.SIGKILL)
+        deadline = monotonic() + VANISH
+        while any(child.exit_code is None for child in self._children) and monotonic() < deadline:
+            self._link.receive(LOOK)
+        self._link.send([Goodbye()])
+        self._link.close()
+
+
+def _manner(code: int) -> str:
+    if code >= 0:
+        return f"with exit code {code}"
+    try:
+        return f"by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"by signal {-code}"
+
+
+def main(options: WorkerOptions) -> int:
+    """Run a worker until it is told to stop; returns the exit code.  Takes over the process' signals."""
+    log = logger(options.nodename, options.loglevel)
+    try:
+        with pidfile(options.pidfile):
+            return _main(options, log)
+    except AlreadyRunning as error:
+        log.error("%s", error)
+        return HELD
+    except (ConfigurationError, ConnectionLostError) as error:
+        log.error("%s", error)
+        return FAILED
+
+
+def _main(options: WorkerOptions, log: logging.Logger) -> int:
+    worker_options.remember(options)
+    way = transport(options.url)
+    supervisor = Supervisor(options, way.connect(), log)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, supervisor.on_signal)
+    try:
+        return supervisor.run()
+    finally:
+        way.close()
+        sys.stderr.flush()

@@ -1,0 +1,276 @@
+"""The commands as a person runs them: real processes, a broker and workers of the test's own."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import zmq
+
+from nbqueue.launch import local
+from nbqueue.settings import Settings
+from nbqueue.wire.keys import Connection, encode_key
+
+
+def nbqueue(*arguments, **environment):
+    command = [sys.executable, "-m", "nbqueue", *arguments]
+    environment = {**os.environ, **environment}
+    return subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment, timeout=60
+    )
+
+
+def succeed(*arguments, **environment):
+    result = nbqueue(*arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def foreground(folders):
+    """Start a command that stays; it is interrupted at the end."""
+    started = []
+
+    def start(*arguments, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nbqueue", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGQUIT if "worker" in process.args else signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
+def wait_for(process, pattern):
+    for line in process.stdout:
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError(f"ended without {pattern!r}, with code {process.wait()}")
+
+
+@pytest.fixture
+def broker(folders):
+    return local.ensure_broker(Settings())
+
+
+def status():
+    return json.loads(succeed("status", "--json"))
+
+
+def test_start_shows_what_runs_and_stop_ends_it(folders):
+    shown = succeed("start", "-n", "2")
+    assert shown.count("idle") == 2
+    assert shown.endswith("`nbqueue stop` ends it.\n")
+    assert succeed("stop") == "Stopped 4 processes.\n"
+    assert succeed("stop") == "Nothing was running.\n"
+
+
+def test_start_again_uses_what_runs_and_says_so(folders):
+    succeed("start", "-n", "1")
+    before = status()
+    assert "It ran already, with 1 processes: `nbqueue stop` first for 2." in succeed("start", "-n", "2")
+    assert status()["workers"] == before["workers"]
+
+
+def test_status_as_json_has_the_documented_shape(folders):
+    succeed("start", "-n", "1")
+    found = status()
+    assert set(found) == {"broker", "workers", "queues"}
+    assert {"pid", "address", "version"} <= set(found["broker"])
+    (worker,) = found["workers"]
+    assert {"name", "host", "pid", "children", "queues", "python"} <= set(worker)
+    assert [set(child) for child in worker["children"]] == [{"pid", "task"}]
+    assert found["queues"] == {"default": {"ready": 0, "scheduled": 0, "running": 0}}
+
+
+def test_status_without_a_broker_exits_69(folders):
+    result = nbqueue("status")
+    assert (result.returncode, result.stdout) == (69, "")
+    assert result.stderr == "Error: no local cluster is running; `nbqueue start` starts one\n"
+
+
+def test_doctor_finds_nothing_wrong_with_a_running_cluster(folders):
+    succeed("start", "-n", "1")
+    report = succeed("doctor")
+    assert "✗" not in report
+    assert "1 processes, 0 busy" in report
+
+
+def test_doctor_exits_1_and_says_what_to_do_without_workers(broker):
+    result = nbqueue("doctor")
+    assert result.returncode == 1
+    assert "✗ no worker is connected\n  → `nbqueue start`" in result.stdout
+
+
+def test_key_is_one_line_and_a_warning_when_only_this_machine_can_use_it(broker):
+    result = nbqueue("key")
+    key = encode_key(broker)
+    assert result.stdout == f"NBQUEUE_KEY={key} nbqueue worker --connect 127.0.0.1:{broker.port}\n"
+    assert "nbqueue start --bind 0.0.0.0" in result.stderr
+
+
+def test_key_without_a_broker_exits_69(folders):
+    result = nbqueue("key")
+    assert (result.returncode, result.stdout) == (69, "")
+    assert "`nbqueue start` starts one" in result.stderr
+
+
+def test_a_broker_in_the_foreground_is_the_local_one_until_it_is_interrupted(foreground):
+    process = foreground("broker")
+    wait_for(process, "ready")
+    assert status()["broker"]["pid"] == process.pid
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    assert nbqueue("status").returncode == 69
+
+
+def test_a_broker_with_a_data_folder_of_its_own_has_a_key_of_its_own(foreground, tmp_path):
+    wait_for(foreground("broker", "--data-dir", str(tmp_path / "own")), "ready")
+    assert succeed("key", "--data-dir", str(tmp_path / "own")).startswith("NBQUEUE_KEY=nbq1-")
+    assert nbqueue("key").returncode == 69
+
+
+def test_a_broker_on_a_port_that_is_taken_says_so(foreground):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = nbqueue("broker", "--bind", address)
+    assert result.returncode == 69
+    assert address in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_line_of_key_starts_a_worker_and_no_command_line_has_the_secret(foreground, broker, tmp_path):
+    assignment, command = succeed("key").split(" ", 1)
+    key = assignment.removeprefix("NBQUEUE_KEY=")
+    arguments = command.split()[1:]
+    process = foreground(*arguments, "-c", "1", "-n", "w7", "-Q", "gpu,default", NBQUEUE_KEY=key)
+    wait_for(process, r"w7 ready\.")
+    (worker,) = status()["workers"]
+    assert (worker["name"], worker["queues"], worker["pid"]) == ("w7", ["gpu", "default"], process.pid)
+    for pid in (process.pid, *(child["pid"] for child in worker["children"])):
+        with open(f"/proc/{pid}/cmdline", "rb") as arguments:
+            assert key.encode() not in arguments.read()
+    with open(f"/proc/{worker['children'][0]['pid']}/environ", "rb") as environment:
+        assert key.encode() not in environment.read()
+
+
+def test_a_worker_without_an_address_joins_the_local_cluster(foreground):
+    process = foreground("worker", "-c", "1")
+    wait_for(process, r"ready\.")
+    (worker,) = status()["workers"]
+    assert (worker["pid"], worker["local"]) == (process.pid, True)
+    succeed("stop")
+    assert process.wait(10) == 0
+
+
+def test_a_worker_takes_the_key_from_a_file(foreground, broker, tmp_path):
+    file = tmp_path / "key"
+    file.write_text(encode_key(broker))
+    file.chmod(0o600)
+    address = f"127.0.0.1:{broker.port}"
+    process = foreground("worker", "--connect", address, "--key-file", str(file), "-c", "1")
+    wait_for(process, r"ready\.")
+
+
+def test_a_worker_refuses_a_key_file_that_others_can_read(broker, tmp_path):
+    file = tmp_path / "key"
+    file.write_text(encode_key(broker))
+    file.chmod(0o644)
+    result = nbqueue("worker", "--connect", f"127.0.0.1:{broker.port}", "--key-file", str(file))
+    assert result.returncode == 77
+    assert "chmod 600" in result.stderr
+
+
+def strange_key():
+    server, client = zmq.curve_keypair()[0].decode(), zmq.curve_keypair()[1].decode()
+    return encode_key(Connection(host="127.0.0.1", port=1, server_public=server, client_secret=client))
+
+
+def quickly(*arguments, **environment):
+    started = time.monotonic()
+    result = nbqueue(*arguments, **environment)
+    assert time.monotonic() - started < 7
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def test_a_worker_with_a_wrong_key_exits_77_within_seconds(broker):
+    result = quickly("worker", "--connect", f"127.0.0.1:{broker.port}", NBQUEUE_KEY=strange_key())
+    assert result.returncode == 77
+    assert result.stderr.startswith("Error: ")
+    assert "`nbqueue key`" in result.stderr
+
+
+def test_a_worker_without_a_key_exits_77_and_says_where_to_get_one(folders):
+    result = quickly("worker", "--connect", "192.0.2.1:5560")
+    assert result.returncode == 77
+    assert "`nbqueue key`" in result.stderr
+
+
+def test_a_worker_for_a_port_where_nobody_listens_exits_69_within_seconds(folders):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    result = quickly("worker", "--connect", f"127.0.0.1:{port}", NBQUEUE_KEY=strange_key())
+    assert result.returncode == 69
+    assert "nobody listens" in result.stderr
+
+
+def test_a_worker_for_a_port_that_says_nothing_exits_69_within_seconds(folders):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        result = quickly("worker", "--connect", f"127.0.0.1:{port}", NBQUEUE_KEY=strange_key())
+    assert result.returncode == 69
+    assert "does not answer" in result.stderr
+
+
+def test_a_worker_for_an_application_that_is_not_there_exits_78(folders):
+    result = quickly("worker", "-A", "no_such_module")
+    assert result.returncode == 78
+    assert "no_such_module" in result.stderr
+
+
+def test_the_application_may_stand_before_the_subcommand(foreground, broker, tmp_path):
+    (tmp_path / "shop.py").write_text(
+        "from nbqueue import App\napp = App('shop')\n@app.task\ndef add(x, y):\n    return x + y\n"
+    )
+    wait_for(foreground("-A", "shop", "worker", "-c", "1", PYTHONPATH=path_with(tmp_path)), r"ready\.")
+    assert status()["workers"][0]["registered"] == ["shop.add"]
+
+
+def path_with(folder):
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH", ""))))
+
+
+def test_a_second_worker_on_a_pidfile_exits_73_and_names_the_first(foreground, broker, tmp_path):
+    pidfile = str(tmp_path / "worker.pid")
+    first = foreground("worker", "-c", "1", "--pidfile", pidfile)
+    wait_for(first, r"ready\.")
+    result = nbqueue("worker", "-c", "1", "--pidfile", pidfile)
+    assert result.returncode == 73
+    assert str(first.pid) in result.stderr
+
+
+def test_a_name_that_is_no_setting_in_the_environment_changes_nothing_but_a_bad_value_exits_78(folders):
+    result = nbqueue("conf", NBQUEUE_WORKERS="many")
+    assert result.returncode == 78
+    assert "NBQUEUE_WORKERS='many'" in result.stderr
+
+
+def test_conf_shows_each_value_and_where_it_comes_from(folders):
+    rows = {line.split()[0]: line.split()[1:3] for line in succeed("conf", NBQUEUE_WORKERS="3").splitlines()}
+    assert rows["workers"] == ["3", "NBQUEUE_WORKERS"]
+    assert rows["drain_timeout"] == ["10.0", "default"]

@@ -1,0 +1,155 @@
+"""The main job in a real kernel, against a local cluster of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.kernels_ext.kernel import Kernel
+
+pytestmark = pytest.mark.xdist_group("a kernel with a cluster")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Folders of this test's own, so that it shares neither broker nor settings with anything else."""
+    folder = tmp_path_factory.mktemp("nb")
+    for name in ("run", "data"):
+        (folder / name).mkdir(mode=0o700)
+    here = {
+        "NBQUEUE_RUNTIME_DIR": str(folder / "run"),
+        "NBQUEUE_DATA_DIR": str(folder / "data"),
+        "NBQUEUE_WORKERS": "1",
+        "NBQUEUE_IDLE_TIMEOUT": "30",
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "jupyter"),
+        "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NBQUEUE", "CELERY"))}
+    yield {**kept, **here}
+    subprocess.run([sys.executable, "-m", "nbqueue", "stop"], env={**kept, **here}, check=False, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def kernel(environment, tmp_path_factory):
+    kernel = Kernel(tmp_path_factory.mktemp("notebook"), environment)
+    kernel.run("%load_ext nbqueue")
+    yield kernel
+    kernel.close()
+
+
+def test_loading_the_extension_is_fast(kernel):
+    reply = kernel.run(
+        "import time\nbegan = time.perf_counter()\n%reload_ext nbqueue\ntime.perf_counter() - began"
+    )
+    assert float(reply.value) < 0.3
+
+
+def test_a_task_runs_there_with_what_the_notebook_has_at_the_call(kernel):
+    kernel.run("%%task\nimport os\nK = 5\ndef f(x): return x * K, os.getpid()")
+    assert kernel.run("f(2) == (10, os.getpid())").value == "True"
+    assert kernel.run("f.delay(2).get(30)[0]").value == "10"
+    kernel.run("K = 7")
+    assert kernel.run("f.delay(2).get(30)[0], f.delay(2).get(30)[1] != os.getpid()").value == "(14, True)"
+
+
+def test_tasks_may_call_each_other_and_themselves(kernel):
+    kernel.run(
+        "%%task\ndef double(x): return 2 * x\ndef fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)"
+    )
+    kernel.run("%%task\ndef both(n): return double(n), fib(n)")
+    assert kernel.run("both.delay(10).get(30)").value == "(20, 55)"
+
+
+def test_a_task_can_be_used_in_the_cell_that_defines_it(kernel):
+    reply = kernel.run("%%task\nasync def slow(x): return x + 1\nawait slow.delay(1)")
+    assert reply.value == "2"
+
+
+def test_a_remote_error_shows_the_cells_own_lines_and_nothing_of_ours(kernel):
+    kernel.run("%%task\ndef bad(x):\n    # a comment\n    return 1 / x")
+    reply = kernel.run("bad.delay(0).get(30)")
+    assert "ZeroDivisionError: division by zero" in reply.traceback
+    assert "----> 4     return 1 / x" in reply.traceback
+    assert "in bad()" in reply.traceback
+    assert "in task bad[" in reply.traceback
+    assert "nbqueue/" not in reply.traceback
+
+
+def test_a_remote_error_shows_the_same_way_when_awaited_and_afterwards(kernel):
+    reply = kernel.run("await bad.delay(0)")
+    assert "----> 4     return 1 / x" in reply.traceback
+    assert "----> 4     return 1 / x" in kernel.run("%tb").printed + kernel.run("%tb").traceback
+
+
+def test_an_error_that_the_notebook_cannot_load_is_readable(kernel):
+    kernel.run(
+        "%%task\ndef odd():\n    class Odd(Exception):\n        def __reduce__(self): raise TypeError('never')\n"
+        "    raise Odd('strange')"
+    )
+    reply = kernel.run("odd.delay().get(30)")
+    assert "strange" in reply.traceback
+    assert "----> 5     raise Odd('strange')" in reply.traceback
+
+
+def test_retries_run_a_task_again(kernel):
+    kernel.run("%%task --retries 1 --bind\n%%task again --retries 1 --bind")
+    kernel.run(
+        "%%task again --retries 1 --bind\ndef again(self):\n    if not self.request.retries: raise OSError\n    return 'done'"
+    )
+    assert kernel.run("again.delay().get(30)").value == "'done'"
+
+
+def test_a_submitted_cell_brings_its_value_and_its_names(kernel):
+    kernel.run("K = 7\ndef plus(x): return x + K")
+    reply = kernel.run("%%submit -o z\nK = 10\nz = plus(1)\nz * 2")
+    assert "Cell In[" in reply.value
+    assert kernel.run("value = await _\n(value, z, K)").value == "(22, 11, 7)"
+
+
+def test_names_of_a_submitted_cell_come_between_cells_only(kernel):
+    kernel.run("late = 'old'")
+    kernel.run("%%submit -o late\nlate = 'new'")
+    reply = kernel.run("r = _\nr.get(30)\n'late' in globals()")
+    assert reply.value == "False"
+    assert kernel.run("late").value == "'new'"
+
+
+def test_reading_a_name_too_early_is_explained(kernel):
+    kernel.run("%%submit -o early --name slow\nimport time\ntime.sleep(30)\nearly = 1")
+    reply = kernel.run("waiting = _\nearly")
+    assert "NameError" in reply.traceback
+    assert "early comes from a submitted cell that is not done" in reply.printed
+    kernel.run("waiting.cancel()")
+
+
+def test_an_error_in_a_submitted_cell_shows_its_line(kernel):
+    kernel.run("%%submit\n\nx = 1\nx / 0")
+    reply = kernel.run("_.get(30)")
+    assert "----> 4 x / 0" in reply.traceback
+    assert "kernels_ext" not in reply.traceback
+
+
+def test_a_submitted_cell_can_print_and_report_progress(kernel):
+    kernel.run("%%submit\nimport nbqueue\nfor i in nbqueue.progress(range(3)):\n    print('step', i)")
+    assert kernel.run("r = _\nr.get(30)\nr.output").value == "'step 0\\nstep 1\\nstep 2\\n'"
+
+
+def test_what_cannot_travel_is_named_at_submission(kernel):
+    kernel.run("import threading\nlock = threading.Lock()")
+    reply = kernel.run("%%submit\nwith lock: pass")
+    assert "SerializationError" in reply.traceback
+    assert "'lock', which the cell reads" in reply.traceback
+
+
+def test_misuse_is_told_in_one_line(kernel):
+    reply = kernel.run("%%task\nx = 1")
+    assert reply.printed.startswith("UsageError: %%task")
+    assert "%%submit" in reply.printed
+
+
+def test_options_are_completed_and_help_is_shown(kernel):
+    assert kernel.complete("%%task --re", 11) == ["--retries"]
+    assert "--outputs" in kernel.complete("%%submit --o\nx = 1", 12)
+    assert "train.delay(0.1)" in kernel.inspect("%%task")

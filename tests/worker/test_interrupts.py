@@ -1,0 +1,130 @@
+"""Interrupts reach the run that they are meant for, and no other."""
+
+import signal
+import threading
+import time
+
+import pytest
+
+from nbqueue.exceptions import SoftTimeLimitExceeded
+from nbqueue.worker.interrupts import Gate, ThreadGate
+
+
+@pytest.fixture
+def gate():
+    """A gate of this (main) thread; SIGINT is put back afterwards."""
+    before = signal.getsignal(signal.SIGINT)
+    gate = Gate()
+    gate.attach()
+    yield gate
+    gate.leave()
+    signal.signal(signal.SIGINT, before)
+
+
+def later(call, *args):
+    timer = threading.Timer(0.05, call, args)
+    timer.start()
+    return timer
+
+
+def test_a_cancel_interrupts_the_run_even_while_it_sleeps(gate):
+    timer = later(gate.interrupt, 7, "cancel")
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        gate.enter(7)
+        time.sleep(5)
+    gate.leave()
+    timer.join()
+    assert time.monotonic() - began < 2
+    assert gate.cancelled(7)
+
+
+def test_a_soft_limit_is_its_own_exception(gate):
+    gate.enter(7)
+    with pytest.raises(SoftTimeLimitExceeded):
+        gate.interrupt(7, "soft_time_limit")
+        time.sleep(5)
+    assert not gate.cancelled(7)
+
+
+def test_an_interrupt_for_another_run_is_ignored(gate):
+    gate.enter(8)
+    gate.interrupt(7, "cancel")
+    time.sleep(0)
+    gate.leave()
+
+
+def test_an_interrupt_that_comes_after_the_run_does_not_hit_the_next(gate):
+    gate.enter(7)
+    gate.leave()
+    gate.interrupt(7, "cancel")
+    gate.attach()
+    gate.enter(8)
+    gate.leave()
+    assert not gate.cancelled(8)
+
+
+def test_an_interrupt_that_comes_before_the_run_is_raised_at_its_start(gate):
+    gate.interrupt(7, "cancel")
+    assert gate.cancelled(7)
+    with pytest.raises(KeyboardInterrupt):
+        gate.enter(7)
+
+
+def test_a_sigint_that_nobody_asked_for_is_ignored(gate):
+    gate.enter(7)
+    signal.raise_signal(signal.SIGINT)
+    gate.leave()
+
+
+def test_a_task_that_changed_the_signal_handler_does_not_keep_the_next_from_being_interrupted(gate):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gate.attach()
+    with pytest.raises(KeyboardInterrupt):
+        gate.enter(7)
+        gate.interrupt(7, "cancel")
+        time.sleep(5)
+
+
+def test_in_another_thread_the_exception_is_raised_at_the_next_byte_code():
+    gate, caught, entered = ThreadGate(), [], threading.Event()
+
+    def run():
+        gate.attach()
+        try:
+            gate.enter(7)
+            entered.set()
+            while True:
+                pass
+        except KeyboardInterrupt as error:
+            gate.leave()
+            caught.append(type(error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert entered.wait(5)
+    gate.interrupt(7, "cancel")
+    thread.join(5)
+    assert caught == [KeyboardInterrupt]
+
+
+def test_in_another_thread_an_exception_that_comes_too_late_is_withdrawn():
+    gate, survived = ThreadGate(), threading.Event()
+
+    def run():
+        gate.attach()
+        for token in range(2000):
+            try:
+                gate.enter(token)
+            except KeyboardInterrupt:
+                pass
+            gate.leave()
+            sum(range(20))
+        survived.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while thread.is_alive():
+        # often just when the run that it names ends
+        gate.interrupt(gate._inside, "cancel")
+    assert survived.is_set()
