@@ -1,12 +1,12 @@
-"""How results are shown in a notebook: live.
+"""How results are shown: live in a notebook, in one line in a terminal.
 
-What draws, and ipywidgets with it, is imported at the first result that is shown.  In a terminal nothing is
-registered: there results are text.
+What draws, and ipywidgets with it, is imported at the first result that a notebook shows.
 """
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kernels_ext.text import describe, describe_group
 from nbqueue.client.result import AsyncResult, GroupResult
 
 if TYPE_CHECKING:
@@ -19,21 +19,25 @@ _widgets: "weakref.WeakValueDictionary[str, LiveWidget]" = weakref.WeakValueDict
 
 
 def register(ip: "InteractiveShell") -> None:
-    """Have this shell show results live, if it is a notebook's."""
+    """Have this shell show results."""
     if getattr(ip, "kernel", None) is None:
+        bundles = ip.display_formatter.mimebundle_formatter
+        bundles.for_type(AsyncResult, _result_as_text)
+        bundles.for_type(GroupResult, _group_as_text)
         return
     # it publishes by itself, for an output can be updated later only if it has a display id
-    formatter = ip.display_formatter.ipython_display_formatter
-    formatter.for_type(AsyncResult, show_result)
-    formatter.for_type(GroupResult, show_group)
+    publishers = ip.display_formatter.ipython_display_formatter
+    publishers.for_type(AsyncResult, show_result)
+    publishers.for_type(GroupResult, show_group)
     ip.events.register("post_run_cell", _settle)
 
 
 def unregister(ip: "InteractiveShell") -> None:
     """Have this shell show results as any other object.  Widgets that are there go on."""
-    formatter = ip.display_formatter.ipython_display_formatter
-    formatter.pop(AsyncResult, None)
-    formatter.pop(GroupResult, None)
+    formatter = ip.display_formatter
+    for formatters in (formatter.mimebundle_formatter, formatter.ipython_display_formatter):
+        formatters.pop(AsyncResult, None)
+        formatters.pop(GroupResult, None)
     if _settle in ip.events.callbacks["post_run_cell"]:
         ip.events.unregister("post_run_cell", _settle)
 
@@ -66,3 +70,11 @@ def _settle(*_: object) -> None:
         from kernels_ext.widgets.base import settle
 
         settle()
+
+
+def _result_as_text(result: AsyncResult, **_: Any) -> dict[str, str]:
+    return {"text/plain": describe(result.peek())}
+
+
+def _group_as_text(group: GroupResult, **_: Any) -> dict[str, str]:
+    return {"text/plain": describe_group(group.name, (result.peek() for result in group.children))}

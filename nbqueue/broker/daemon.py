@@ -32,6 +32,7 @@ from nbqueue.core.actions import Action, Send
 from nbqueue.core.broker import BrokerCore
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye
+from nbqueue.transports.zmq import NOBLOCK
 from nbqueue.wire import codec, keys
 from nbqueue.wire.keys import Connection
 
@@ -83,7 +84,6 @@ class Broker:
         self._stop_reason = ""
         self._ended = False
         self._turned_at = time.monotonic()
-        self._home.announce(self.connection)
 
     def _listen(self, bind: sockets.Bind) -> Connection:
         self._complaints = Complaints()
@@ -108,9 +108,20 @@ class Broker:
             data_dir=str(self._home.folder.resolve()),
         )
 
+    def announce(self) -> None:
+        """Write the connection files: from now on others can find it.
+
+        Raises
+        ------
+        FolderUnusable
+            They cannot be written.
+        """
+        self._home.announce(self.connection)
+
     def run(self) -> None:
         """Serve until stopped, by :meth:`stop` or by the core (when idle, or asked to)."""
         self._turned_at = time.monotonic()
+        self._collect(self._core.tick(self._turned_at))
         log.info("ready at %s (pid %d, nbqueue %s)", self.connection.url, os.getpid(), __version__)
         while not self._ended:
             self._turn()
@@ -157,7 +168,7 @@ class Broker:
         router = self._routers[number]
         try:
             for _ in range(_DRAIN):
-                routing_id, *frames = router.recv_multipart(zmq.NOBLOCK)
+                routing_id, *frames = router.recv_multipart(NOBLOCK)
                 self._take((number, routing_id), frames, now)
         except zmq.Again:
             pass

@@ -57,13 +57,15 @@ class Home:
 
     def announce(self, connection: Connection) -> None:
         """Write the connection files: from now on, the broker can be found."""
+        if connection.ipc:
+            self._written.append(Path(connection.ipc))
         with _explained():
-            for path in (self.folder / "broker.json", keys.brokers_dir() / f"{connection.port}.json"):
+            for path in (keys.brokers_dir() / f"{connection.port}.json", self.folder / "broker.json"):
                 keys.write_connection(path, connection)
                 self._written.append(path)
 
     def leave(self) -> None:
-        """Remove the connection files, and let another broker in."""
+        """Remove the connection files and the socket's, which zmq leaves there, and let another broker in."""
         for path in self._written:
             path.unlink(missing_ok=True)
         self._lock.release()

@@ -1,5 +1,6 @@
 """``nbqueue broker``, and the process that a local cluster starts: a broker until it is told to end."""
 
+import contextlib
 import logging
 import signal
 import sys
@@ -22,17 +23,17 @@ def main(options: BrokerOptions) -> int:
     )
     platform.raise_file_limit()
     try:
-        broker = Broker(options)
+        with contextlib.closing(Broker(options)) as broker:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(
+                    number, lambda number, _: broker.stop(f"told to by {signal.Signals(number).name}")
+                )
+            broker.announce()
+            broker.run()
     except ConfigurationError as error:
         return _fail(error, BrokerStartError.exit_code)
     except BrokerStartError as error:
         return _fail(error, error.exit_code)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: broker.stop(f"was told to by {signal.Signals(number).name}"))
-    try:
-        broker.run()
-    finally:
-        broker.close()
     return 0
 
 

@@ -13,9 +13,12 @@ from typing import Final, TypeAlias
 
 import zmq
 
+from nbqueue.transports.zmq import NOBLOCK
+
 #: number of the socket, routing id on it
 Peer: TypeAlias = tuple[int, bytes]
 
+_FIRST: Final = NOBLOCK | int(zmq.SNDMORE)
 #: Bytes kept for a peer that does not read.
 KEPT_BYTES: Final = 256 * 2**20
 #: What a kept frame costs besides its bytes.
@@ -82,7 +85,8 @@ class Outgoing:
         sent = 0
         try:
             for frame in frames:
-                sock.send_multipart((routing_id, frame), zmq.NOBLOCK)
+                sock.send(routing_id, _FIRST)
+                sock.send(frame, NOBLOCK)
                 sent += 1
         except zmq.ZMQError as error:
             if error.errno == errno.EHOSTUNREACH:

@@ -37,7 +37,10 @@ def broker(app: str, bind: str, data_dir: Path | None) -> None:
 @click.command()
 @click.option("--data-dir", type=_FOLDER, help="The broker's data folder; else the local cluster's.")
 def key(data_dir: Path | None) -> None:
-    """Print the one line that connects another machine's worker; it holds the key: keep it to yourselves."""
+    """Print the line to run on another machine.
+
+    It connects a worker there to the broker here, and holds the key: keep it among friends.
+    """
     # loaded here, so that `nbqueue --help` needs no sockets
     from nbqueue.cli.reach import host_and_port, is_loopback, reachable_host
     from nbqueue.exceptions import ConnectionLostError

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nbqueue.cli.words import counted
+
 if TYPE_CHECKING:
     from nbqueue.wire.keys import Connection
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 @click.option("--bind", default="", metavar="HOST[:PORT]", help="Let other machines in at this address, too.")
 @click.pass_obj
 def start(app: str, workers: int | None, bind: str) -> None:
-    """Start the local cluster, a broker and workers, if it does not run; show what runs."""
+    """Start a broker and workers here, or use those that run."""
     # loaded here, so that `nbqueue --help` needs no sockets and no rich
     from nbqueue.cli.show import console, show_status
     from nbqueue.cli.target import settings_of
@@ -39,7 +41,7 @@ def _remarks(
 
     running = sum(len(worker["children"]) for worker in status["workers"] if worker["env"] == sys.prefix)
     if was_there and processes not in (0, running):
-        yield f"It ran already, with {running} processes: `nbqueue stop` first for {processes}."
+        yield f"It ran already, with {counted(running, 'process')}: `nbqueue stop` first for {processes}."
     if was_there and bind and is_loopback(connection.host):
         yield f"It ran already, for this machine only: `nbqueue stop` first for {bind}."
     if not is_loopback(connection.host):
@@ -51,7 +53,7 @@ def _remarks(
 @click.option("--timeout", default=10.0, show_default=True, help="Seconds until what runs on is killed.")
 def stop(timeout: float) -> None:
     """End the local cluster: broker, workers and whatever they run."""
-    from nbqueue.launch import teardown  # loaded here for a fast `nbqueue --help`
+    from nbqueue.launch import teardown  # sockets and psutil, not needed by `nbqueue --help`
 
     ended = teardown.stop(timeout)
-    click.echo(f"Stopped {ended} processes." if ended else "Nothing was running.")
+    click.echo(f"Stopped {counted(ended, 'process')}." if ended else "Nothing was running.")

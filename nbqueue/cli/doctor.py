@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from nbqueue.cli.errors import FAILURE
+from nbqueue.cli.errors import FAILURE, OK
 
 
 @click.command()
@@ -21,4 +21,4 @@ def doctor(app: str, connect: str) -> None:
     for finding in examine(app, connect):
         show_finding(finding, out)
         healthy = healthy and finding.ok is not False
-    sys.exit(0 if healthy else FAILURE)
+    sys.exit(OK if healthy else FAILURE)

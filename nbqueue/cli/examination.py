@@ -4,20 +4,24 @@ import platform as python_platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nbqueue
+from nbqueue._version import __version__
 from nbqueue.cli.errors import verdict
 from nbqueue.cli.target import broker_url
-from nbqueue.exceptions import NBQueueError
+from nbqueue.cli.words import counted
+from nbqueue.exceptions import AuthenticationError, ConfigurationError, NBQueueError, ProtocolError
 from nbqueue.launch.ask import ask
 from nbqueue.states import PENDING
 from nbqueue.wire import keys
 
 #: Bytes of disk below which records and logs are in danger.
 _LOW_DISK = 100_000_000
+#: Seconds by which clocks may differ.
+_CLOCK_TOLERANCE = 2.0
 #: How many of the newest tasks are looked through, and how many waiting ones are shown.
 _LOOK_AT, _SHOW = 1_000, 5
 
@@ -34,16 +38,14 @@ class Finding(NamedTuple):
 
 def examine(app: str, connect: str) -> Iterator[Finding]:
     """Go through everything between a submission and its result; stops at a broker that cannot be reached."""
-    yield Finding(
-        True, f"nbqueue {nbqueue.__version__}, Python {python_platform.python_version()} in {sys.prefix}"
-    )
+    yield Finding(True, f"nbqueue {__version__}, Python {python_platform.python_version()} in {sys.prefix}")
     yield from _folders()
     try:
         url = broker_url(app, connect)
         status = ask(url, "status")
         status["broker"]["address"] = url
     except NBQueueError as error:
-        yield Finding(False, f"broker: {error}", verdict(error).hint)
+        yield Finding(False, f"broker: {error}", _advice(error))
         return
     yield from examine_status(status)
     yield from _waiting(url)
@@ -52,6 +54,7 @@ def examine(app: str, connect: str) -> Iterator[Finding]:
 def examine_status(status: Mapping[str, Any]) -> Iterator[Finding]:
     """What a broker's status says about why tasks would wait."""
     yield _version(status["broker"])
+    yield from _clock(status["broker"])
     yield from _workers(status["workers"])
     yield from _queues(status)
 
@@ -83,12 +86,28 @@ def _folder(name: str, variable: str, locate: Callable[[], Path]) -> Finding:
 # ── the broker ───────────────────────────────────────────────────────────────────────────────────
 
 
+def _advice(error: NBQueueError) -> str:
+    if "`nbqueue" in str(error):
+        return ""  # it says so itself
+    if isinstance(error, AuthenticationError | ProtocolError | ConfigurationError):
+        return verdict(error).hint
+    return "see that its process runs there, and that no firewall is in between"
+
+
 def _version(broker: Mapping[str, Any]) -> Finding:
     text = f"broker {broker['address']} answers, pid {broker['pid']} on {broker['host']}"
-    if broker["version"] == nbqueue.__version__:
+    if broker["version"] == __version__:
         return Finding(True, text)
-    other = f"{text}; it is nbqueue {broker['version']}, this is {nbqueue.__version__}"
+    other = f"{text}; it is nbqueue {broker['version']}, this is {__version__}"
     return Finding(False, other, "install the same version on both sides, and restart the broker")
+
+
+def _clock(broker: Mapping[str, Any]) -> Iterator[Finding]:
+    """Durations travel, so clocks that differ delay nothing; but what is shown would be wrong."""
+    ahead = broker.get("time", time.time()) - time.time()
+    if abs(ahead) > _CLOCK_TOLERANCE:
+        text = f"the clock on {broker['host']} is {abs(ahead):,.0f} s {'ahead' if ahead > 0 else 'behind'}"
+        yield Finding(None, text, "times that are shown are off by that; let both machines use NTP")
 
 
 # ── the workers ──────────────────────────────────────────────────────────────────────────────────
@@ -112,10 +131,11 @@ def _worker(worker: Mapping[str, Any]) -> Finding:
     text = f"worker {worker['name']}, pid {worker['pid']} on {worker['host']}"
     if not worker["children"]:
         return Finding(False, f"{text}: has no process that runs tasks", "its log says why they end")
+    processes = counted(len(worker["children"]), "process")
     busy = sum(child["task"] is not None for child in worker["children"])
     return Finding(
         True,
-        f"{text}: {len(worker['children'])} processes, {busy} busy, queues {', '.join(worker['queues'])}",
+        f"{text}: {processes}, {busy} busy, queues {', '.join(worker['queues'])}",
     )
 
 
@@ -141,7 +161,7 @@ def _queues(status: Mapping[str, Any]) -> Iterator[Finding]:
     for name, counts in sorted(status["queues"].items()):
         waiting = counts["ready"] + counts["scheduled"]
         if waiting and name not in consumed:
-            text = f"queue {name!r} holds {waiting} tasks, and no worker consumes it"
+            text = f"queue {name!r} holds {counted(waiting, 'task')}, and no worker consumes it"
             yield Finding(False, text, f"start one with `nbqueue worker -Q {name}`")
 
 

@@ -5,15 +5,13 @@ Everything heavy (sockets, rich, the client) is imported by the subcommand that 
 """
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from nbqueue._version import __version__
-from nbqueue.cli.errors import INTERRUPTED, CommandFailed
+from nbqueue.cli.errors import CommandFailed
 from nbqueue.exceptions import NBQueueError
 
 #: subcommand → module and attribute, in the order in which ``--help`` shows them
@@ -65,9 +63,4 @@ def cli(context: click.Context, app: str, debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as for Celery, `-A tasks` is ./tasks.py
-    try:
-        cli.main(args=arguments, prog_name="nbqueue")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    cli.main(args=arguments, prog_name="nbqueue")

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nbqueue.cli.examination import Finding
+from nbqueue.cli.words import duration
 from nbqueue.settings import SETTINGS, Settings
 
 #: Columns when nobody looks: a pipe wants one row a line.
@@ -102,16 +103,3 @@ def settings_table(settings: Settings) -> Table:
         shown = Text(str(value)) if value != "" else Text("(none)", style="dim")
         table.add_row(row.name, shown, source, Text(row.doc, style="dim"))
     return table
-
-
-def duration(seconds: float) -> str:
-    """A length of time in its two largest units: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
-    minutes, rest = divmod(max(0, int(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    units = [
-        f"{count} {unit}"
-        for count, unit in ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
-        if count
-    ]
-    return " ".join(units[:2]) or "0 s"

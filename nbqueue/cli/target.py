@@ -57,6 +57,10 @@ def settings_of(app: str) -> Settings:
 
 
 def _module(name: str, app: str) -> ModuleType:
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.insert(
+            0, folder
+        )  # `-A tasks` is ./tasks.py; no earlier, or a ./queue.py would be the library's
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

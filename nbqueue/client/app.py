@@ -1,10 +1,10 @@
 """The application: settings, tasks by name, and the way to the broker."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 from nbqueue.client.client import Client
-from nbqueue.client.connections import client_for
+from nbqueue.client.connections import Router, default_router, default_settings
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.task import CallOptions, Task
 from nbqueue.exceptions import ConfigurationError
@@ -13,15 +13,6 @@ from nbqueue.wire.payload import TaskOptions
 
 _TASK_OPTIONS = frozenset(TaskOptions.__annotations__)
 _Function = Callable[..., Any]
-
-
-class Connection(NamedTuple):
-    """What each call needs of an application; looking the settings up anew would cost more than the call."""
-
-    client: Client
-    queue: str
-    #: of the settings that it was made by
-    version: int
 
 
 class App:
@@ -42,7 +33,7 @@ class App:
         self.main = main
         self.conf = Settings(broker=broker, **settings)
         self.tasks: dict[str, Task] = {}
-        self._connection: Connection | None = None
+        self._router = Router(self.conf)
 
     def __repr__(self) -> str:
         return f"<App {self.main or '__main__'} at {self.conf.broker or 'the local cluster'}>"
@@ -78,7 +69,8 @@ class App:
             function = function.run
         if not callable(function):
             raise TypeError(f"a task is made of a function, not of {function!r}")
-        task = Task(self, function, *self._split(function, options))
+        task = Task(function, *self._split(function, options), router=self._router)
+        task.app = self
         self.tasks[task.name] = task
         return task
 
@@ -108,19 +100,9 @@ class App:
     # ── the broker ───────────────────────────────────────────────────────────────────────────
 
     @property
-    def connection(self) -> "Connection":
-        """The way to the broker as the settings say, made on first use."""
-        connection = self._connection
-        if connection is None or connection.version != self.conf.version or not connection.client.usable:
-            client = client_for(self.conf.broker, self.conf)
-            connection = Connection(client, self.conf.task_default_queue, self.conf.version)
-            self._connection = connection
-        return connection
-
-    @property
     def client(self) -> Client:
-        """The connected client."""
-        return self.connection.client
+        """The connection to the broker, made on first use."""
+        return self._router.route.client
 
     def AsyncResult(self, id: str) -> AsyncResult:  # noqa: N802 - Celery's name
         """The result of any id; an unknown one is PENDING."""
@@ -143,6 +125,7 @@ def default_app() -> App:
     global _default
     if _default is None:
         _default = App()
+        _default.conf, _default._router = default_settings, default_router
     return _default
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.session import Session, Submission
-from nbqueue.client.watch import Subscription
+from nbqueue.client.subscription import Subscription
 from nbqueue.exceptions import ConnectionLostError, NBQueueError, TimeoutError
 from nbqueue.settings import Settings
 from nbqueue.transports.base import Link, Transport

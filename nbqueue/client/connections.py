@@ -1,12 +1,16 @@
 """The clients of this process: one a broker, shared by all who speak to it."""
 
 import threading
+from typing import NamedTuple
 
 from nbqueue._version import __version__
 from nbqueue.client.client import Client
 from nbqueue.launch import local
 from nbqueue.settings import Settings
 from nbqueue.transports import transport
+
+#: of the default application, and of whatever was unpickled from another process
+default_settings = Settings()
 
 _clients: dict[str, Client] = {}
 _lock = threading.Lock()
@@ -31,6 +35,37 @@ def client_for(url: str, settings: Settings | None = None) -> Client:
             client = _clients[url] = _connect(url, settings)
             _clients[client.url] = client
         return client
+
+
+class Route(NamedTuple):
+    """What each call needs; looking the settings up anew would cost more than the call."""
+
+    client: Client
+    #: of tasks that name none
+    queue: str
+    #: of the settings that it was made by
+    version: int
+
+
+class Router:
+    """The way to the broker that some settings name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._route: Route | None = None
+
+    @property
+    def route(self) -> Route:
+        """The connection, made on first use, and anew when the settings have changed."""
+        route, settings = self._route, self.settings
+        if route is None or route.version != settings.version or not route.client.usable:
+            client = client_for(settings.broker, settings)
+            route = self._route = Route(client, settings.task_default_queue, settings.version)
+        return route
+
+
+#: of the default application
+default_router = Router(default_settings)
 
 
 def _connect(url: str, settings: Settings) -> Client:

@@ -126,7 +126,9 @@ class Session:
         for submission in list(self.pending.values()):
             self.submit(submission)
         unfinished = [
-            r.id for r in list(self.records.values()) if r.known and not r.settled and r.id not in self.pending
+            r.id
+            for r in list(self.records.values())
+            if r.known and not r.settled and r.id not in self.pending
         ]
         if unfinished:
             self.say(m.Watch(unfinished))

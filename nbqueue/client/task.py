@@ -7,19 +7,17 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from nbqueue import messages as m
 from nbqueue.client.arguments import checker
+from nbqueue.client.connections import Router, default_router
 from nbqueue.client.ids import new_id
 from nbqueue.client.inline import InlineContext
 from nbqueue.client.result import AsyncResult, GroupResult
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.wire import payload
 from nbqueue.wire.payload import Definer, TaskOptions
-
-if TYPE_CHECKING:
-    from nbqueue.client.app import App
 
 _HIGHEST = 9
 #: workers of the local cluster serve the environment that they were started from
@@ -54,17 +52,25 @@ class Task:
     #: tells wire.payload that it is part of a definition, not a value to be captured
     __nbqueue_definition__ = True
 
+    #: the application that made it, None if it came from another process
+    app: Any = None
+
     def __init__(
-        self, app: "App", function: Callable[..., Any], options: TaskOptions, call: CallOptions
+        self,
+        function: Callable[..., Any],
+        options: TaskOptions,
+        call: CallOptions,
+        *,
+        router: Router = default_router,
     ) -> None:
         functools.update_wrapper(self, function)
-        self.app = app
         self.run = function
         self.name = options.name
         self.options = options
         self._call = _checked(call)
         self._check = checker(function, bound=options.bind)
         self._definer = Definer(function, options)
+        self._router = router
 
     def __repr__(self) -> str:
         return f"<@task: {self.name}>"
@@ -76,7 +82,7 @@ class Task:
         return self.run(*args, **kwargs)
 
     def __reduce__(self) -> tuple[Callable[..., "Task"], tuple[Any, ...]]:
-        return _restore, (self.run, self.options, dict(self._call))
+        return Task, (self.run, self.options, dict(self._call))
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +131,7 @@ class Task:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], call: CallOptions, group: str = ""
     ) -> AsyncResult:
         self._check(*args, **kwargs)
-        client, default_queue, _ = self.app.connection
+        client, default_queue, _ = self._router.route
         shipment = self._definer.shipment()
         blobs = (
             (shipment.definition,)
@@ -152,13 +158,6 @@ class Task:
             ignore_result=call.get("ignore_result", False),
         )
         return AsyncResult(id, client, client.submit(task, blobs))
-
-
-def _restore(function: Callable[..., Any], options: TaskOptions, call: CallOptions) -> Task:
-    # unpickled elsewhere: a task of that process' own default application
-    from nbqueue.client.app import default_app
-
-    return Task(default_app(), function, options, call)
 
 
 # ── options ──────────────────────────────────────────────────────────────────────────────────────

@@ -1,48 +1,14 @@
 """Being told of changes of many tasks, at most so often: what live views are drawn from."""
 
-import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-if TYPE_CHECKING:
-    from nbqueue.client.result import AsyncResult
+from nbqueue.client.result import AsyncResult
+from nbqueue.client.subscription import OnChange, Subscription
 
-OnChange = Callable[[list[int]], object]
+__all__ = ["Subscription", "watch"]
 
 
-class Subscription:
-    """Which of the watched results have changed since ``on_change`` was last called.
-
-    The I/O thread collects changes and calls; :meth:`close` ends it from any thread.
-    """
-
-    def __init__(self, on_change: OnChange, interval: float) -> None:
-        self._on_change = on_change
-        self._interval = interval
-        self._changed: set[int] = set()
-        self._called_at = 0.0
-        self.closed = False
-
-    def note(self, index: int) -> None:
-        self._changed.add(index)
-
-    @property
-    def due(self) -> float | None:
-        """When to call next (``time.monotonic``), None if there is nothing to tell."""
-        return self._called_at + self._interval if self._changed else None
-
-    def call(self) -> None:
-        """Tell what has changed."""
-        changed, self._changed = self._changed, set()
-        self._called_at = time.monotonic()
-        if not self.closed:
-            self._on_change(sorted(changed))
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def watch(results: "Iterable[AsyncResult]", on_change: OnChange, interval: float = 0.1) -> Subscription:
+def watch(results: Iterable[AsyncResult], on_change: OnChange, interval: float = 0.1) -> Subscription:
     """Call ``on_change`` with the indices of those results that changed, at most every ``interval`` seconds.
 
     It is called on the client's I/O thread, once more after the last change, and must not block.

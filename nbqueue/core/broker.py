@@ -23,7 +23,7 @@ from nbqueue.core.outbox import Outbox
 from nbqueue.core.output import OutputLog
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
 from nbqueue.core.store import Records
-from nbqueue.states import FAILURE, REVOKED, SUCCESS
+from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
 
 _EVENT_OF: Final = {SUCCESS: lifecycle.SUCCEED, FAILURE: lifecycle.FAIL, REVOKED: lifecycle.REVOKE}
 
@@ -83,6 +83,7 @@ class BrokerCore:
         self._next_check = 0.0
         self._busy_at: float | None = None
         self._stopped = False
+        self._began: float | None = None
         self._handlers = {
             m.Ping: self._on_ping,
             m.Goodbye: self._on_goodbye,
@@ -109,6 +110,8 @@ class BrokerCore:
 
     def receive(self, peer: Peer, message: m.AnyMessage, now: float) -> list[Action]:
         """Take a message in; returns what is to be done about it, in order."""
+        if self._began is None:
+            self._began = now
         if isinstance(message, m.Hello):
             self._on_hello(peer, message, now)
         elif (session := self._sessions.get(peer)) is None:
@@ -358,6 +361,8 @@ class BrokerCore:
             return
         elif isinstance(message, m.Progress):
             record.progress = message
+        elif message.state in READY_STATES:
+            return  # only an outcome ends a task
         else:
             record.update = message
             lifecycle.follow(record.state, lifecycle.REPORT, record)
@@ -590,6 +595,9 @@ class BrokerCore:
             self._outbox.send(client.peer, m.Shutdown(reason))
         self._outbox.stop(reason)
 
+    def _books(self) -> inspect.Books:
+        return inspect.Books(self.welcome, self.records, self.dispatch, self.clients, self._began or 0.0)
+
     # ── clients that ask ─────────────────────────────────────────────────────────────────────
 
     def _watch(self, record: Record, watchers: tuple[str, ...]) -> None:
@@ -652,6 +660,6 @@ class BrokerCore:
             error = f"no topic is called {message.topic!r}; there are: {', '.join(inspect.TOPICS)}"
             self._outbox.send(peer, m.Answer(message.number, None, error))
             return
-        self._outbox.send(peer, m.Answer(message.number, topic(self, message.args, now)))
+        self._outbox.send(peer, m.Answer(message.number, topic(self._books(), message.args, now)))
         if message.topic == "stop":
             self.stop("asked to stop")

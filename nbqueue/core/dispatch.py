@@ -47,7 +47,8 @@ class Dispatcher:
 
     def remove(self, executor: ExecutorState) -> list[Record]:
         """Forget an executor; returns what it held."""
-        self.detach(executor)
+        executor.peer = None
+        self.lanes.leave(executor)
         self.executors.pop(executor.id, None)
         executor.worker.executors.pop(executor.id, None)
         return [self._end(executor, token) for token in list(executor.held)]
@@ -55,13 +56,12 @@ class Dispatcher:
     def detach(self, executor: ExecutorState) -> None:
         """Its main link is gone: nothing is assigned to it until it comes back."""
         executor.peer = None
-        for lane in executor.lanes:
-            lane.hungry.pop(executor, None)
+        self.lanes.rest(executor)
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────────
 
     def lane(self, task: Task) -> Lane:
-        return self.lanes.lane(task, self.executors)
+        return self.lanes.lane(task)
 
     def enqueue(self, record: Record, now: float, *, front: bool = False) -> None:
         """A record waits for an executor, or gets one at once."""
@@ -70,7 +70,7 @@ class Dispatcher:
         executor = next(iter(lane.hungry), None)
         if executor is not None and not lane.size:
             self._assign(record, executor, now)
-            self._requeue_hunger(executor)
+            self.lanes.line_up(executor)
         elif front:
             lane.put_back(record)
         else:
@@ -83,7 +83,7 @@ class Dispatcher:
             if record is None:
                 break
             self._assign(record, executor, now)
-        self._requeue_hunger(executor)
+        self.lanes.line_up(executor)
 
     def release(self, executor: ExecutorState, token: int, now: float) -> Record | None:
         """A lease has ended; None if the executor did not hold it.  Call :meth:`feed` afterwards."""
@@ -118,14 +118,6 @@ class Dispatcher:
         peer: Peer = executor.peer
         self._outbox.assign(peer, Assignment(task, record.token, record.retries, record.attempt))
 
-    def _requeue_hunger(self, executor: ExecutorState) -> None:
-        """To the end of the line of those that have room, or out of it."""
-        room = executor.has_room
-        for lane in executor.lanes:
-            lane.hungry.pop(executor, None)
-            if room:
-                lane.hungry[executor] = None
-
     # ── giving back ──────────────────────────────────────────────────────────────────────────
 
     def rebalance(self, now: float) -> None:
@@ -149,5 +141,5 @@ class Dispatcher:
             if len(executor.held) > 1
             and not executor.recalled
             and executor.control is not None
-            and any(lane.key in idle_lanes for lane in executor.lanes)
+            and any(lane.key in idle_lanes for lane in self.lanes.served_by(executor))
         ]

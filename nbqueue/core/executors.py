@@ -7,15 +7,11 @@ time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nbqueue.core.actions import Peer
-from nbqueue.messages import MAX_BATCH, Hello
-
-if TYPE_CHECKING:
-    from nbqueue.core.queues import Lane
-    from nbqueue.core.records import Record
-    from nbqueue.messages import Task
+from nbqueue.core.records import Record
+from nbqueue.messages import MAX_BATCH, Hello, Task
 
 #: seconds of work that an executor holds in advance
 TARGET: Final = 0.010
@@ -55,7 +51,6 @@ class ExecutorState:
         self.env = hello.env
         self.queues = frozenset(hello.queues)
         self.registered = frozenset(hello.registered)
-        self.lanes: list[Lane] = []
         #: token → record, in the order in which they will run
         self.held: dict[int, Record] = {}
         #: seconds of work held, estimated

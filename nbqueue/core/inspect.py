@@ -1,24 +1,45 @@
 """Words about records and the broker, for people: status, why a task waits, how a worker died."""
 
-from __future__ import annotations
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
-
+from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.queues import LaneKey
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
-from nbqueue.messages import ExecutorLost, Failure, Outcome
+from nbqueue.core.store import Records
+from nbqueue.messages import ExecutorLost, Failure, Hello, Outcome, Welcome
 
-if TYPE_CHECKING:
-    from nbqueue.core.broker import BrokerCore
+#: the signals that end a process most often, by their POSIX numbers
+_SIGNALS: Final = {
+    4: "SIGILL, an illegal instruction",
+    6: "SIGABRT, an abort by the process itself",
+    7: "SIGBUS, a bad memory access",
+    8: "SIGFPE, an arithmetic error",
+    9: "SIGKILL, often for want of memory",
+    11: "SIGSEGV, a bad memory access",
+    15: "SIGTERM",
+}
+
+
+class Books(NamedTuple):
+    """What the broker's answers are made of."""
+
+    welcome: Welcome
+    records: Records
+    dispatch: Dispatcher
+    clients: Mapping[str, object]
+    #: when the broker was started
+    started: float
 
 
 def manner_of_death(death: ExecutorLost) -> str:
-    """``its process was killed by signal 9``"""
-    if death.exit_code < 0:
-        return f"its process was killed by signal {-death.exit_code}"
-    return f"its process ended with exit code {death.exit_code}"
+    """``its process was killed by signal 11 (SIGSEGV)``"""
+    if death.exit_code >= 0:
+        return f"its process ended with exit code {death.exit_code}"
+    number = -death.exit_code
+    name = f" ({_SIGNALS[number]})" if number in _SIGNALS else ""
+    return f"its process was killed by signal {number}{name}"
 
 
 def obituary(record: Record, death: ExecutorLost) -> str:
@@ -45,27 +66,29 @@ def broker_outcome(record: Record, state: str, error: str, text: str, now: float
 # ── topics of Ask ────────────────────────────────────────────────────────────────────────────────
 
 
-def status(core: BrokerCore, args: dict[str, Any], now: float) -> dict[str, Any]:
+def status(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
     """The broker, its workers, its queues."""
     return {
         "broker": {
-            "pid": core.welcome.pid,
-            "host": core.welcome.host,
-            "version": core.welcome.version,
-            "boot": core.welcome.boot,
-            "clients": len(core.clients),
-            "records": len(core.records),
+            "pid": books.welcome.pid,
+            "host": books.welcome.host,
+            "version": books.welcome.version,
+            "boot": books.welcome.boot,
+            "clients": len(books.clients),
+            "records": len(books.records),
+            "started": books.started + books.welcome.epoch,
+            "time": now + books.welcome.epoch,
         },
         "workers": [
             _worker(worker.executors, worker.hello)
-            for worker in core.dispatch.workers.values()
+            for worker in books.dispatch.workers.values()
             if worker.hello
         ],
-        "queues": _queues(core),
+        "queues": _queues(books),
     }
 
 
-def _worker(executors: dict[str, ExecutorState], hello: Any) -> dict[str, Any]:
+def _worker(executors: dict[str, ExecutorState], hello: Hello) -> dict[str, Any]:
     return {
         "name": hello.name,
         "host": hello.host,
@@ -74,7 +97,7 @@ def _worker(executors: dict[str, ExecutorState], hello: Any) -> dict[str, Any]:
         "env": hello.env,
         "local": hello.local,
         "queues": list(hello.queues),
-        "registered": list(hello.registered),
+        "registered": sorted({name for e in executors.values() for name in e.registered}),
         "children": [{"pid": e.pid, "task": _running(e)} for e in executors.values()],
     }
 
@@ -84,19 +107,19 @@ def _running(executor: ExecutorState) -> dict[str, str] | None:
     return {"id": record.task.id, "name": record.task.name} if record is not None else None
 
 
-def _queues(core: BrokerCore) -> dict[str, dict[str, int]]:
+def _queues(books: Books) -> dict[str, dict[str, int]]:
     place = {READY: "ready", SCHEDULED: "scheduled", LEASED: "running"}
     queues: dict[str, dict[str, int]] = {}
-    for executor in core.dispatch.executors.values():
+    for executor in books.dispatch.executors.values():
         for name in executor.queues:
             queues.setdefault(name, dict.fromkeys(place.values(), 0))
-    for record in core.records:
+    for record in books.records:
         if record.place != DONE:
             queues.setdefault(record.task.queue, dict.fromkeys(place.values(), 0))[place[record.place]] += 1
     return queues
 
 
-def tasks(core: BrokerCore, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
+def tasks(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
     """The newest records, newest first: ``limit`` of them."""
     return [
         {
@@ -107,13 +130,13 @@ def tasks(core: BrokerCore, args: dict[str, Any], now: float) -> list[dict[str, 
             "group": record.task.group,
             "at": record.at,
         }
-        for record in core.records.newest(int(args.get("limit", 100)))
+        for record in books.records.newest(int(args.get("limit", 100)))
     ]
 
 
-def why(core: BrokerCore, args: dict[str, Any], now: float) -> str:
+def why(books: Books, args: dict[str, Any], now: float) -> str:
     """One sentence: why the task is not done yet."""
-    record = core.records.get(str(args.get("id", "")))
+    record = books.records.get(str(args.get("id", "")))
     if record is None:
         return "the broker has no record of it: never submitted here, expired or forgotten"
     if record.place == DONE:
@@ -122,12 +145,12 @@ def why(core: BrokerCore, args: dict[str, Any], now: float) -> str:
         cause = f"after {record.retries} retries " if record.retries else ""
         return f"{cause}it waits for its time, in {max(0.0, record.due - now):.1f} s"
     if record.place == LEASED:
-        return _why_leased(core, record, now)
-    return _why_ready(core, record)
+        return _why_leased(books, record, now)
+    return _why_ready(books, record)
 
 
-def _why_leased(core: BrokerCore, record: Record, now: float) -> str:
-    executor = core.dispatch.executors.get(record.executor)
+def _why_leased(books: Books, record: Record, now: float) -> str:
+    executor = books.dispatch.executors.get(record.executor)
     name = executor.worker.name if executor is not None else "a worker"
     if record.started_at is not None:
         return f"running on {name} for {now - record.started_at:.1f} s"
@@ -136,8 +159,8 @@ def _why_leased(core: BrokerCore, record: Record, now: float) -> str:
     return f"handed to {name} {now - record.leased_at:.1f} s ago"
 
 
-def _why_ready(core: BrokerCore, record: Record) -> str:
-    task, executors = record.task, core.dispatch.executors.values()
+def _why_ready(books: Books, record: Record) -> str:
+    task, executors = record.task, books.dispatch.executors.values()
     if not executors:
         return "no worker is connected: start one with `nbqueue start` or `nbqueue worker`"
     on_queue = [e for e in executors if task.queue in e.queues]
@@ -146,7 +169,7 @@ def _why_ready(core: BrokerCore, record: Record) -> str:
     able = [e for e in on_queue if LaneKey.of(task).served_by(e)]
     if not able:
         return _why_unable(record, on_queue)
-    ahead = core.dispatch.lane(task).ahead_of(record)
+    ahead = books.dispatch.lane(task).ahead_of(record)
     return (
         f"waiting for a free worker, {ahead} tasks are before it" if ahead else "next, when a worker is free"
     )
@@ -165,12 +188,12 @@ def _why_unable(record: Record, executors: list[ExecutorState]) -> str:
     return f"no worker of the environment {task.env}: `nbqueue start` there starts one"
 
 
-def stop(core: BrokerCore, args: dict[str, Any], now: float) -> bool:
+def stop(books: Books, args: dict[str, Any], now: float) -> bool:
     """Asked to stop; the broker answers before it does."""
     return True
 
 
-TOPICS: Final[dict[str, Callable[[BrokerCore, dict[str, Any], float], Any]]] = {
+TOPICS: Final[dict[str, Callable[[Books, dict[str, Any], float], Any]]] = {
     "status": status,
     "tasks": tasks,
     "why": why,

@@ -97,31 +97,54 @@ class Lanes:
 
     def __init__(self) -> None:
         self.by_key: dict[LaneKey, Lane] = {}
+        self._served: dict[ExecutorState, list[Lane]] = {}
 
-    def lane(self, task: Task, executors: "dict[str, ExecutorState]") -> Lane:
+    def lane(self, task: Task) -> Lane:
         """The lane of a task, made on first use."""
         key = LaneKey.of(task)
         lane = self.by_key.get(key)
         if lane is None:
             lane = self.by_key[key] = Lane(key)
-            for executor in executors.values():
+            for executor, served in self._served.items():
                 if key.served_by(executor):
-                    executor.lanes.append(lane)
+                    served.append(lane)
                     if executor.has_room:
                         lane.hungry[executor] = None
         return lane
 
     def join(self, executor: ExecutorState) -> None:
         """A new executor: find the lanes that it serves."""
-        executor.lanes = [lane for key, lane in self.by_key.items() if key.served_by(executor)]
+        self._served[executor] = [lane for key, lane in self.by_key.items() if key.served_by(executor)]
+
+    def leave(self, executor: ExecutorState) -> None:
+        """An executor is gone."""
+        self.rest(executor)
+        self._served.pop(executor, None)
+
+    def served_by(self, executor: ExecutorState) -> list[Lane]:
+        return self._served.get(executor, [])
+
+    def rest(self, executor: ExecutorState) -> None:
+        """An executor gets nothing for now."""
+        for lane in self.served_by(executor):
+            lane.hungry.pop(executor, None)
+
+    def line_up(self, executor: ExecutorState) -> None:
+        """To the end of the line of those that have room, or out of it."""
+        room = executor.has_room
+        for lane in self.served_by(executor):
+            lane.hungry.pop(executor, None)
+            if room:
+                lane.hungry[executor] = None
 
     def next_for(self, executor: ExecutorState) -> Record | None:
         """The most urgent task that an executor can run, taken out."""
-        if len(executor.lanes) == 1:  # as good as always
-            return executor.lanes[0].take()
+        lanes = self._served[executor]
+        if len(lanes) == 1:  # as good as always
+            return lanes[0].take()
         best: Lane | None = None
         urgency: tuple[int, int] = (PRIORITIES, 0)
-        for lane in executor.lanes:
+        for lane in lanes:
             head = lane.head()
             if head is not None and (-head.task.priority, head.order) < urgency:
                 best, urgency = lane, (-head.task.priority, head.order)

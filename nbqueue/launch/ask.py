@@ -9,6 +9,7 @@ import time
 import uuid
 from typing import Any
 
+from nbqueue._version import __version__
 from nbqueue.exceptions import AuthenticationError, ConnectionLostError, NBQueueError, ProtocolError
 from nbqueue.messages import CLIENT, Answer, AnyMessage, Ask, Goodbye, Hello, Refused, Unknown
 from nbqueue.transports import transport
@@ -44,8 +45,16 @@ def ask(url: str, topic: str, *, timeout: float = 5.0, **args: Any) -> Any:
 
 
 class _Question:
+    """What is said, and said again when the broker does not know us."""
+
     def __init__(self, topic: str, args: dict[str, Any]) -> None:
-        hello = Hello(role=CLIENT, id=uuid.uuid4().hex, host=socket.gethostname(), pid=os.getpid())
+        hello = Hello(
+            role=CLIENT,
+            id=uuid.uuid4().hex,
+            version=__version__,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
         self.words = (hello, Ask(number=1, topic=topic, args=args))
 
     def put(self, link: Link, url: str, deadline: float) -> Any:

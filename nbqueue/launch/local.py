@@ -12,8 +12,7 @@ start at once get one broker and one worker::
     lock ── spawn broker ──▶ imports, binds, writes its connection file ─┐
          └─ spawn worker ──▶ imports, waits for its options ◀────────────┴─ unlock
 
-The worker's interpreter comes up while the broker's does: on two cores that saves a quarter of the time
-from nothing to the first result.
+The worker's interpreter comes up while the broker's does, so that the first result is not long in coming.
 """
 
 import contextlib
@@ -158,5 +157,8 @@ def _usable_folder() -> Iterator[None]:
     except OSError as error:
         if isinstance(error, ConnectionError):  # ours: LaunchError and the like are connection errors too
             raise
+        reason = error.strerror or error
         advice = "make room there, or name another folder by NBQUEUE_DATA_DIR"
-        raise UnusableFolderError(f"the local cluster cannot start: {error}; {advice}") from error
+        raise UnusableFolderError(
+            f"the local cluster cannot use {keys.data_dir()}: {reason}; {advice}"
+        ) from error

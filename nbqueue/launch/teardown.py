@@ -10,6 +10,7 @@ from nbqueue.exceptions import NBQueueError
 from nbqueue.launch import local, workers
 from nbqueue.launch.ask import ask
 from nbqueue.launch.errors import LaunchError
+from nbqueue.wire.keys import Connection
 
 #: Seconds that workers have to follow their broker, and anything to follow a signal.
 _GRACE = 1.0
@@ -34,16 +35,27 @@ def stop(timeout: float = 10.0) -> int:
     LaunchError
         Some process cannot be ended.
     """
-    deadline = time.monotonic() + timeout
     connection = local.find()
-    followers = list(_with_children(worker.pid for worker in workers.recorded()))
+    connected = _connected(connection, timeout) if connection is not None else None
+    pids = {*(connected or ()), *(worker.pid for worker in workers.recorded())}
+    followers = list(_with_children(pids))
     broker = list(_with_children([connection.pid] if connection is not None else []))
-    if connection is not None:
-        with contextlib.suppress(NBQueueError):  # what does not answer is terminated below
+    deadline = time.monotonic()
+    if connection is not None and connected is not None:
+        deadline += timeout
+        with contextlib.suppress(NBQueueError):  # it ends while it answers
             ask(connection.url, "stop", timeout=timeout)
     _end(broker, deadline)
     _end(followers, time.monotonic() + _GRACE)
     return len(broker) + len(followers)
+
+
+def _connected(connection: Connection, timeout: float) -> list[int] | None:
+    """Its workers on this machine; None if the broker does not answer, or not in our protocol."""
+    try:
+        return workers.local_pids(ask(connection.url, "status", timeout=timeout))
+    except NBQueueError:
+        return None
 
 
 def _with_children(pids: Iterable[int]) -> Iterator[psutil.Process]:

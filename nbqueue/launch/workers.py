@@ -55,6 +55,7 @@ def configure(child: Child, connection: Connection, processes: int, queues: Sequ
     child.configure(
         {
             "url": connection.url,
+            "name": f"{_environment_name()}@{socket.gethostname()}",
             "concurrency": processes,
             "queues": queues,
             "local": True,
@@ -83,6 +84,11 @@ def is_there(connection: Connection, queues: Collection[str]) -> bool:
 def recorded() -> list[LocalWorker]:
     """All supervisors of the local cluster that live, of any environment."""
     return [worker for path in _folder().glob("*.json") if (worker := _read(path)) and worker.is_alive]
+
+
+def local_pids(status: dict[str, Any]) -> list[int]:
+    """The supervisors that end with their broker, of any environment and whoever started them."""
+    return [worker["pid"] for worker in status["workers"] if _is_here(worker)]
 
 
 def wait_ready(connection: Connection, timeout: float = 15.0) -> dict[str, Any]:
@@ -121,8 +127,17 @@ def _of_this_environment(status: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _has_died(worker: dict[str, Any]) -> bool:
     """Whether it is one of ours that was killed, which the broker notices only by its missing heartbeats."""
-    is_here = worker["local"] and worker["host"] == socket.gethostname()
-    return is_here and not platform.process_alive(worker["pid"])
+    return _is_here(worker) and not platform.process_alive(worker["pid"])
+
+
+def _is_here(worker: dict[str, Any]) -> bool:
+    return bool(worker["local"]) and worker["host"] == socket.gethostname()
+
+
+def _environment_name() -> str:
+    """What tells environments apart in a list of workers: ``base``, or the project's name of a ``.venv``."""
+    folder = Path(sys.prefix)
+    return folder.parent.name if folder.name.lstrip(".") in {"venv", "env"} else folder.name
 
 
 def _cores() -> int:

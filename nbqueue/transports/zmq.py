@@ -13,13 +13,13 @@ that was restarted is never handed words meant for the one before.
 
 import contextlib
 import os
+import struct
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from nbqueue import platform
 from nbqueue.exceptions import ConnectionLostError, ProtocolError
@@ -29,6 +29,10 @@ from nbqueue.transports.zmq_trouble import WATCHED, Diagnosis
 from nbqueue.wire import codec, keys
 from nbqueue.wire.keys import Connection
 
+#: Number and value, as a socket monitor sends them; zmq.utils.monitor would load asyncio.
+_EVENT: Final = struct.Struct("=HI")
+#: A plain number: the enum's own operators take longer than sending does.
+NOBLOCK: Final = int(zmq.NOBLOCK)
 #: Frames taken in one receive().
 _DRAIN: Final = 200
 #: Frames that zmq holds for a connection in each direction; a batch is one frame.
@@ -118,7 +122,7 @@ class ZmqLink(Link):
     def _send(self, frame: bytes) -> None:
         if not self._kept:
             try:
-                self._dealer.send(frame, zmq.NOBLOCK)
+                self._dealer.send(frame, NOBLOCK)
             except zmq.Again:
                 pass
             else:
@@ -144,7 +148,7 @@ class ZmqLink(Link):
     def _flush(self) -> None:
         with contextlib.suppress(zmq.Again):
             while self._kept:
-                self._dealer.send(self._kept[0], zmq.NOBLOCK)
+                self._dealer.send(self._kept[0], NOBLOCK)
                 self._kept_bytes -= len(self._kept.popleft())
         if not self._kept:
             self._poller.register(self._dealer, zmq.POLLIN)
@@ -162,6 +166,7 @@ class ZmqLink(Link):
     def _dial(self) -> None:
         self._redial_at = None
         self._hang_up()
+        self._diagnosis.begin()
         self._dealer.connect(self._endpoint)
 
     def _hang_up(self) -> None:
@@ -174,7 +179,7 @@ class ZmqLink(Link):
         messages: list[AnyMessage] = []
         with contextlib.suppress(zmq.Again):
             for _ in range(_DRAIN):
-                messages += self._decode(self._dealer.recv(zmq.NOBLOCK))
+                messages += self._decode(self._dealer.recv(NOBLOCK))
         return messages
 
     def _decode(self, frame: bytes) -> list[AnyMessage]:
@@ -215,8 +220,7 @@ class ZmqLink(Link):
         before = self.trouble
         with contextlib.suppress(zmq.Again):
             while True:
-                event = recv_monitor_message(self._monitor, zmq.NOBLOCK)
-                self._heed(event["event"], event["value"])
+                self._heed(*_EVENT.unpack(self._monitor.recv_multipart(NOBLOCK)[0]))
         return self.trouble is not before
 
     def _heed(self, event: int, value: int) -> None:

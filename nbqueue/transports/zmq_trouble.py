@@ -54,6 +54,10 @@ class Diagnosis:
         """The next attempt will end as the last ones did, unless the broker changes."""
         return self._hang_ups >= _HANG_UPS
 
+    def begin(self) -> None:
+        """Another attempt begins that zmq did not announce."""
+        self._explained = False
+
     def after(self, event: int, value: int) -> ConnectionLostError | None:
         """Take in an event; returns what is wrong now, None if nothing is."""
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:

@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Iterable, Iterator
 from types import CodeType, TracebackType
 
-import nbqueue
 from nbqueue.messages import Frame
 from nbqueue.wire.sources import shown_names
 
@@ -18,7 +17,8 @@ from nbqueue.wire.sources import shown_names
 _MOST_FRAMES = 100
 #: characters of text, likewise
 _LONGEST_TEXT = 100_000
-_OURS = os.path.join(os.path.dirname(os.path.abspath(nbqueue.__file__)), "")
+#: the folder of this package
+_OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 #: in the globals of frames that are rebuilt
 _REMOTE = "__nbqueue_remote__"
 

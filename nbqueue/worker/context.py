@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeVar
 
 from nbqueue.core import retry
-from nbqueue.exceptions import MaxRetriesExceededError, Retry
+from nbqueue.exceptions import ConfigurationError, MaxRetriesExceededError, Retry
 from nbqueue.messages import Assignment
-from nbqueue.states import PROGRESS
+from nbqueue.states import PROGRESS, READY_STATES
 from nbqueue.wire import payload
+from nbqueue.worker import values
 from nbqueue.worker.output import OutputBuffer
 from nbqueue.worker.reports import Reports
 
@@ -129,9 +130,13 @@ class TaskContext:
         Raises
         ------
         SerializationError
-            ``meta`` cannot be pickled.
+            ``meta`` cannot be pickled, or is too large.
+        ConfigurationError
+            The state is one that nothing follows: a task gets there by returning or raising.
         """
-        self.reports.update(state or PROGRESS, payload.dumps_value(meta, "the meta of update_state"))
+        if state in READY_STATES:
+            raise ConfigurationError(f"update_state cannot end a task: {state} comes by returning or raising")
+        self.reports.update(state or PROGRESS, values.pickled(meta, "the meta of update_state"))
         if isinstance(meta, dict) and isinstance(meta.get("current"), int | float):
             self.progress(meta["current"], meta.get("total"), str(meta.get("description") or ""))
 

@@ -30,7 +30,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     loglevel: str = "WARNING"
     #: part of the local cluster: ends with its broker
     local: bool = False
-    #: tasks of which environment it serves besides those of any; "" for its own, ``sys.prefix``
+    #: serves tasks of this environment (a ``sys.prefix``) only; "" for any of its Python version, as somebody
+    #: who starts a worker on another machine expects
     env: str = ""
     #: file that holds the supervisor's pid while it runs; "" for none
     pidfile: str = ""
@@ -88,7 +89,7 @@ def _identity(options: WorkerOptions, role: str, id: str, worker: str) -> Hello:
         worker=worker,
         name=options.nodename,
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
-        env=options.env or sys.prefix,
+        env=options.env,
         queues=list(options.queues),
         local=options.local,
     )

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+from collections import deque
 from time import monotonic
 from types import FrameType
 from typing import Final, NamedTuple
@@ -80,6 +81,7 @@ class Supervisor:
         self._spawn_at = 0.0
         self._false_starts = 0
         self._announced = False
+        self._signals: deque[int] = deque()
         self._draining = False
         self._trouble: ConnectionLostError | None = None
         #: since when there is no broker, None when there is one
@@ -95,6 +97,7 @@ class Supervisor:
             messages = self._link.receive(self._patience())
             for message in messages:
                 self._take_in(message)
+            self._heed_signals()
             self._look_at_children()
             self._execute()
             self._look_at_link()
@@ -105,20 +108,23 @@ class Supervisor:
     # ── what others ask ──────────────────────────────────────────────────────────────────────
 
     def on_signal(self, number: int, frame: FrameType | None = None) -> None:
-        """A signal handler: drain, or stop now."""
-        if number == signal.SIGQUIT or (self._draining and number == signal.SIGINT):
-            self._stop(0, "stopping now: tasks go back to the queue")
-        else:
-            self.drain()
+        """A signal handler: the loop heeds it, since whatever it interrupts here may be half done."""
+        self._signals.append(number)
         self._link.wake()
 
-    def drain(self) -> None:
-        """Let executors finish what they run, then end."""
-        if not self._draining:
-            self._draining = True
-            self._log.info("finishing what runs")
-            for child in self._children:
-                child.drain()
+    def _heed_signals(self) -> None:
+        while self._signals:
+            number = self._signals.popleft()
+            if number == signal.SIGQUIT or (self._draining and number == signal.SIGINT):
+                self._stop(0, "stopping now: tasks go back to the queue")
+            elif not self._draining:
+                self._drain()
+
+    def _drain(self) -> None:
+        self._draining = True
+        self._log.info("finishing what runs")
+        for child in self._children:
+            child.drain()
 
     def _stop(self, code: int, reason: str) -> None:
         if self._exit is None:

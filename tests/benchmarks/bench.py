@@ -1,9 +1,9 @@
 """Speed and size, each figure beside its goal: ``make bench``, or ``make bench BENCH=--json``.
 
-The cluster is a local one of its own with two workers; the time from nothing is measured with others, one a run.
- The task is defined in this script, which is ``__main__``: it travels by
-value, as a notebook's function does.  Figures are medians.  CPU time is user and system of all the
-processes that take part: this one, the broker, the workers' supervisors and their executors.
+The cluster is a local one of its own with two workers; the time from nothing is measured with others,
+one a run.  The task is defined in this script, which is ``__main__``: it travels by value, as a notebook's
+function does.  Figures are medians.  CPU time is user and system of all the processes that take part:
+this one, the broker, the supervisor and the executors.
 """
 
 import contextlib

@@ -26,6 +26,7 @@ from nbqueue.wire.keys import Connection
 @contextlib.contextmanager
 def broker_in_thread(folder: Path, bind: str = "", **settings: Any) -> Iterator[Broker]:
     broker = Broker(BrokerOptions(bind=bind, data_dir=str(folder), settings=BrokerSettings(**settings)))
+    broker.announce()
     thread = threading.Thread(target=broker.run)
     thread.start()
     try:
@@ -36,11 +37,15 @@ def broker_in_thread(folder: Path, bind: str = "", **settings: Any) -> Iterator[
         broker.close()
 
 
-def start_broker(folder: Path, bind: str = "", **settings: Any) -> "subprocess.Popen[bytes]":
+def start_broker(
+    folder: Path, bind: str = "", *, before: Callable[[], None] | None = None, **settings: Any
+) -> "subprocess.Popen[bytes]":
+    """``before`` is called in the new process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "nbqueue.broker"],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=before,  # noqa: PLW1509 - to limit the process before it starts
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )
     assert process.stdin is not None

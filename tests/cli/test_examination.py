@@ -1,4 +1,5 @@
 import sys
+import time
 
 import pytest
 
@@ -50,6 +51,14 @@ def test_each_reason_why_tasks_wait_is_named_with_what_to_do(found, text, advice
 def test_workers_of_another_environment_are_mentioned():
     notes = [finding.text for finding in examine_status(status([worker(env="/other")])) if finding.ok is None]
     assert notes == [f"no worker runs in this environment, {sys.prefix}"]
+
+
+@pytest.mark.parametrize(("offset", "word"), [(-60, "behind"), (60, "ahead")])
+def test_a_clock_that_differs_is_mentioned(offset, word):
+    found = status([worker()])
+    found["broker"]["time"] = time.time() + offset
+    notes = [finding.text for finding in examine_status(found) if finding.ok is None]
+    assert notes == [f"the clock on here is 60 s {word}"]
 
 
 def test_without_a_broker_it_says_how_to_start_one(folders):

@@ -3,7 +3,7 @@ import io
 import pytest
 
 from nbqueue.cli.examination import Finding
-from nbqueue.cli.show import console, duration, show_finding, show_status
+from nbqueue.cli.show import console, show_finding, show_status
 
 BROKER = {
     "pid": 41,
@@ -85,11 +85,3 @@ def test_a_finding_is_a_sign_a_text_and_what_to_do(finding, lines):
     file = io.StringIO()
     show_finding(finding, console(file))
     assert file.getvalue().splitlines() == lines
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (45.9, "45 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (273_600, "3 d 4 h"), (-3, "0 s")],
-)
-def test_durations_show_their_two_largest_units(seconds, text):
-    assert duration(seconds) == text

@@ -65,7 +65,7 @@ class Machine:
             process.communicate(timeout=10)
         assert self._unshare.returncode == 0, f"the init of {self.name} failed"
 
-    def start(self, *command: str) -> "subprocess.Popen[str]":
+    def start(self, *command: str, input: str = "") -> "subprocess.Popen[str]":
         """Start a command there, in its HOME, with a bare environment; output and errors come together."""
         spaces = ["--mount", "--uts", "--net", "--ipc", "--pid"]
         path = f"{sys.prefix}/bin:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -78,6 +78,10 @@ class Machine:
             text=True,
         )
         self._started.append(process)
+        assert process.stdin is not None
+        process.stdin.write(input)
+        process.stdin.close()
+        process.stdin = None  # or communicate() would flush it
         return process
 
     def run(self, *command: str, input: str = "", timeout: float = 30, check: bool = True) -> str:
@@ -90,8 +94,8 @@ class Machine:
         subprocess.TimeoutExpired
             It took more than ``timeout`` seconds.
         """
-        process = self.start(*command)
-        output, _ = process.communicate(input, timeout)
+        process = self.start(*command, input=input)
+        output, _ = process.communicate(timeout=timeout)
         self._started.remove(process)
         assert process.returncode == 0 or not check, f"{command} on {self.name}: {output}"
         return output

@@ -148,7 +148,7 @@ def test_a_broker_that_does_not_start_is_an_error_with_the_end_of_its_log(folder
 def test_a_worker_that_dies_at_its_start_is_an_error_with_the_end_of_its_log(folders, monkeypatch):
     log = workers.log_path()
     monkeypatch.setattr(workers, "spawn", lambda cwd: Child("nbqueue.no_such_module", cwd=cwd, log=log))
-    with pytest.raises(LaunchError, match="No module named nbqueue.no_such_module"):
+    with pytest.raises(LaunchError, match=r"No module named nbqueue\.no_such_module"):
         ensure()
 
 

@@ -73,3 +73,11 @@ def test_a_unix_socket_that_hangs_up_has_nothing_to_do_with_keys() -> None:
 def test_the_same_trouble_again_is_no_news() -> None:
     diagnosis = Diagnosis(URL, secured=True)
     assert diagnosis.after(*CLOSED) is diagnosis.after(*CLOSED)
+
+
+def test_an_attempt_of_our_own_is_judged_afresh() -> None:
+    diagnosis = Diagnosis(URL, secured=True)
+    diagnosis.after(*REFUSED_KEY)
+    diagnosis.after(*DISCONNECTED)
+    diagnosis.begin()
+    assert type(diagnosis.after(*DISCONNECTED)) is ProtocolError

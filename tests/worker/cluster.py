@@ -34,7 +34,7 @@ class Client:
     def submit(
         self, function: Callable[..., Any], *args: Any, options: dict[str, Any] | None = None, **task: Any
     ) -> str:
-        """Submit one call; ``options`` are its TaskOptions, ``task`` fields of the message.  Returns the id."""
+        """Submit one call; ``options`` are its TaskOptions, ``task`` fields of the message."""
         (id,) = self.submit_many(function, [args], options=options, **task)
         return id
 
@@ -98,9 +98,9 @@ class Client:
     def ask(self, topic: str, **args: Any) -> Any:
         number = next(_numbers)
         self.link.send([m.Ask(number, topic, args)])
-        return self.wait(lambda: [a for a in self.messages if isinstance(a, m.Answer) and a.number == number])[
-            0
-        ].data
+        return self.wait(
+            lambda: [a for a in self.messages if isinstance(a, m.Answer) and a.number == number]
+        )[0].data
 
 
 def new_url() -> str:

@@ -50,9 +50,7 @@ def client(broker: Broker) -> Iterator[Client]:
 def options(broker: Broker, **fields: Any) -> WorkerOptions:
     connection = broker.connection
     defaults = {"concurrency": 1, "name": "w@test"}
-    return WorkerOptions(
-        url=connection.url, connection=keys.encode_key(connection), **{**defaults, **fields}
-    )
+    return WorkerOptions(url=connection.url, connection=keys.encode_key(connection), **{**defaults, **fields})
 
 
 class Worker:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from nbqueue import progress
-from nbqueue.exceptions import MaxRetriesExceededError, Retry, SerializationError
+from nbqueue.exceptions import ConfigurationError, MaxRetriesExceededError, Retry, SerializationError
 from nbqueue.messages import Assignment, Progress, Task, Update
 from nbqueue.wire import payload
 from nbqueue.worker import context
@@ -93,8 +93,15 @@ def test_meta_that_cannot_be_pickled_is_the_callers_error():
         make().update_state(meta={"lock": threading.Lock()})
 
 
+def test_update_state_cannot_end_a_task():
+    with pytest.raises(ConfigurationError, match="by returning or raising"):
+        make().update_state(state="SUCCESS")
+
+
 def test_the_request_has_celerys_fields():
-    request = make(retries=1, attempt=3, queue="gpu", priority=4, group="g", parent_id="p", root_id="r").request
+    request = make(
+        retries=1, attempt=3, queue="gpu", priority=4, group="g", parent_id="p", root_id="r"
+    ).request
     assert (request.id, request.task, request.hostname) == ("id1", "tasks.f", "w@host")
     assert (request.retries, request.attempt) == (1, 3)
     assert (request.group, request.parent_id, request.root_id) == ("g", "p", "r")

@@ -8,8 +8,8 @@ import pytest
 from nbqueue import messages as m
 from nbqueue.states import FAILURE, REVOKED, SUCCESS
 from nbqueue.transports import memory, transport
-from nbqueue.worker.registry import RegisteredTask
 from nbqueue.wire.payload import TaskOptions
+from nbqueue.worker.registry import RegisteredTask
 from tests.worker.cluster import Client, executor, new_url
 
 
@@ -148,7 +148,14 @@ def test_the_value_of_a_task_that_ignores_its_result_does_not_travel(client):
 def test_a_bound_task_gets_its_request(client):
     def whoami(self, x):
         r = self.request
-        return {"id": r.id, "args": r.args, "retries": r.retries, "attempt": r.attempt, "host": r.hostname, "x": x}
+        return {
+            "id": r.id,
+            "args": r.args,
+            "retries": r.retries,
+            "attempt": r.attempt,
+            "host": r.hostname,
+            "x": x,
+        }
 
     id = client.submit(whoami, 7, options={"bind": True})
     assert client.value(id) == {"id": id, "args": (7,), "retries": 0, "attempt": 1, "host": "w@test", "x": 7}

@@ -1,5 +1,6 @@
 """Interrupts reach the run that they are meant for, and no other."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -30,8 +31,8 @@ def later(call, *args):
 def test_a_cancel_interrupts_the_run_even_while_it_sleeps(gate):
     timer = later(gate.interrupt, 7, "cancel")
     began = time.monotonic()
+    gate.enter(7)
     with pytest.raises(KeyboardInterrupt):
-        gate.enter(7)
         time.sleep(5)
     gate.leave()
     timer.join()
@@ -41,9 +42,10 @@ def test_a_cancel_interrupts_the_run_even_while_it_sleeps(gate):
 
 def test_a_soft_limit_is_its_own_exception(gate):
     gate.enter(7)
+    timer = later(gate.interrupt, 7, "soft_time_limit")
     with pytest.raises(SoftTimeLimitExceeded):
-        gate.interrupt(7, "soft_time_limit")
         time.sleep(5)
+    timer.join()
     assert not gate.cancelled(7)
 
 
@@ -80,10 +82,11 @@ def test_a_sigint_that_nobody_asked_for_is_ignored(gate):
 def test_a_task_that_changed_the_signal_handler_does_not_keep_the_next_from_being_interrupted(gate):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gate.attach()
+    gate.enter(7)
+    timer = later(gate.interrupt, 7, "cancel")
     with pytest.raises(KeyboardInterrupt):
-        gate.enter(7)
-        gate.interrupt(7, "cancel")
         time.sleep(5)
+    timer.join()
 
 
 def test_in_another_thread_the_exception_is_raised_at_the_next_byte_code():
@@ -114,10 +117,8 @@ def test_in_another_thread_an_exception_that_comes_too_late_is_withdrawn():
     def run():
         gate.attach()
         for token in range(2000):
-            try:
+            with contextlib.suppress(KeyboardInterrupt):
                 gate.enter(token)
-            except KeyboardInterrupt:
-                pass
             gate.leave()
             sum(range(20))
         survived.set()

@@ -8,7 +8,15 @@ import threading
 import pytest
 
 from nbqueue.worker import output
-from nbqueue.worker.output import PENDING_LIMIT, TAIL_LIMIT, TOTAL_LIMIT, OutputBuffer, Piece, TaskStream, sendable
+from nbqueue.worker.output import (
+    PENDING_LIMIT,
+    TAIL_LIMIT,
+    TOTAL_LIMIT,
+    OutputBuffer,
+    Piece,
+    TaskStream,
+    sendable,
+)
 
 
 def test_pieces_of_one_stream_are_joined_and_the_order_is_kept():

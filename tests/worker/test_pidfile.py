@@ -16,7 +16,11 @@ def test_the_file_holds_the_pid_and_goes_at_the_end(tmp_path):
 
 def test_a_second_worker_is_told_who_the_first_is(tmp_path):
     path = tmp_path / "w.pid"
-    with pidfile(str(path)), pytest.raises(AlreadyRunning, match=f"process {os.getpid()}"), pidfile(str(path)):
+    with (
+        pidfile(str(path)),
+        pytest.raises(AlreadyRunning, match=f"process {os.getpid()}"),
+        pidfile(str(path)),
+    ):
         pass
     with pidfile(str(path)):
         assert path.exists()

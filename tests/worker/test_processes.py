@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -85,7 +86,17 @@ def test_an_executor_imports_nothing_that_it_does_not_need(client):
     def heavy():
         import sys
 
-        names = ["tornado", "IPython", "ipywidgets", "redis", "asyncio", "psutil", "tqdm", "anywidget", "nbqueue.client"]
+        names = [
+            "tornado",
+            "IPython",
+            "ipywidgets",
+            "redis",
+            "asyncio",
+            "psutil",
+            "tqdm",
+            "anywidget",
+            "nbqueue.client",
+        ]
         return [name for name in names if name in sys.modules]
 
     assert client.value(client.submit(heavy)) == []
@@ -158,11 +169,9 @@ def test_a_sleeping_task_is_cancelled_by_a_signal_and_its_process_lives_on(clien
     before = set(children(client))
     id = client.submit(nap, 60)
     client.wait_for(m.Started, id)
-    began = time.monotonic()
     client.link.send([m.Cancel([id])])
     assert client.outcome(id).state == REVOKED
     client.wait(lambda: not any(child["task"] for child in client.ask("status")["workers"][0]["children"]))
-    assert time.monotonic() - began < 0.45  # before the grace period is over
     assert set(children(client)) == before
 
 
@@ -187,6 +196,7 @@ def test_a_task_that_ignores_its_cancellation_is_killed_and_its_process_replaced
 
 def test_what_a_killed_task_has_started_is_killed_too(client):
     def spawn():
+        import contextlib
         import subprocess
         import sys
         import time
@@ -194,10 +204,8 @@ def test_what_a_killed_task_has_started_is_killed_too(client):
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         print(child.pid, flush=True)
         while True:
-            try:
+            with contextlib.suppress(KeyboardInterrupt):
                 time.sleep(60)
-            except KeyboardInterrupt:
-                pass
 
     id = client.submit(spawn)
     client.wait_for(m.Output, id)
@@ -205,6 +213,22 @@ def test_what_a_killed_task_has_started_is_killed_too(client):
     assert alive(grandchild)
     client.link.send([m.Cancel([id])])
     wait_until(lambda: not alive(grandchild))
+
+
+def test_a_coroutine_that_sleeps_is_cancelled_too(client):
+    async def doze():
+        import asyncio
+
+        try:
+            await asyncio.sleep(60)
+        finally:
+            print("cleaned up")
+
+    id = client.submit(doze)
+    client.wait_for(m.Started, id)
+    client.link.send([m.Cancel([id])])
+    assert client.outcome(id).state == REVOKED
+    client.wait(lambda: client.output(id) == "cleaned up\n")
 
 
 def test_a_hard_limit_kills_and_a_soft_limit_raises(client):
@@ -269,8 +293,8 @@ def test_an_idle_worker_costs_nearly_nothing(client, worker):
 
 
 def cpu_seconds(pid):
-    with open(f"/proc/{pid}/schedstat") as file:
-        return int(file.read().split()[0]) / 1e9
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 # ── ways to end ──────────────────────────────────────────────────────────────────────────────────
@@ -344,10 +368,14 @@ def test_the_console_tells_of_tasks_as_celery_does(lone):
 
 
 def test_a_worker_of_the_local_cluster_ends_with_its_broker(tmp_path):
-    with processes.broker(tmp_path / "b") as broker, processes.worker(broker, tmp_path, local=True) as worker:
-        broker.stop("asked to stop")
+    with (
+        processes.broker(tmp_path / "b") as broker,
+        processes.client(broker) as client,
+        processes.worker(broker, tmp_path, local=True, loglevel="INFO") as worker,
+    ):
+        client.ask("stop")
         assert worker.exit_code() == 0
-        assert "the broker ends: asked to stop" in worker.said or worker.said
+        assert "the broker ends: asked to stop" in worker.said
 
 
 def test_other_workers_outlive_their_broker_and_find_the_next_one(tmp_path):
@@ -394,24 +422,32 @@ def test_an_app_that_cannot_be_imported_is_tried_three_times(broker, tmp_path):
 
 
 def test_tasks_of_an_app_run_by_their_names(broker, tmp_path):
-    (tmp_path / "nbq_tasks.py").write_text("import nbqueue\n@nbqueue.task\ndef triple(x):\n    return 3 * x\n")
+    (tmp_path / "nbq_tasks.py").write_text(
+        "import nbqueue\n@nbqueue.task\ndef triple(x):\n    return 3 * x\n"
+    )
     with (
         processes.worker(broker, tmp_path, app="nbq_tasks", queues=("app",)),
         processes.client(broker) as client,
     ):
-        task = m.Task("by-name", "nbq_tasks.triple", "", payload.dumps_arguments((4,), {}), queue="app", python=PYTHON)
+        task = m.Task(
+            "by-name", "nbq_tasks.triple", "", payload.dumps_arguments((4,), {}), queue="app", python=PYTHON
+        )
         client.link.send([m.Submit([task])])
         assert client.value("by-name") == 12
 
 
 def test_a_second_worker_of_a_pidfile_is_told_so(broker, tmp_path):
     pidfile = str(tmp_path / "w.pid")
-    with processes.worker(broker, tmp_path, pidfile=pidfile, queues=("pid",)) as first:
-        with starting(processes.options(broker, pidfile=pidfile), tmp_path) as second:
-            assert second.exit_code() == 73
-            assert str(first.process.pid) in second.said
+    with (
+        processes.worker(broker, tmp_path, pidfile=pidfile, queues=("pid",)) as first,
+        starting(processes.options(broker, pidfile=pidfile), tmp_path) as second,
+    ):
+        assert second.exit_code() == 73
+        assert str(first.process.pid) in second.said
 
 
 def test_no_options_end_it_quietly(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "nbqueue.worker"], input=b"", capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "nbqueue.worker"], input=b"", capture_output=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

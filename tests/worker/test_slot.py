@@ -12,7 +12,8 @@ def test_a_new_slot_holds_nothing():
 
 def test_what_a_process_wrote_is_there_after_its_death():
     slot = Slot.create()
-    code = f"import os; from nbqueue.worker.slot import Slot; Slot({slot.fd}).token = 3 << 32 | 5; os.kill(os.getpid(), 9)"
+    write = f"from nbqueue.worker.slot import Slot; Slot({slot.fd}).token = 3 << 32 | 5"
+    code = f"{write}; import os; os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", code], pass_fds=(slot.fd,), check=False).returncode == -9
     slot.close_file()
     assert slot.token == 3 << 32 | 5

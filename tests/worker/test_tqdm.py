@@ -8,6 +8,7 @@ import pytest
 
 SETUP = """
 import sys
+import msgspec
 from nbqueue.messages import Assignment, Task
 from nbqueue.worker import context, output, tqdm as hook
 from nbqueue.worker.reports import Reports
@@ -16,7 +17,7 @@ current = context.TaskContext(Assignment(Task("id", "f", "", b""), 1), Reports("
 output.capture(context.output_buffer)
 def enter(): context.enter(current, whole_process=True)
 def leave(): context.enter(None, whole_process=True)
-def told(): return [(m.current, m.total, m.description) for m in current.reports.collect() if hasattr(m, "current")]
+def told(): return [m[2:] for m in map(msgspec.structs.astuple, current.reports.collect()) if len(m) == 5]
 """
 
 

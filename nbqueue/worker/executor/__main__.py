@@ -10,7 +10,7 @@ import msgspec
 
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.transports import transport
-from nbqueue.worker import context, output, registry, tqdm
+from nbqueue.worker import context, output, registry
 from nbqueue.worker.executor.loop import Executor
 from nbqueue.worker.lifeline import MISCONFIGURED, Lifeline
 from nbqueue.worker.log import TaskLog, logger
@@ -49,7 +49,6 @@ def _prepare(options: ExecutorOptions) -> None:
     os.environ["NBQUEUE_BROKER"] = options.worker.url  # tasks submit to the same broker
     _add_folder(os.getcwd())
     output.show_logging()
-    tqdm.install(notebook=True)
     # a child that a task forks is not the task
     os.register_at_fork(after_in_child=lambda: context.enter(None, whole_process=True))
 

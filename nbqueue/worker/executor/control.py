@@ -41,6 +41,14 @@ class Control(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            # without it nothing could be cancelled or reported: better no executor than a deaf one
+            self._exchange.fail(f"the control thread failed: {error!r}")
+            raise
+
+    def _serve(self) -> None:
         exchange = self._exchange
         exchange.introduce_control(self.link)
         next_beat = monotonic() + exchange.heartbeat

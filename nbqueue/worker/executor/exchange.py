@@ -56,7 +56,7 @@ class Exchange:
     def __init__(self, link: Link, core: ExecutorCore, gate: Gate, on_welcome: Callable[[], None]) -> None:
         #: the run that is going on, None between runs
         self.run: Run | None = None
-        #: why the broker does not want this executor, "" as long as it does
+        #: why this executor has to end although nobody stopped it, "" as long as it has not
         self.refused = ""
         self._link = link
         self._link_lock = threading.Lock()
@@ -190,10 +190,11 @@ class Exchange:
             self._link_lock.release()
 
     def _report(self, run: Run) -> None:
-        if not run.reported and monotonic() - run.began >= SHORT:
+        news = run.reports.collect()
+        if not run.reported and (news or monotonic() - run.began >= SHORT):
             run.reported = True
             self._events.append(Started(run.assignment.task.id, run.assignment.token))
-        self._events += run.reports.collect()
+        self._events += news
 
     def beat(self, link: Link) -> None:
         """The control link's sign of life, and the main link's while a task runs."""
@@ -226,6 +227,11 @@ class Exchange:
         """Begin no more runs."""
         with self._core_lock:
             self._core.draining = True
+        self._link.wake()
+
+    def fail(self, reason: str) -> None:
+        """End the executor after what runs."""
+        self.refused = reason
         self._link.wake()
 
     # ── with the link's lock held ────────────────────────────────────────────────────────────

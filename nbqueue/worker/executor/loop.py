@@ -14,7 +14,7 @@ from nbqueue.core.worker import ExecutorCore
 from nbqueue.messages import Hello
 from nbqueue.transports.base import Transport
 from nbqueue.wire import payload
-from nbqueue.worker import context, output
+from nbqueue.worker import context, output, tqdm
 from nbqueue.worker.executor.control import Control
 from nbqueue.worker.executor.exchange import Exchange, Run
 from nbqueue.worker.executor.runner import Runner
@@ -69,6 +69,7 @@ class Executor:
         self._transport = transport
         self._slot = slot
         self._log = log
+        self._whole_process = whole_process
         self._pid = os.getpid()
         self._gate = Gate() if whole_process else ThreadGate()
         self._exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
@@ -80,11 +81,12 @@ class Executor:
 
     @property
     def refused(self) -> str:
-        """Why the broker does not want this executor, "" if it does."""
+        """Why it ended although nobody stopped it, for instance what the broker has against it; else ""."""
         return self._exchange.refused
 
     def run(self) -> None:
-        """Work until :meth:`stop`, or until the broker refuses."""
+        """Work until :meth:`stop`, or until the broker refuses (see :attr:`refused`)."""
+        tqdm.install(notebook=self._whole_process)
         self._gate.attach()
         self._exchange.introduce()
         self._control.start()

@@ -11,22 +11,19 @@ import os
 from collections.abc import AsyncIterator, Callable
 from time import perf_counter
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final
+from typing import Any
 
 from nbqueue.core import retry
 from nbqueue.core.worker import Ending
-from nbqueue.exceptions import Ignore, Reject, Retry, SerializationError, TaskPredicate, TaskRevokedError
+from nbqueue.exceptions import Ignore, Reject, Retry, TaskPredicate, TaskRevokedError
 from nbqueue.messages import Assignment, Failure, Outcome
 from nbqueue.messages import Retry as RetryMessage
 from nbqueue.states import FAILURE, REVOKED, SUCCESS
-from nbqueue.wire import codec, failure, payload
-from nbqueue.worker import context
+from nbqueue.wire import failure, payload
+from nbqueue.worker import context, values
 from nbqueue.worker.context import TaskContext
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.reports import Reports
-
-#: a message holds little else beside a value
-MAX_VALUE_BYTES: Final = codec.MAX_MESSAGE_BYTES - 2**20
 
 
 class Runner:
@@ -53,7 +50,7 @@ class Runner:
             args, kwargs = current.args, current.kwargs = payload.loads(task.payload)
             bound = (current, *args) if loaded.options.bind else args
             value = _finished(loaded.function(*bound, **kwargs))
-            data = b"" if task.ignore_result else _pickled(value)
+            data = b"" if task.ignore_result else values.pickled(value)
             self._gate.leave()
         except BaseException as exc:  # whatever a task raises is how it ended
             self._gate.leave()
@@ -91,9 +88,10 @@ class Runner:
         if isinstance(exc, Ignore):
             return self._outcome(assignment, SUCCESS, runtime)
         countdown, reason = _next_run(exc, current, assignment.retries)
+        failed = failure.capture(reason)
         if countdown is not None:
-            return RetryMessage(assignment.task.id, assignment.token, countdown, failure.capture(reason), runtime)
-        return self._outcome(assignment, FAILURE, runtime, failed=failure.capture(reason))
+            return RetryMessage(assignment.task.id, assignment.token, countdown, failed, runtime)
+        return self._outcome(assignment, FAILURE, runtime, failed=failed)
 
 
 def _next_run(exc: BaseException, current: TaskContext, retries: int) -> tuple[float | None, BaseException]:
@@ -110,16 +108,6 @@ def _next_run(exc: BaseException, current: TaskContext, retries: int) -> tuple[f
     if not retry.allowed(options.max_retries, retries):
         return None, exc
     return retry.delay(options, retries, int.from_bytes(os.urandom(4)) / 2**32), exc
-
-
-def _pickled(value: Any) -> bytes:
-    data = payload.dumps_value(value)
-    if len(data) > MAX_VALUE_BYTES:
-        raise SerializationError(
-            f"the return value takes {len(data):,} bytes, and at most {MAX_VALUE_BYTES:,} travel: "
-            "write it to a file, and return the file's name"
-        )
-    return data
 
 
 def _finished(value: Any) -> Any:

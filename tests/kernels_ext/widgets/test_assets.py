@@ -32,7 +32,9 @@ def test_a_module_is_valid(name, tmp_path):
 
 def test_nothing_that_a_task_says_is_parsed_as_html():
     for path in STATIC.glob("*.js"):
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", path.read_text()), path
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", path.read_text()), (
+            path
+        )
 
 
 def test_nothing_is_loaded_from_elsewhere():

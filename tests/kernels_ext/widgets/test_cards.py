@@ -65,5 +65,7 @@ def test_age_counts_from_the_start_or_else_from_the_submission(known, expected):
 
 
 def test_a_card_names_what_a_page_needs():
-    card = card_of(EMPTY._replace(state="DOWNLOADING", worker="w1", current=1, total=2), 0.0, Details(value="5"))
+    card = card_of(
+        EMPTY._replace(state="DOWNLOADING", worker="w1", current=1, total=2), 0.0, Details(value="5")
+    )
     assert (card["kind"], card["state"], card["value"]) == ("running", "DOWNLOADING", "5")

@@ -94,7 +94,9 @@ def test_the_last_task_finishes_the_widget(page, client, group, widget):
     assert "#0  ValueError: bad sample" in output["text/html"]
 
 
-def test_a_finished_widget_lets_go_of_the_group_but_answers_while_somebody_holds_it(page, client, widget, group):
+def test_a_finished_widget_lets_go_of_the_group_but_answers_while_somebody_holds_it(
+    page, client, widget, group
+):
     for result in group:
         result.succeeds("value")
     client.tell()

@@ -1,0 +1,20 @@
+"""Numbers as people say them."""
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 process``, ``2 processes``, ``0 tasks``."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [
+        f"{count} {unit}"
+        for count, unit in ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
+        if count
+    ]
+    return " ".join(units[:2]) or "0 s"

@@ -1,0 +1,154 @@
+"""Live widgets, as a person sees them in JupyterLab and in Notebook 7."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.jupyter import Notebook, wait_for
+
+TASKS = """%%task
+def train(epochs, seconds=0.05):
+    for epoch in nbqueue.progress(range(epochs), description="epochs"):
+        print("epoch", epoch, "<img src=x onerror='window.hacked = 1'>")
+        time.sleep(seconds)
+    return {"epochs": epochs}
+
+def spin(rounds):
+    for i in range(rounds):
+        print(f"\\rround {i}", end="")
+        time.sleep(0.02)
+
+def divide(x):
+    numbers = [1, 2]
+    return numbers[x] / 0
+
+def fit(sample):
+    if sample % 500 == 13:
+        raise ValueError(f"bad sample {sample}")
+    return sample
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tasks(notebook: Notebook) -> None:
+    notebook.run(TASKS)
+
+
+def test_a_task_is_watched_until_it_succeeds(notebook, page, shot):
+    card = notebook.run("trained = train.delay(40)\ntrained").card
+    bar = card.get_by_role("progressbar")
+    expect(card).to_contain_text("STARTED")
+    wait_for(lambda: int(bar.get_attribute("aria-valuenow")) > 0, 10, "the first progress")
+    before = int(bar.get_attribute("aria-valuenow"))
+    expect(card).to_contain_text("left")
+    expect(card.get_by_role("log")).to_contain_text("epoch 3")
+    shot(f"running {notebook.front_end}")
+    wait_for(lambda: int(bar.get_attribute("aria-valuenow")) > before, 10, "more progress")
+    expect(card).to_contain_text("SUCCESS", timeout=10_000)
+    expect(card).to_contain_text("{'epochs': 40}")
+    expect(card).to_contain_text("40/40")
+    expect(card.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+def test_what_a_task_prints_is_never_html(notebook, page):
+    card = notebook.run("trained").card
+    expect(card.get_by_role("log")).to_contain_text("<img src=x onerror=")
+    assert card.locator("img").count() == 0
+    assert page.evaluate("() => window.hacked") is None
+
+
+def test_a_line_that_is_printed_again_is_overwritten(notebook):
+    card = notebook.run("spin.delay(20)").card
+    expect(card).to_contain_text("SUCCESS", timeout=10_000)
+    expect(card.get_by_role("log")).to_have_text("round 19")
+
+
+def test_a_failure_shows_the_lines_of_its_cell(notebook, shot):
+    card = notebook.run("divide.delay(1)").card
+    expect(card).to_contain_text("FAILURE", timeout=10_000)
+    traceback = card.get_by_label("Traceback")
+    expect(traceback).to_contain_text("Cell In[2], line 15")
+    expect(traceback).to_contain_text("return numbers[x] / 0")
+    expect(traceback).to_contain_text("ZeroDivisionError: division by zero")
+    shot(f"failure {notebook.front_end}")
+
+
+def test_the_cancel_button_works_while_a_cell_blocks(notebook):
+    card = notebook.run("long = train.delay(10_000)\nlong").card
+    expect(card).to_contain_text("STARTED")
+    blocked = notebook.start("long.get()")
+    wait_for(lambda: blocked.running, 5, "the cell to run")
+    card.get_by_role("button", name="Cancel").click()
+    expect(card).to_contain_text("REVOKED", timeout=5_000)
+    blocked.wait()
+    expect(blocked.output).to_contain_text("TaskRevokedError")
+
+
+def test_a_grid_of_two_thousand_tasks_completes(notebook, shot):
+    card = notebook.run("fits = fit.map(range(2000))\nfits").card
+    expect(card).to_contain_text("2,000/2,000", timeout=20_000)
+    expect(card.get_by_role("button", name="1,996 done")).to_be_visible()
+    card.get_by_role("button", name="4 failed").click()
+    row = card.get_by_role("option").nth(1)
+    expect(row).to_contain_text("#513")
+    expect(row).to_contain_text("ValueError: bad sample 513")
+    row.click()
+    detail = card.locator(".nbq-detail")
+    expect(detail).to_contain_text("raise ValueError")
+    shot(f"grid {notebook.front_end}")
+    detail.get_by_role("button", name="Close details").click()
+    expect(detail).to_be_hidden()
+
+
+def test_a_grid_is_reached_by_keyboard(notebook):
+    card = notebook.run("fits").card
+    canvas = card.get_by_role("img", name="2,000 tasks: 1,996 done, 4 failed")
+    canvas.press("ArrowRight")
+    canvas.press("ArrowRight")
+    expect(card.locator(".nbq-detail")).to_contain_text("#1 fit")
+    canvas.press("Escape")
+    expect(card.locator(".nbq-detail")).to_be_hidden()
+
+
+def test_all_tasks_of_a_grid_can_be_cancelled(notebook):
+    card = notebook.run("naps = train.map([10_000] * 50)\nnaps").card
+    expect(card.get_by_role("button", name="running")).to_be_visible()
+    card.get_by_role("button", name="Cancel all").click()
+    expect(card.get_by_role("button", name="50 cancelled")).to_be_visible(timeout=10_000)
+
+
+def test_a_task_that_nobody_can_run_says_why(notebook):
+    card = notebook.run("lost = fit.apply_async((1,), queue='gpu')\nlost").card
+    expect(card).to_contain_text("gpu", timeout=10_000)
+    expect(card).to_contain_text("no worker", timeout=10_000)
+    notebook.run("lost.cancel()")
+    expect(card).to_contain_text("REVOKED")
+
+
+def test_a_page_that_is_loaded_again_shows_it_all_again(notebook, page):
+    before = notebook.run("again = train.delay(20_000)\nagain")
+    expect(before.card).to_contain_text("STARTED")
+    notebook.save()
+    notebook.open()
+    expect(before.card).to_contain_text("STARTED", timeout=10_000)
+    expect(before.card.get_by_role("log")).to_contain_text("epoch 1")
+    before.card.get_by_role("button", name="Cancel").click()
+    expect(before.card).to_contain_text("REVOKED")
+
+
+def test_a_saved_notebook_shows_how_it_ended_without_a_kernel(notebook, page, shot):
+    cell = notebook.run("train.delay(3)")
+    expect(cell.card).to_contain_text("SUCCESS")
+    saved = notebook.save()
+    [output] = saved["cells"][cell.index]["outputs"]
+    assert set(output["data"]) == {"text/html", "text/plain"}
+    assert "✓ train  SUCCESS" in "".join(output["data"]["text/plain"])
+    notebook.shut_down_kernel()
+    notebook.open()
+    expect(cell.output).to_contain_text("✓ SUCCESS")
+    expect(cell.output).to_contain_text("{'epochs': 3}")
+    expect(cell.output.locator(".nbq-card")).to_have_count(0)
+    shot(f"frozen {notebook.front_end}")
+
+
+def test_no_page_had_an_error(page):
+    assert page.errors == []

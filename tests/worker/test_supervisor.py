@@ -1,0 +1,270 @@
+"""The supervisor, with made-up executors and the test as broker."""
+
+import logging
+import signal
+import threading
+
+import pytest
+
+from nbqueue import messages as m
+from nbqueue.exceptions import AuthenticationError, ConnectionLostError
+from nbqueue.worker import supervisor
+from nbqueue.worker.lifeline import MISCONFIGURED
+from nbqueue.worker.options import WorkerOptions
+from tests.worker.fakes import FakeLink
+from tests.worker.processes import wait_until
+
+WELCOME = m.Welcome(boot=1, version="", heartbeat=0.05, lease=10.0, epoch=0.0)
+
+
+class FakeSlot:
+    token = 0
+
+
+class FakeChild:
+    """An executor that does what the test says."""
+
+    made: "list[FakeChild]" = []
+
+    def __init__(self, options, worker_id, on_change):
+        self.id = f"e{len(self.made)}"
+        self.pid = 1000 + len(self.made)
+        self.slot = FakeSlot()
+        self.ready = False
+        self.exit_code = None
+        self.peak_memory = 5
+        self.last_words = "boom"
+        self.signals = []
+        self.drained = False
+        self._on_change = on_change
+        self.made.append(self)
+
+    def get_ready(self):
+        self.ready = True
+        self._on_change()
+
+    def end(self, code):
+        self.exit_code = code
+        self._on_change()
+
+    def drain(self):
+        self.drained = True
+
+    def send_signal(self, number):
+        self.signals.append(number)
+        if number == signal.SIGKILL:
+            self.end(-number)
+
+
+class Rig:
+    def __init__(self, caplog, **options):
+        FakeChild.made = []
+        self.link = FakeLink()
+        self.log = caplog
+        log = logging.getLogger("tests.supervisor")
+        log.setLevel(logging.INFO)
+        options = {"concurrency": 2, "name": "w@test", **options}
+        self.supervisor = supervisor.Supervisor(WorkerOptions(url="zmq://", **options), self.link, log)
+        self.code = None
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        self.code = self.supervisor.run()
+
+    @property
+    def children(self):
+        return FakeChild.made
+
+    def said(self, text):
+        return [r.message for r in self.log.records if text in r.message]
+
+    def wait_said(self, text):
+        wait_until(lambda: self.said(text), 5)
+
+    def wait_children(self, count):
+        wait_until(lambda: len(self.children) == count, 5)
+
+    def exit_code(self):
+        self.thread.join(5)
+        assert not self.thread.is_alive()
+        return self.code
+
+
+@pytest.fixture
+def start(monkeypatch, caplog):
+    monkeypatch.setattr(supervisor, "Child", FakeChild)
+    monkeypatch.setattr(supervisor, "KILL_GRACE", 0.05)
+    monkeypatch.setattr(supervisor, "RESTART_DELAY", 0.02)
+    monkeypatch.setattr(supervisor, "LOOK", 0.02)
+    caplog.set_level(logging.INFO)
+    rigs = []
+
+    def start(**options):
+        rigs.append(Rig(caplog, **options))
+        return rigs[-1]
+
+    yield start
+    for rig in rigs:
+        rig.supervisor.on_signal(signal.SIGQUIT)
+        rig.thread.join(5)
+
+
+@pytest.fixture
+def rig(start):
+    """A supervisor with two executors that are ready."""
+    rig = start()
+    rig.link.deliver(WELCOME)
+    rig.wait_children(2)
+    for child in rig.children:
+        child.get_ready()
+    rig.wait_said("w@test ready.")
+    return rig
+
+
+def test_it_is_ready_when_the_broker_has_welcomed_it_and_all_executors(start):
+    rig = start()
+    rig.wait_children(2)
+    rig.children[0].get_ready()
+    rig.link.deliver(WELCOME)
+    rig.link.wait_sent(m.Heartbeat, 2)
+    assert not rig.said("ready.")
+    rig.children[1].get_ready()
+    rig.wait_said("w@test ready.")
+
+
+def test_it_says_hello_and_then_who_its_executors_are_with_each_heartbeat(rig):
+    hello = rig.link.sent[0]
+    assert (hello.role, hello.name, hello.worker) == (m.WORKER, "w@test", hello.id)
+    assert rig.link.wait_sent(m.Heartbeat, 3) == m.Heartbeat(["e0", "e1"])
+
+
+def test_a_broker_that_does_not_know_it_hears_hello_again(rig):
+    rig.link.deliver(m.Unknown())
+    assert rig.link.wait_sent(m.Hello, 2) == rig.link.sent[0]
+
+
+def test_a_death_is_reported_with_its_lease_and_reason_and_the_executor_replaced(rig):
+    rig.children[0].slot.token = 77
+    rig.children[0].end(-signal.SIGSEGV)
+    assert rig.link.wait_sent(m.ExecutorLost) == m.ExecutorLost("e0", 77, -11, 5, "boom")
+    rig.wait_children(3)
+    rig.wait_said("executor 1000 ended by SIGSEGV")
+
+
+def test_a_kill_is_asked_politely_first(rig):
+    rig.children[1].slot.token = 7
+    rig.link.deliver(m.Kill("e1", 7, "past its time limit"))
+    wait_until(lambda: rig.children[1].signals == [signal.SIGTERM, signal.SIGKILL])
+    assert rig.children[0].signals == []
+    rig.wait_said("terminated: past its time limit")
+
+
+def test_a_kill_for_a_lease_that_has_ended_hits_nobody(rig):
+    rig.children[1].slot.token = 8
+    rig.link.deliver(m.Kill("e1", 7, "cancelled"))
+    rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 2)
+    assert rig.children[1].signals == []
+
+
+def test_an_executor_that_got_away_after_the_polite_request_is_left_alone(rig):
+    rig.children[1].slot.token = 7
+    rig.link.deliver(m.Kill("e1", 7, "cancelled"))
+    wait_until(lambda: rig.children[1].signals)
+    rig.children[1].slot.token = 0
+    rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 3)
+    assert rig.children[1].signals == [signal.SIGTERM]
+
+
+def test_told_to_end_it_lets_executors_finish_and_says_goodbye(rig):
+    rig.supervisor.on_signal(signal.SIGTERM)
+    wait_until(lambda: all(child.drained for child in rig.children))
+    rig.children[0].end(0)
+    rig.children[1].end(0)
+    assert rig.exit_code() == 0
+    assert rig.link.sent[-1] == m.Goodbye()
+    assert rig.link.of(m.ExecutorLost) == []
+    assert len(rig.children) == 2
+
+
+def test_an_executor_that_dies_while_it_drains_is_reported_and_not_replaced(rig):
+    rig.children[0].slot.token = 9
+    rig.supervisor.on_signal(signal.SIGTERM)
+    rig.children[0].end(-signal.SIGKILL)
+    rig.children[1].end(0)
+    assert rig.exit_code() == 0
+    assert [lost.token for lost in rig.link.of(m.ExecutorLost)] == [9]
+    assert len(rig.children) == 2
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGQUIT]])
+def test_told_twice_it_kills_executors_and_reports_no_deaths(rig, signals):
+    rig.children[0].slot.token = 9
+    for number in signals:
+        rig.supervisor.on_signal(number)
+    assert rig.exit_code() == 0
+    assert [child.signals for child in rig.children] == [[signal.SIGKILL]] * 2
+    assert rig.link.of(m.ExecutorLost) == []
+    assert rig.link.sent[-1] == m.Goodbye()
+
+
+def test_it_ends_with_its_broker_when_told_so(rig):
+    rig.link.deliver(m.Shutdown("asked to stop"))
+    assert rig.exit_code() == 0
+    assert rig.said("the broker ends: asked to stop")
+
+
+def test_a_refusal_ends_it_with_the_reason(start):
+    rig = start()
+    rig.link.deliver(m.Refused("install the same version on both"))
+    assert rig.exit_code() == 1
+    assert rig.said("install the same version on both")
+
+
+def test_a_wrong_key_ends_it_with_the_reason(start):
+    rig = start()
+    rig.link.trouble = AuthenticationError("the broker does not know this key")
+    assert rig.exit_code() == 1
+    assert rig.said("the broker does not know this key")
+
+
+def test_a_broker_that_is_away_is_reported_once_and_so_is_its_return(rig):
+    rig.link.trouble = ConnectionLostError("nobody listens at zmq://x")
+    rig.wait_said("nobody listens at zmq://x; trying on")
+    rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 3)
+    assert len(rig.said("trying on")) == 1
+    rig.link.trouble = None
+    rig.wait_said("there again")
+
+
+def test_a_worker_of_the_local_cluster_does_not_wait_for_ever(start, monkeypatch):
+    monkeypatch.setattr(supervisor, "LOCAL_PATIENCE", 0.1)
+    assert start(local=True).exit_code() == 1
+
+
+def test_executors_that_die_at_their_start_end_it_after_three_in_a_row(start):
+    rig = start(concurrency=1)
+    for number in range(3):
+        rig.wait_children(number + 1)
+        rig.children[number].end(1)
+    assert rig.exit_code() == 1
+    assert rig.said("executors die at their start, 3 times in a row")
+
+
+def test_an_executor_that_got_ready_ends_the_row(start):
+    rig = start(concurrency=1)
+    for number in range(4):
+        rig.wait_children(number + 1)
+        if number == 2:
+            rig.children[number].get_ready()
+        rig.children[number].end(1)
+    rig.wait_children(5)
+
+
+def test_options_that_cannot_be_end_it_at_once(start):
+    rig = start(concurrency=1)
+    rig.wait_children(1)
+    rig.children[0].last_words = "-A x: there is no module 'x' here"
+    rig.children[0].end(MISCONFIGURED)
+    assert rig.exit_code() == 1
+    assert rig.said("there is no module 'x' here")
