@@ -31,9 +31,13 @@ def execute(path: Path, told: "Narrator | None" = None, timeout: float = 300) ->
     """
     notebook = nbformat.read(path, as_version=4)
     hooks = {"on_cell_start": told.cell, "on_cell_executed": told.outputs} if told else {}
-    where = {"metadata": {"path": path.parent}}
     client = nbclient.NotebookClient(
-        notebook, timeout=timeout, kernel_name="python3", resources=where, **hooks
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],
+        resources={"metadata": {"path": path.parent}},
+        **hooks,
     )
     return client.execute()
 

@@ -40,10 +40,17 @@ def main(options: BrokerOptions) -> int:
 def main_from_stdin() -> int:
     """As :func:`main`, with options read as JSON from standard input, where they may hold secrets."""
     try:
-        options = read_options(b"" if sys.stdin.isatty() else sys.stdin.buffer.readline())
+        options = read_options(_first_line())
     except ConfigurationError as error:
         return _fail(error, BrokerStartError.exit_code)
     return main(options)
+
+
+def _first_line() -> bytes:
+    """What was handed over; nothing, when there is a person or nobody at the other end."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return b""
+    return sys.stdin.buffer.readline()
 
 
 def _fail(error: Exception, exit_code: int) -> int:

@@ -148,7 +148,7 @@ def _python(workers: list[Mapping[str, Any]]) -> Iterator[Finding]:
 
 
 def _environment(workers: list[Mapping[str, Any]]) -> Iterator[Finding]:
-    if all(worker["local"] and worker["env"] != sys.prefix for worker in workers):
+    if all(worker["env"] not in ("", sys.prefix) for worker in workers):
         text = f"no worker runs in this environment, {sys.prefix}"
         yield Finding(None, text, "for tasks submitted from here, `nbqueue start` starts some")
 

@@ -77,7 +77,7 @@ def is_there(connection: Connection, queues: Collection[str]) -> bool:
     """Whether this environment has a worker for these queues, on its way or connected, whoever started it."""
     return is_recorded(connection) or any(
         not set(queues).difference(worker["queues"])
-        for worker in _of_this_environment(ask(connection.url, "status"))
+        for worker in _for_this_environment(ask(connection.url, "status"))
     )
 
 
@@ -113,16 +113,24 @@ def wait_ready(connection: Connection, timeout: float = 15.0) -> dict[str, Any]:
 
 def _is_complete(status: dict[str, Any], expected: LocalWorker | None) -> bool:
     """Whether the worker on record has all its executors; without one, whether any worker has some."""
-    wanted = expected.processes if expected is not None and expected.is_alive else 1
-    return sum(len(worker["children"]) for worker in _of_this_environment(status)) >= wanted
+    if expected is None or not expected.is_alive:
+        return any(worker["children"] for worker in _for_this_environment(status))
+    found = (worker for worker in status["workers"] if worker["pid"] == expected.pid and _is_here(worker))
+    return any(len(worker["children"]) >= expected.processes for worker in found)
 
 
 def log_path() -> Path:
     return keys.data_dir() / "worker.log"
 
 
-def _of_this_environment(status: dict[str, Any]) -> list[dict[str, Any]]:
-    return [worker for worker in status["workers"] if worker["env"] == sys.prefix and not _has_died(worker)]
+def _for_this_environment(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """Workers that run what is submitted from here; those started by hand serve any environment."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return [
+        worker
+        for worker in status["workers"]
+        if worker["env"] in ("", sys.prefix) and worker["python"] == python and not _has_died(worker)
+    ]
 
 
 def _has_died(worker: dict[str, Any]) -> bool:

@@ -28,7 +28,8 @@ def environment(tmp_path_factory):
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("NBQUEUE", "CELERY"))}
     yield {**kept, **here}
-    subprocess.run([sys.executable, "-m", "nbqueue", "stop"], env={**kept, **here}, check=False, timeout=60)
+    stop = [sys.executable, "-m", "nbqueue", "stop"]
+    subprocess.run(stop, env={**kept, **here}, check=False, timeout=60)
 
 
 @pytest.fixture(scope="module")

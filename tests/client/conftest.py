@@ -1,0 +1,3 @@
+from tests.launch.isolation import folders
+
+__all__ = ["folders"]

@@ -1,0 +1,224 @@
+"""The connection and its thread, against a broker that does as it is told."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from nbqueue import messages as m
+from nbqueue.client.client import Client
+from nbqueue.client.result import AsyncResult
+from nbqueue.client.watch import watch
+from nbqueue.exceptions import AuthenticationError, ConnectionLostError, NBQueueError
+from nbqueue.settings import Settings
+from nbqueue.transports.base import Link, Transport
+
+WELCOME = m.Welcome(1, "", 0.2, 1.0, 0.0)
+
+
+class ScriptedLink(Link):
+    """The broker's words come from ``answer``, which is given each message of the client."""
+
+    def __init__(self, answer: Callable[[m.AnyMessage], list[m.AnyMessage]]) -> None:
+        self.said: list[m.AnyMessage] = []
+        self._answer = answer
+        self._inbox: queue.SimpleQueue[m.AnyMessage | None] = queue.SimpleQueue()
+
+    def send(self, messages: Sequence[m.AnyMessage]) -> None:
+        for message in messages:
+            self.said.append(message)
+            for answer in self._answer(message):
+                self._inbox.put(answer)
+
+    def receive(self, timeout: float | None) -> list[m.AnyMessage]:
+        try:
+            message = self._inbox.get(timeout=timeout)
+        except queue.Empty:
+            return []
+        return [message] if message is not None else []
+
+    def say(self, message: m.AnyMessage) -> None:
+        self._inbox.put(message)
+
+    def wake(self) -> None:
+        self._inbox.put(None)
+
+    def close(self) -> None:
+        pass
+
+
+class ScriptedTransport(Transport):
+    url = "scripted://"
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def connect(self) -> Link:
+        return self._link
+
+
+def polite(message: m.AnyMessage) -> list[m.AnyMessage]:
+    match message:
+        case m.Hello():
+            return [WELCOME]
+        case m.Ping():
+            return [m.Pong(1)]
+        case m.Submit():
+            return [m.Accepted([task.id for task in message.tasks])]
+    return []
+
+
+def forgetful(message: m.AnyMessage) -> list[m.AnyMessage]:
+    """Answers, but accepts nothing."""
+    return [] if isinstance(message, m.Submit) else polite(message)
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., tuple[Client, ScriptedLink]]]:
+    clients: list[Client] = []
+
+    def connect(
+        answer: Callable[[m.AnyMessage], list[m.AnyMessage]] = polite, **settings: object
+    ) -> tuple[Client, ScriptedLink]:
+        link = ScriptedLink(answer)
+        client = Client(ScriptedTransport(link), Settings(**settings), version="test")
+        clients.append(client)
+        return client, link
+
+    yield connect
+    for client in clients:
+        client.close(drain=False)
+
+
+Connect = Callable[..., tuple[Client, ScriptedLink]]
+
+
+def task(id: str) -> m.Task:
+    return m.Task(id, "f", "", b"")
+
+
+def test_what_was_submitted_is_kept_until_it_is_accepted(connect: Connect) -> None:
+    client, _ = connect()
+    record = client.submit(task("1"), ())
+    assert client.flush(5.0)
+    assert record.accepted
+    assert client.unacknowledged == 0
+
+
+def test_submitting_blocks_past_the_limit_and_goes_on_when_there_is_room(connect: Connect) -> None:
+    client, link = connect(forgetful, max_unacknowledged=2)
+    for id in "12":
+        client.submit(task(id), ())
+    blocked = threading.Thread(target=client.submit, args=(task("3"), ()))
+    blocked.start()
+    blocked.join(0.3)
+    assert blocked.is_alive()
+    link.say(m.Accepted(["1", "2"]))
+    blocked.join(5.0)
+    assert not blocked.is_alive()
+
+
+def test_at_exit_it_says_how_many_were_not_accepted(
+    connect: Connect, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, _ = connect(forgetful, drain_timeout=0.1)
+    for id in "12":
+        client.submit(task(id), ())
+    client.close()
+    assert "2 tasks were not accepted" in capsys.readouterr().err
+
+
+def test_a_closed_client_takes_nothing(connect: Connect) -> None:
+    client, _ = connect()
+    client.close()
+    assert not client.usable
+    with pytest.raises(ConnectionLostError, match="closed"):
+        client.submit(task("1"), ())
+
+
+def test_a_broker_that_does_not_answer_is_an_error_within_the_timeout(connect: Connect) -> None:
+    began = time.monotonic()
+    with pytest.raises(ConnectionLostError, match="no answer"):
+        connect(lambda message: [], connect_timeout=0.2)
+    assert time.monotonic() - began < 3
+
+
+def test_a_refusal_is_raised_with_its_reason(connect: Connect) -> None:
+    with pytest.raises(NBQueueError, match="same version"):
+        connect(lambda message: [m.Refused("install the same version")])
+
+
+def test_a_wrong_key_is_raised_at_once() -> None:
+    link = ScriptedLink(lambda message: [])
+    link.trouble = AuthenticationError("wrong key")
+    with pytest.raises(AuthenticationError):
+        Client(ScriptedTransport(link), Settings(connect_timeout=60.0), version="test")
+
+
+def test_waiting_for_a_silent_broker_ends_after_its_lease(connect: Connect) -> None:
+    client, _ = connect(lambda message: [WELCOME] if isinstance(message, m.Hello) else [])
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+    with pytest.raises(ConnectionLostError, match="no word"):
+        result.get(timeout=30.0)
+
+
+def test_an_interrupted_get_leaves_the_task_alone(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, link = connect()
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "check", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        result.get(30.0)
+    assert not any(isinstance(message, m.Cancel) for message in link.said)
+
+
+def test_watchers_are_told_of_many_changes_at_once_and_of_the_last(connect: Connect) -> None:
+    client, link = connect()
+    results = [AsyncResult(id, client, client.submit(task(id), ())) for id in "12"]
+    calls: list[tuple[float, list[int]]] = []
+    subscription = watch(results, lambda changed: calls.append((time.monotonic(), changed)), interval=0.2)
+    end = time.monotonic() + 1.0
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        link.say(m.Progress("2", 1, number))
+        time.sleep(0.005)
+    link.say(m.Settle([m.Outcome("1", 1, "SUCCESS")]))
+    while not any(0 in changed for _, changed in calls):
+        assert time.monotonic() < end + 5
+        time.sleep(0.01)
+    assert 3 <= len(calls) <= 8
+    assert results[0].peek().state == "SUCCESS"
+    subscription.close()
+    before = len(calls)
+    link.say(m.Progress("2", 1, 1))
+    time.sleep(0.3)
+    assert len(calls) == before
+
+
+def test_a_view_that_fails_does_not_end_the_thread(connect: Connect) -> None:
+    client, link = connect()
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+
+    def fail(changed: list[int]) -> None:
+        raise RuntimeError("a view")
+
+    watch([result], fail, interval=0.0)
+    link.say(m.Progress("1", 1, 1))
+    link.say(m.Settle([m.Outcome("1", 1, "SUCCESS")]))
+    assert result.get(5.0) is None
+
+
+def test_a_result_is_equal_to_its_id_and_refuses_none(connect: Connect) -> None:
+    client, _ = connect()
+    assert AsyncResult("1", client) == "1"
+    assert hash(AsyncResult("1", client)) == hash("1")
+    assert AsyncResult("1", client) != AsyncResult("2", client)
+    assert repr(AsyncResult("1", client)) == "<AsyncResult: 1>"
+    with pytest.raises(ValueError, match="None"):
+        AsyncResult(None, client)  # type: ignore[arg-type]
