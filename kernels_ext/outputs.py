@@ -60,9 +60,9 @@ class Outputs:
         if info.store_history:
             self.deliver()
 
-    def after_cell(self, result: "ExecutionResult") -> None:
+    def after_cell(self, result: "ExecutionResult | None") -> None:
         """IPython's post_run_cell: explain a NameError about a name that has not come yet."""
-        error = result.error_in_exec
+        error = result.error_in_exec if result is not None else None  # None: interrupted during an await
         name = error.name if isinstance(error, NameError) else None
         if name in self._owners and name not in self._shell.user_ns:
             sys.stderr.write(_explanation(str(name), self._owners[str(name)].result))

@@ -22,6 +22,9 @@ export function icon(path) {
   return svg;
 }
 
+// For what has keys of its own: the notebook must not take them for its shortcuts.
+export const OWN_KEYS = { tabindex: "0", "data-lm-suppress-shortcuts": "true" };
+
 // Have a button act, and then rest for a moment: what it asks for takes effect elsewhere.
 export function onPress(button, act) {
   button.addEventListener("click", () => {

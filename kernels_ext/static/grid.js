@@ -2,7 +2,7 @@
 
 import { Card, Task, chip } from "./card.js";
 import { Cells } from "./cells.js";
-import { icon, make, onPress, say, show } from "./dom.js";
+import { OWN_KEYS, icon, make, onPress, say, show } from "./dom.js";
 import { moveIn } from "./islands.js";
 import { ICONS, KINDS, WAITING, count, duration, joined } from "./kinds.js";
 import { Pace } from "./pace.js";
@@ -312,9 +312,8 @@ class View {
     if (event.key === "Escape" && selected !== null) this.#select(null);
     else if (event.key.startsWith("Arrow")) this.#select(selected === null ? 0 : this.#cells.beside(selected, event.key));
     else return;
-    // the notebook has other plans for these keys
+    // no scrolling
     event.preventDefault();
-    event.stopPropagation();
   }
 
   #onPoint(event) {
@@ -331,7 +330,7 @@ class View {
       cancel: make("button", { class: "nbq-button", type: "button" }, "Cancel all"),
       pace: make("div", { class: "nbq-pace" }),
       reason: make("div", { class: "nbq-pace", hidden: "" }),
-      canvas: make("canvas", { class: "nbq-canvas", role: "img", tabindex: "0" }),
+      canvas: make("canvas", { class: "nbq-canvas", role: "img", ...OWN_KEYS }),
       spoken: make("span", { class: "nbq-spoken", "aria-live": "polite" }),
       list: make("div"),
       detail: make("div", { class: "nbq-detail" }),

@@ -1,6 +1,6 @@
 // A list of many tasks of which only the rows in sight exist.
 
-import { icon, make, say } from "./dom.js";
+import { OWN_KEYS, icon, make, say } from "./dom.js";
 import { ICONS, duration } from "./kinds.js";
 
 const HEIGHT = 24;
@@ -23,7 +23,7 @@ export class Rows {
     this.#onPick = onPick;
     this.#onLook = onLook;
     this.#room = make("div", { class: "nbq-room" });
-    this.#root = make("div", { class: "nbq-rows", role: "listbox", tabindex: "0", "aria-label": "Tasks" }, this.#room);
+    this.#root = make("div", { class: "nbq-rows", role: "listbox", "aria-label": "Tasks", ...OWN_KEYS }, this.#room);
     this.#root.addEventListener("scroll", () => this.draw());
     this.#root.addEventListener("click", (event) => this.#pick(event.target.closest(".nbq-row")?.dataset.index));
     this.#root.addEventListener("keydown", (event) => this.#key(event));
@@ -95,7 +95,6 @@ export class Rows {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    event.stopPropagation();
     const position = Math.max(0, this.#indices.indexOf(this.#selected) + step);
     const index = this.#indices[Math.min(position, this.#indices.length - 1)];
     const top = position * HEIGHT;

@@ -31,7 +31,7 @@ from nbqueue.broker.zap import Door
 from nbqueue.core.actions import Action, Send
 from nbqueue.core.broker import BrokerCore
 from nbqueue.exceptions import ProtocolError
-from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye
+from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Shutdown
 from nbqueue.transports.zmq import NOBLOCK
 from nbqueue.wire import codec, keys
 from nbqueue.wire.keys import Connection
@@ -42,6 +42,8 @@ _DRAIN: Final = 200
 _LONGEST_SLEEP: Final = 1.0
 #: Seconds by which a turn may be late before the broker counts as having been paused (SIGSTOP, laptop lid).
 _PAUSE: Final = 1.0
+#: Seconds that an ending broker waits for those whom it told of its end.
+_FAREWELL: Final = 0.3
 #: Peers remembered as refused; past them, all may be told again.
 _REFUSED: Final = 10_000
 
@@ -83,6 +85,8 @@ class Broker:
         self._refused: set[Peer] = set()
         self._stop_reason = ""
         self._ended = False
+        #: peers that know of the end and have not said goodbye
+        self._told: set[Peer] = set()
         self._turned_at = time.monotonic()
 
     def _listen(self, bind: sockets.Bind) -> Connection:
@@ -125,6 +129,14 @@ class Broker:
         log.info("ready at %s (pid %d, nbqueue %s)", self.connection.url, os.getpid(), __version__)
         while not self._ended:
             self._turn()
+        self._part()
+
+    def _part(self) -> None:
+        """Stay until those who were told of the end have left: zmq drops what they did not read before."""
+        self._home.withdraw()
+        patience = time.monotonic() + _FAREWELL
+        while self._told and time.monotonic() < patience:
+            self._turn()
 
     def stop(self, reason: str) -> None:
         """Ask the loop to end: peers are told first.  Safe from any thread and from signal handlers."""
@@ -157,7 +169,8 @@ class Broker:
     def _timeout(self, now: float) -> float:
         """Seconds until something is due."""
         due = [t for t in (self._core.next_deadline(), self._outgoing.next_retry) if t is not None]
-        return max(0.0, min([now + _LONGEST_SLEEP, *due]) - now)
+        longest = _FAREWELL / 10 if self._ended else _LONGEST_SLEEP
+        return max(0.0, min([now + longest, *due]) - now)
 
     def _mind_pause(self, late: float, now: float) -> None:
         if late > _PAUSE:
@@ -183,6 +196,8 @@ class Broker:
             self._receive(peer, message, now)
 
     def _receive(self, peer: Peer, message: AnyMessage, now: float) -> None:
+        if isinstance(message, Goodbye):
+            self._told.discard(peer)
         try:
             self._collect(self._core.receive(peer, message, now))
         except Exception:  # one peer's message must not end the broker of all the others
@@ -212,6 +227,8 @@ class Broker:
             if isinstance(action, Send):
                 peer = cast(Peer, action.peer)  # the core has the names of peers from us
                 self._outbox.setdefault(peer, []).append(action.message)
+                if isinstance(action.message, Shutdown):
+                    self._told.add(peer)
             else:
                 log.info("ends: %s", action.reason)
                 self._ended = True

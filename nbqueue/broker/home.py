@@ -9,13 +9,18 @@
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from nbqueue import platform
 from nbqueue.broker.errors import DataFolderInUse, FolderUnusable
 from nbqueue.wire import keys
 from nbqueue.wire.keys import BrokerKeys, Connection
+
+#: Seconds that a broker may take between being no longer found and being gone.
+_PARTING: Final = 3.0
 
 
 class Home:
@@ -35,13 +40,20 @@ class Home:
         self._written: list[Path] = []
         with _explained():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self._lock.acquire():
-                raise DataFolderInUse(
-                    f"a broker runs already with the data folder {folder} (pid {self._lock.holder()}):"
-                    " use that one, or name another folder with --data-dir"
-                )
+            self._claim()
             self.boot = self._next_boot()
             self.keys: BrokerKeys = keys.broker_keys(folder)
+
+    def _claim(self) -> None:
+        """Take the lock; one that is held by a broker which cannot be found is about to be let go of."""
+        patience = time.monotonic() + _PARTING
+        while not self._lock.acquire():
+            if keys.running(self.folder) is not None or time.monotonic() > patience:
+                raise DataFolderInUse(
+                    f"a broker runs already with the data folder {self.folder} (pid {self._lock.holder()}):"
+                    " use that one, or name another folder with --data-dir"
+                )
+            time.sleep(0.01)
 
     def _next_boot(self) -> int:
         """Count this start, on disk before it is used: no lease token is ever issued twice."""
@@ -58,16 +70,21 @@ class Home:
     def announce(self, connection: Connection) -> None:
         """Write the connection files: from now on, the broker can be found."""
         if connection.ipc:
-            self._written.append(Path(connection.ipc))
+            self._written.append(Path(connection.ipc))  # zmq leaves it there
         with _explained():
             for path in (keys.brokers_dir() / f"{connection.port}.json", self.folder / "broker.json"):
                 keys.write_connection(path, connection)
                 self._written.append(path)
 
-    def leave(self) -> None:
-        """Remove the connection files and the socket's, which zmq leaves there, and let another broker in."""
+    def withdraw(self) -> None:
+        """Remove the connection files: nobody new finds the broker."""
         for path in self._written:
             path.unlink(missing_ok=True)
+        self._written.clear()
+
+    def leave(self) -> None:
+        """Let another broker in."""
+        self.withdraw()
         self._lock.release()
 
 

@@ -1,5 +1,7 @@
 """What a broker is started with."""
 
+from dataclasses import fields
+
 import msgspec
 
 from nbqueue.core.broker import BrokerSettings
@@ -28,6 +30,11 @@ def read_options(line: bytes) -> BrokerOptions:
     if not line.strip():
         return BrokerOptions()
     try:
-        return msgspec.json.decode(line, type=BrokerOptions)
+        raw = msgspec.json.decode(line)
+        options = msgspec.convert(raw, BrokerOptions)
     except msgspec.MsgspecError as error:
         raise ConfigurationError(f"options of the broker: {error}") from None
+    # msgspec passes over what a dataclass does not have
+    if unknown := set(raw.get("settings", ())) - {field.name for field in fields(BrokerSettings)}:
+        raise ConfigurationError(f"options of the broker: no setting is called {', '.join(sorted(unknown))}")
+    return options

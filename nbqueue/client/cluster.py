@@ -8,6 +8,7 @@ from nbqueue.client.connections import client_for
 from nbqueue.client.result import AsyncResult, GroupResult
 from nbqueue.exceptions import ConnectionLostError
 from nbqueue.launch import local, teardown
+from nbqueue.launch import workers as launched
 from nbqueue.settings import Settings
 
 
@@ -19,10 +20,11 @@ class Cluster:
 
     def __repr__(self) -> str:
         status = self.status()
-        executors = sum(len(worker["children"]) for worker in status["workers"])
+        processes = sum(len(worker["children"]) for worker in status["workers"])
         return (
-            f"<Cluster at {self.client.url}: {len(status['workers'])} workers with {executors} processes,"
-            f" {status['broker']['records']} tasks on record>"
+            f"<Cluster at {self.client.url}: {_counted(len(status['workers']), 'worker')} with"
+            f" {_counted(processes, 'process', 'processes')},"
+            f" {_counted(status['broker']['records'], 'task')} on record>"
         )
 
     def status(self) -> dict[str, Any]:
@@ -55,20 +57,21 @@ class Cluster:
 
 
 def start(workers: int = 0) -> Cluster:
-    """Start the local cluster, if it is not running, and use it.
+    """Start the local cluster and use it; one that runs already is used as it is.
 
     Parameters
     ----------
     workers
-        Executor processes; 0: one a core.
+        Executor processes of a worker that is started now; 0: one a core.
 
     Raises
     ------
     ConnectionLostError
         It did not start; the message has the last lines of its log.
     """
-    settings = Settings(workers=workers)
-    application.set_default_broker(local.ensure(settings).url)
+    connection = local.ensure(Settings(workers=workers))
+    launched.wait_ready(connection)
+    application.set_default_broker(connection.url)
     return Cluster(application.default_app().client)
 
 
@@ -105,3 +108,7 @@ def stop() -> None:
     """End the local cluster: broker, workers, and whatever they run."""
     application.set_default_broker("")
     teardown.stop()
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

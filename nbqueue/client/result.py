@@ -1,6 +1,7 @@
 """Results: what ``delay()`` returns, and how to wait for it."""
 
 import asyncio
+import os
 import queue
 import threading
 import time
@@ -105,20 +106,24 @@ class AsyncResult:
         ------
         SubmissionRefused
             The broker will not.
+        ResultNotFoundError
+            It has no record of the id.
         TimeoutError
             Not within ``timeout`` seconds.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.record.accepted:
-            if self.record.refusal is not None:
-                raise self.record.refusal
-            left = None if deadline is None else deadline - time.monotonic()
-            if (left is not None and left <= 0) or not self.client.flush(left):
-                raise exceptions.TimeoutError(f"task {self.id} was not accepted within {timeout:g} s")
+        record = self._known()
+        if not record.accepted and not self.client.flush(timeout):
+            raise exceptions.TimeoutError(f"task {self.id} was not accepted within {timeout:g} s")
+        if record.refusal is not None:
+            raise record.refusal
+        if record.missing:
+            raise self._not_found()
 
     # ── the outcome ──────────────────────────────────────────────────────────────────────────
 
-    def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+    def get(
+        self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
+    ) -> Any:
         """Wait for the outcome and return the task's value, or raise its exception.
 
         Parameters
@@ -127,9 +132,13 @@ class AsyncResult:
             Seconds to wait; None: as long as it takes.
         propagate
             False: return the exception instead of raising it.
+        disable_sync_subtasks
+            False: allow a task to wait for another one; if all executors do so, nobody is left to run it.
 
         Raises
         ------
+        RuntimeError
+            Called inside of a task.
         TimeoutError
             Not done in time; the task goes on, and ``get()`` may be called again.
         TaskRevokedError, WorkerLostError, TimeLimitExceeded
@@ -140,16 +149,18 @@ class AsyncResult:
             The broker is gone; the task, if it was accepted, is not: call again when it is back.
         """
         __tracebackhide__ = True
+        if disable_sync_subtasks and os.environ.get("NBQUEUE_EXECUTOR") == str(os.getpid()):
+            raise RuntimeError(
+                "a task must not wait for another one: it may hold the executor that the other needs."
+                "  Return the result's id, or allow it by get(disable_sync_subtasks=False)"
+            )
         self._wait(timeout)
         is_error, content = self._outcome()
         if is_error and propagate:
             raise content.with_traceback(failures.remote_traceback(content))
         return content
 
-    def wait(self, timeout: float | None = None, propagate: bool = True) -> Any:
-        """Celery's other name of :meth:`get`."""
-        __tracebackhide__ = True
-        return self.get(timeout, propagate)
+    wait = get
 
     def _wait(self, timeout: float | None) -> None:
         __tracebackhide__ = True
@@ -198,13 +209,16 @@ class AsyncResult:
             return True, record.refusal
         outcome = record.outcome
         if outcome is None:
-            return True, exceptions.ResultNotFoundError(
-                f"the broker at {self.client.url} has no record of {self.id!r}:"
-                " never submitted there, expired or forgotten"
-            )
+            return True, self._not_found()
         if outcome.failure is not None:
             return True, failures.rebuild(outcome.failure, self._note(outcome))
         return False, payload.loads(outcome.value) if outcome.value else None
+
+    def _not_found(self) -> exceptions.ResultNotFoundError:
+        return exceptions.ResultNotFoundError(
+            f"the broker at {self.client.url} has no record of {self.id!r}:"
+            " never submitted there, expired or forgotten"
+        )
 
     def _note(self, outcome: m.Outcome) -> str:
         where = f" on {outcome.worker}" if outcome.worker else ""
@@ -358,7 +372,9 @@ class GroupResult(Sequence[AsyncResult]):
     def __len__(self) -> int:
         return len(self.children)
 
-    def get(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
+    def get(
+        self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
+    ) -> list[Any]:
         """The values in order; raises the first exception in that order, unless ``propagate`` is False.
 
         Raises
@@ -371,7 +387,7 @@ class GroupResult(Sequence[AsyncResult]):
         values = []
         for result in self.children:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            values.append(result.get(left, propagate))
+            values.append(result.get(left, propagate, disable_sync_subtasks=disable_sync_subtasks))
         return values
 
     join = get

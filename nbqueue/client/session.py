@@ -150,6 +150,8 @@ class Session:
             record = self.records.get(id)
             if record is not None:
                 record.on_accepted()
+                if record.subscriptions:
+                    self.changed.add(record)
 
     def _on_rejected(self, message: m.Rejected) -> None:
         self.pending.pop(message.id, None)

@@ -15,6 +15,8 @@ import os
 import signal
 import sys
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from types import FrameType
 from typing import Final, NamedTuple
@@ -33,6 +35,8 @@ from nbqueue.messages import (
 )
 from nbqueue.transports import transport
 from nbqueue.transports.base import Link
+from nbqueue.wire import keys
+from nbqueue.wire.keys import Connection
 from nbqueue.worker import options as worker_options
 from nbqueue.worker.child import Child
 from nbqueue.worker.lifeline import MISCONFIGURED
@@ -67,10 +71,17 @@ class _Execution(NamedTuple):
 
 
 class Supervisor:
-    """See the module's docstring."""
+    """See the module's docstring.  ``broker_gone``: whether a broker that is away will not be back."""
 
-    def __init__(self, options: WorkerOptions, link: Link, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        link: Link,
+        log: logging.Logger,
+        broker_gone: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._options = options
+        self._broker_gone = broker_gone
         self._link = link
         self._log = log
         self._id = os.urandom(8).hex()
@@ -225,9 +236,14 @@ class Supervisor:
     def _note_absence(self, trouble: ConnectionLostError | None) -> None:
         if trouble is None and self._welcome is not None:
             self._away_since = None
-        elif self._away_since is None:
+            return
+        if self._away_since is None:
             self._away_since = monotonic()
-        elif self._options.local and monotonic() - self._away_since > LOCAL_PATIENCE:
+        if not self._options.local:
+            return
+        if trouble is not None and self._broker_gone():
+            self._stop(0, "the broker has ended")
+        elif monotonic() - self._away_since > LOCAL_PATIENCE:
             self._stop(FAILED, f"no broker for {LOCAL_PATIENCE:g} s")
 
     def _patience(self) -> float:
@@ -247,6 +263,11 @@ class Supervisor:
             self._link.receive(LOOK)
         self._link.send([Goodbye()])
         self._link.close()
+
+
+def _has_ended(connection: Connection) -> bool:
+    """Whether that broker was a process of this machine, and is no more."""
+    return connection.pid != 0 and connection.is_here and not connection.is_alive
 
 
 def _manner(code: int) -> str:
@@ -275,7 +296,8 @@ def main(options: WorkerOptions) -> int:
 def _main(options: WorkerOptions, log: logging.Logger) -> int:
     worker_options.remember(options)
     way = transport(options.url)
-    supervisor = Supervisor(options, way.connect(), log)
+    connection = keys.find(options.url)
+    supervisor = Supervisor(options, way.connect(), log, partial(_has_ended, connection))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, supervisor.on_signal)
     try:

@@ -142,7 +142,7 @@ def test_a_pause_of_the_broker_itself_is_told_to_the_core(
 
 def test_a_broker_that_was_stopped_keeps_its_workers(tmp_path: Path) -> None:
     with (
-        broker_process(tmp_path, heartbeat=0.1, lease=0.5) as (process, connection),
+        broker_process(tmp_path, worker_heartbeat=0.1, worker_lease=0.5) as (process, connection),
         linked(connection, WORKER, "w") as worker,
     ):
         process.send_signal(signal.SIGSTOP)
@@ -239,6 +239,29 @@ def test_clients_and_local_workers_are_told_of_the_end(tmp_path: Path) -> None:
         assert receive_one(worker, Shutdown).reason == "enough"
     client.close()
     worker.close()
+
+
+def test_the_end_is_told_to_a_peer_that_is_slow_to_listen(tmp_path: Path) -> None:
+    # zmq drops what was not read yet when a connection closes
+    with broker_in_thread(tmp_path) as broker:
+        client = ZmqLink(over_tcp(broker.connection))
+        client.send([Hello("client", "c")])
+        receive_one(client, Welcome)
+        broker.stop("enough")
+        until(lambda: broker._ended)
+        time.sleep(0.05)  # a thread that is late
+        receive_one(client, Shutdown)
+    client.close()
+
+
+def test_a_broker_that_ends_is_not_found_any_more_and_its_place_is_free_soon(tmp_path: Path) -> None:
+    with broker_process(tmp_path) as (process, connection), linked(connection) as link:
+        link.send([Ask(1, "stop")])
+        receive_one(link, Shutdown)
+        until(lambda: keys.running(tmp_path) is None)
+        with broker_process(tmp_path) as (_, successor):
+            assert successor.pid != connection.pid
+        assert process.wait(20) == 0
 
 
 def test_a_client_can_end_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nbqueue import platform
+from nbqueue.broker import home as home_module
 from nbqueue.broker.errors import DataFolderInUse, FolderUnusable
 from nbqueue.broker.home import Home
 
@@ -36,7 +37,8 @@ def test_keys_stay_over_restarts(tmp_path: Path) -> None:
     assert first.keys == second.keys
 
 
-def test_a_second_broker_is_told_who_has_the_folder(tmp_path: Path) -> None:
+def test_a_second_broker_is_told_who_has_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(home_module, "_PARTING", 0.05)
     home = Home(tmp_path)
     with pytest.raises(DataFolderInUse, match=rf"pid {os.getpid()}\).*--data-dir"):
         Home(tmp_path)

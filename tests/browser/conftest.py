@@ -107,7 +107,7 @@ def server(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1100, "height": 900})
     page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("pageerror", lambda error: page.errors.append(error.stack))
     yield page
     page.close()
 

@@ -345,6 +345,17 @@ def test_a_large_array_travels_both_ways(app: App) -> None:
     assert echo.delay(data).get(LIMIT) == data
 
 
+def test_a_task_must_not_wait_for_another_unless_it_insists(app: App, broker_url: str) -> None:
+    if broker_url.startswith("memory"):
+        pytest.skip("in this process, the default broker is not that of the test")
+    inner = app.task(lambda x: x + 1, name="inner")
+    waits = app.task(lambda x: inner.delay(x).get(), name="waits")
+    with pytest.raises(RuntimeError, match="must not wait"):
+        waits.delay(1).get(LIMIT)
+    insists = app.task(lambda x: inner.delay(x).get(disable_sync_subtasks=False), name="insists")
+    assert insists.delay(1).get(LIMIT) == 2
+
+
 def test_a_task_sends_tasks(app: App, broker_url: str) -> None:
     if broker_url.startswith("memory"):
         pytest.skip("in this process, the default broker is not that of the test")

@@ -16,13 +16,13 @@ from tests.hosts.machine import Machine, cable
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
 PORT = 7655
 ADDRESS = f"{NEAR}:{PORT}"
-CLIENT = f"""
+CLIENT = """
 import socket
 import nbqueue
 
-app = nbqueue.App("hosts", broker="zmq://{ADDRESS}")
+app = nbqueue.App("hosts", broker={broker!r})
 
-@app.task
+@app.task(queue={queue!r})
 def where(x):
     return socket.gethostname(), x
 
@@ -63,6 +63,10 @@ def wait_for_line(process: "subprocess.Popen[str]", pattern: str) -> None:
 def start_broker(machine: Machine, address: str) -> str:
     """Start a broker; the line that its ``nbqueue key`` prints."""
     wait_for_line(machine.start("nbqueue", "broker", "--bind", address), r"\bready\b")
+    return key_line(machine)
+
+
+def key_line(machine: Machine) -> str:
     printed = machine.run("nbqueue", "key").splitlines()
     [line] = [line for line in printed if "NBQUEUE_KEY=" in line]
     return line
@@ -88,9 +92,19 @@ def test_the_line_that_key_prints_makes_a_worker_of_another_machine(pair: Pair) 
     assert f"--connect {ADDRESS}" in line
     paste(pair.far, f"{line} -n over-there")
 
-    assert "('beta', 42)" in pair.near.run("python", "-", input=CLIENT, timeout=40)
+    client = CLIENT.format(broker=f"zmq://{ADDRESS}", queue="default")
+    assert "('beta', 42)" in pair.near.run("python", "-", input=client, timeout=40)
     [seen] = workers(pair.near)
     assert (seen["name"], seen["host"]) == ("over-there", "beta")
+
+
+def test_a_local_cluster_that_was_told_to_bind_takes_workers_of_other_machines(pair: Pair) -> None:
+    pair.near.run("nbqueue", "start", "-n", "1", "--bind", ADDRESS)
+    paste(pair.far, f"{key_line(pair.near)} -Q elsewhere")
+
+    client = CLIENT.format(broker=None, queue="elsewhere")
+    assert "('beta', 42)" in pair.near.run("python", "-", input=client, timeout=40)
+    assert {worker["host"] for worker in workers(pair.near)} == {"alpha", "beta"}
 
 
 def test_tcp_carries_it_and_no_command_line_has_the_key(pair: Pair) -> None:

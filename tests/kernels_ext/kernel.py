@@ -16,12 +16,8 @@ class Reply(NamedTuple):
     value: str
     #: what was printed
     printed: str
-    #: the traceback, without colours
+    #: without colours
     traceback: str
-
-    @property
-    def failed(self):
-        return bool(self.traceback)
 
 
 class Kernel:
@@ -48,6 +44,12 @@ class Kernel:
                 parts["value"] += content["data"].get("text/plain", "")
             elif kind == "error":
                 parts["traceback"] = _COLOURS.sub("", "\n".join(content["traceback"]))
+
+    def value(self, source):
+        """The text of a cell's value; the cell must not fail."""
+        reply = self.run(source)
+        assert not reply.traceback, reply.traceback
+        return reply.value
 
     def complete(self, source, cursor):
         """What Tab offers."""

@@ -168,6 +168,11 @@ def test_a_name_that_was_never_awaited_is_not_explained(cells, submitted, capsys
     assert capsys.readouterr().err == ""
 
 
+def test_an_interrupted_cell_is_no_trouble(cells, capsys):
+    cells.shell.events.trigger("post_run_cell", None)  # as ipykernel does after a cancelled await
+    assert "Error in callback" not in capsys.readouterr().out
+
+
 def test_a_submission_that_fails_leaves_names_as_they_are(cells, submitted, monkeypatch):
     cells.run("import threading\na = 1\nlock = threading.Lock()")
     error = cells.fails("%%submit -o a\nlock\na = 2")

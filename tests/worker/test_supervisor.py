@@ -64,7 +64,10 @@ class Rig:
         log = logging.getLogger("tests.supervisor")
         log.setLevel(logging.INFO)
         options = {"concurrency": 2, "name": "w@test", **options}
-        self.supervisor = supervisor.Supervisor(WorkerOptions(url="zmq://", **options), self.link, log)
+        self.broker_gone = False
+        self.supervisor = supervisor.Supervisor(
+            WorkerOptions(url="zmq://", **options), self.link, log, lambda: self.broker_gone
+        )
         self.code = None
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -240,6 +243,21 @@ def test_a_broker_that_is_away_is_reported_once_and_so_is_its_return(rig):
 def test_a_worker_of_the_local_cluster_does_not_wait_for_ever(start, monkeypatch):
     monkeypatch.setattr(supervisor, "LOCAL_PATIENCE", 0.1)
     assert start(local=True).exit_code() == 1
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_worker_of_the_local_cluster_ends_at_once_when_its_brokers_process_has(start, local):
+    rig = start(local=local)
+    rig.link.deliver(WELCOME)
+    rig.link.wait_sent(m.Heartbeat)
+    rig.link.trouble = ConnectionLostError("lost")
+    rig.wait_said("lost; trying on")
+    rig.broker_gone = True
+    if local:
+        assert rig.exit_code() == 0
+    else:
+        rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 3)
+        assert rig.thread.is_alive()
 
 
 def test_executors_that_die_at_their_start_end_it_after_three_in_a_row(start):
