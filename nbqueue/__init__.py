@@ -40,8 +40,8 @@ _HOMES = {
         (
             "AuthenticationError", "ConfigurationError", "ConnectionLostError", "Ignore",
             "MaxRetriesExceededError", "NBQueueError", "ProtocolError", "Reject", "RemoteError",
-            "ResultNotFoundError", "Retry", "SerializationError", "SoftTimeLimitExceeded", "SubmissionRefused",
-            "TaskRevokedError", "TimeLimitExceeded", "TimeoutError", "WorkerLostError",
+            "ResultNotFoundError", "Retry", "SerializationError", "SoftTimeLimitExceeded",
+            "SubmissionRefused", "TaskRevokedError", "TimeLimitExceeded", "TimeoutError", "WorkerLostError",
         ),
         "nbqueue.exceptions",
     ),

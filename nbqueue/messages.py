@@ -7,8 +7,8 @@ The life of a task, in messages::
       │ Submit([task]) ───────────▶ │ ── Assign([task, token]) ───▶ │ main
       │ ◀────────── Accepted([id])  │ ◀── Need(key) ──────────────  │ main   first time only
       │                             │ ─── Define(blob) ───────────▶ │ main
-      │ ◀───────────────── Started  │ ◀── Started ────────────────  │ control
-      │ ◀──────── Progress, Output  │ ◀── Progress, Output ───────  │ control (the last ones: main)
+      │ ◀───────────────── Started  │ ◀── Started ────────────────  │ main   if it takes longer than 25 ms
+      │ ◀──────── Progress, Output  │ ◀── Progress, Output ───────  │ main
       │ ◀────────────────── Settle  │ ◀── Settle([outcome]) ──────  │ main
       │                             │ ─── Acknowledge([token]) ───▶ │ main
 

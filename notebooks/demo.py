@@ -1,7 +1,6 @@
 """Run the quick start in a real kernel, and tell what it did.
 
-``make demo`` is this.  The kernel is one like JupyterLab's; each heading of the notebook is printed as
-its cells begin, then what they show, as far as a terminal can show it.
+``make demo`` is this.  The kernel is one like JupyterLab's.
 """
 
 import re
@@ -16,7 +15,7 @@ from nbformat import NotebookNode
 NOTEBOOK = Path(__file__).with_name("quickstart.ipynb")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 #: lines shown of one output
-LINES = 12
+LINES = 18
 
 
 def execute(path: Path, told: "Narrator | None" = None, timeout: float = 300) -> NotebookNode:
@@ -30,7 +29,7 @@ def execute(path: Path, told: "Narrator | None" = None, timeout: float = 300) ->
         A cell raised that is not tagged ``raises-exception``.
     """
     notebook = nbformat.read(path, as_version=4)
-    hooks = {"on_cell_start": told.cell, "on_cell_executed": told.outputs} if told else {}
+    hooks = {"on_cell_start": told.cell} if told else {}
     client = nbclient.NotebookClient(
         notebook,
         timeout=timeout,
@@ -43,17 +42,25 @@ def execute(path: Path, told: "Narrator | None" = None, timeout: float = 300) ->
 
 
 class Narrator:
-    """Prints headings and outputs as the cells come by."""
+    """Prints each heading as the notebook comes to it, and what the cells below show once they are all done.
+
+    Not earlier, because a live view goes on changing while later cells run.
+    """
+
+    def __init__(self) -> None:
+        self._cells: list[NotebookNode] = []
 
     def cell(self, cell: NotebookNode, **_: object) -> None:
-        if cell.cell_type == "markdown":
-            for heading in re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE):
-                print(f"\n{heading}", flush=True)
+        headings = re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else []
+        if headings:
+            self.outputs()
+            print("", *headings, sep="\n", flush=True)
+        self._cells.append(cell)
 
-    def outputs(self, cell: NotebookNode, **_: object) -> None:
-        for output in cell.get("outputs", ()):
-            for line in shorten(text_of(output)):
-                print(f"    {line}", flush=True)
+    def outputs(self) -> None:
+        for output in (output for cell in self._cells for output in cell.get("outputs", ())):
+            print(*(f"    {line}" for line in shorten(text_of(output))), sep="\n", flush=True)
+        self._cells.clear()
 
 
 def text_of(output: NotebookNode) -> str:
@@ -76,11 +83,12 @@ def shorten(text: str) -> list[str]:
 
 
 def main() -> None:
-    began = time.monotonic()
+    began, narrator = time.monotonic(), Narrator()
     try:
-        execute(NOTEBOOK, Narrator())
+        execute(NOTEBOOK, narrator)
     except nbclient.exceptions.CellExecutionError as error:
         sys.exit(f"\nThe quick start did not run to its end.\n{error}")
+    narrator.outputs()
     print(f"\nDone in {time.monotonic() - began:.0f} s. To see it live, with its plots: make lab")
 
 

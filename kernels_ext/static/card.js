@@ -60,6 +60,7 @@ export class Card {
     const parts = this.#parts;
     const { card } = task;
     if (!card) return;
+    parts.root.classList.toggle("nbq-gone", gone && !task.final);
     chip(parts.chip, card.kind, card.state);
     say(parts.name, joined([title, card.name], " "));
     say(parts.id, shortId(card.id));

@@ -102,7 +102,9 @@ export class Cells {
     const pitch = this.#pitch;
     const x = (index % this.#columns) * pitch;
     const y = Math.floor(index / this.#columns) * pitch;
-    const size = pitch - (pitch >= 8 ? 2 : 1);
+    // where gaps are all that is seen of it, there are none
+    const gap = pitch >= 8 ? 2 : pitch >= 5 ? 1 : 0;
+    const size = pitch - gap;
     pen.clearRect(x, y, pitch, pitch);
     pen.globalAlpha = this.only === null || this.only === kind ? 1 : 0.15;
     PAINT[kind](pen, x, y, size, this.#colors, this.#grid.progress[index] / 255);

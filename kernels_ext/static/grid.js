@@ -218,6 +218,7 @@ class View {
   #drawHead() {
     const grid = this.#grid;
     const parts = this.#parts;
+    parts.root.classList.toggle("nbq-gone", this.#session.gone && !grid.finished);
     chip(parts.chip, grid.state, grid.state);
     say(parts.name, grid.name);
     say(parts.size, `×${count(grid.count)}`);

@@ -67,10 +67,8 @@ class LiveWidget(anywidget.AnyWidget):
         #: whether the published output holds a widget view; None before it is published
         self._has_view: bool | None = None
         self._frozen_text = ""
+        self._results: Sequence[AsyncResult] | None = results
         self._subscription: Subscription | None = None
-        _unfinished.add(self)
-        # ten thousand results take a while to look at
-        painter.post(partial(_begin, weakref.ref(self), results))
 
     # ── what subclasses do ───────────────────────────────────────────────────────────────────
 
@@ -113,12 +111,17 @@ class LiveWidget(anywidget.AnyWidget):
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
     def show(self) -> None:
-        """Publish the widget as output of the running cell."""
+        """Publish the widget as output of the running cell, and follow its results from then on."""
         with self._lock:
             self._publish(update=False)
+            results, self._results = self._results, None
+        if results is not None:
+            _unfinished.add(self)
+            # later, for ten thousand results take a while to look at
+            painter.post(partial(_follow, weakref.ref(self), results))
 
-    def begin(self, results: "Sequence[AsyncResult]") -> None:
-        """Start to follow the results."""
+    def follow(self, results: "Sequence[AsyncResult]") -> None:
+        """Draw the results, now and whenever they change."""
         with self._lock:
             if not self.finished:
                 self._subscription = watch(results, partial(_post_changes, weakref.ref(self)), INTERVAL)
@@ -235,9 +238,9 @@ def _settle(widget: LiveWidget) -> None:
         widget.refreeze()
 
 
-def _begin(this: "weakref.ref[LiveWidget]", results: "Sequence[AsyncResult]") -> None:
+def _follow(this: "weakref.ref[LiveWidget]", results: "Sequence[AsyncResult]") -> None:
     if (widget := this()) is not None:
-        widget.begin(results)
+        widget.follow(results)
 
 
 def _post_changes(this: "weakref.ref[LiveWidget]", changed: list[int]) -> None:

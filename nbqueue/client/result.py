@@ -1,7 +1,6 @@
 """Results: what ``delay()`` returns, and how to wait for it."""
 
 import asyncio
-import os
 import queue
 import threading
 import time
@@ -10,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, overload
 
-from nbqueue import exceptions
+from nbqueue import current, exceptions
 from nbqueue import messages as m
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
@@ -149,7 +148,7 @@ class AsyncResult:
             The broker is gone; the task, if it was accepted, is not: call again when it is back.
         """
         __tracebackhide__ = True
-        if disable_sync_subtasks and os.environ.get("NBQUEUE_EXECUTOR") == str(os.getpid()):
+        if disable_sync_subtasks and current.task.get() is not None:
             raise RuntimeError(
                 "a task must not wait for another one: it may hold the executor that the other needs."
                 "  Return the result's id, or allow it by get(disable_sync_subtasks=False)"

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
+from nbqueue import current
 from nbqueue import messages as m
 from nbqueue.client.arguments import checker
 from nbqueue.client.connections import Router, default_router
@@ -138,12 +139,14 @@ class Task:
             if shipment.captured_blob is None
             else (shipment.definition, shipment.captured_blob)
         )
+        arguments = payload.dumps_arguments(args, kwargs, self.name)
+        parent = current.task.get()
         id = call.get("task_id") or new_id()
         task = m.Task(
             id=id,
             name=self.name,
             definition=shipment.definition.key,
-            payload=payload.dumps_arguments(args, kwargs, self.name),
+            payload=arguments,
             captured=shipment.captured,
             captured_key=shipment.captured_blob.key if shipment.captured_blob is not None else "",
             queue=call.get("queue") or default_queue,
@@ -155,6 +158,8 @@ class Task:
             time_limit=call.get("time_limit"),
             soft_time_limit=call.get("soft_time_limit"),
             group=group,
+            parent_id=parent.id if parent is not None else "",
+            root_id=(parent.root_id or parent.id) if parent is not None else "",
             ignore_result=call.get("ignore_result", False),
         )
         return AsyncResult(id, client, client.submit(task, blobs))

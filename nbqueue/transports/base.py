@@ -4,7 +4,7 @@ A *link* is one peer's two-way connection.  It carries batches of messages in or
 itself, and may lose what was under way when a connection breaks: acknowledgements in the protocol
 (Accepted, Acknowledge, Held) make up for that, never the link.
 
-A link belongs to one thread; only :meth:`Link.wake` may be called from others.
+A link belongs to one thread at a time; only :meth:`Link.wake` may be called from others.
 """
 
 from abc import ABC, abstractmethod

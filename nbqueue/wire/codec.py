@@ -24,6 +24,8 @@ from nbqueue.messages import PROTOCOL, AnyMessage, Assign, Settle, Submit
 FRAME_BYTES: Final = 2**20
 #: What a single message may have; a larger argument or result has to travel by a file.
 MAX_MESSAGE_BYTES: Final = 2**30
+#: What a value in one may have; there is little else in it.
+MAX_VALUE_BYTES: Final = MAX_MESSAGE_BYTES - 2**20
 #: No peer sends larger frames: a message at its limit, and what a broker adds to it.
 MAX_FRAME_BYTES: Final = MAX_MESSAGE_BYTES + 2**20
 
@@ -35,6 +37,22 @@ _HEADER_SIZE: Final = len(_HEADER)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[AnyMessage])
 _SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def sized(data: bytes, what: str) -> bytes:
+    """The pickled value itself; ``what`` it is, for the message.
+
+    Raises
+    ------
+    SerializationError
+        It is too large for a message.
+    """
+    if len(data) > MAX_VALUE_BYTES:
+        raise SerializationError(
+            f"{what}: {len(data):,} bytes, and at most {MAX_VALUE_BYTES:,} travel:"
+            " write the data to a file, and send the file's name"
+        )
+    return data
 
 
 def encode(messages: Sequence[AnyMessage], limit: int = MAX_MESSAGE_BYTES) -> list[bytes]:

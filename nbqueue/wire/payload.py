@@ -16,6 +16,7 @@ import pickle
 from typing import Any
 
 from nbqueue.exceptions import SerializationError
+from nbqueue.wire import codec
 from nbqueue.wire.blame import arguments_error, value_error
 from nbqueue.wire.captures import new_epoch
 from nbqueue.wire.definer import Definer
@@ -45,12 +46,13 @@ def dumps_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "
     Raises
     ------
     SerializationError
-        An argument cannot be pickled; the message names it.
+        An argument cannot be pickled (the message names it), or they are too large to travel.
     """
     try:
-        return dumps((args, kwargs))
+        data = dumps((args, kwargs))
     except Exception as error:
         raise arguments_error(args, kwargs, name, error) from error
+    return codec.sized(data, f"the arguments of {name}()" if name else "the arguments")
 
 
 def dumps_value(value: Any, what: str = "the return value") -> bytes:
@@ -61,12 +63,13 @@ def dumps_value(value: Any, what: str = "the return value") -> bytes:
     Raises
     ------
     SerializationError
-        It cannot be pickled; the message says which part of it.
+        It cannot be pickled (the message says which part of it), or is too large to travel.
     """
     try:
-        return dumps(value, local=False)
+        data = dumps(value, local=False)
     except Exception as error:
         raise value_error(value, what, error) from error
+    return codec.sized(data, what)
 
 
 def loads(data: bytes) -> Any:

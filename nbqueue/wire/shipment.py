@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nbqueue.wire import codec
+
 
 class Blob(NamedTuple):
     """Bytes that are sent once, and named by their hash after that."""
@@ -13,6 +15,13 @@ class Blob(NamedTuple):
 
     @classmethod
     def of(cls, data: bytes) -> "Blob":
+        """
+        Raises
+        ------
+        SerializationError
+            It is too large to travel.
+        """
+        codec.sized(data, "the function, with what it uses from the notebook")
         return cls(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
 
 

@@ -17,8 +17,9 @@ from nbqueue.wire.sources import shown_names
 _MOST_FRAMES = 100
 #: characters of text, likewise
 _LONGEST_TEXT = 100_000
-#: the folder of this package
-_OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+#: the folders of the two packages: kernels_ext runs the cells of %%submit
+_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_OURS = tuple(os.path.join(_HOME, package, "") for package in ("nbqueue", "kernels_ext"))
 #: in the globals of frames that are rebuilt
 _REMOTE = "__nbqueue_remote__"
 
@@ -27,10 +28,8 @@ _REMOTE = "__nbqueue_remote__"
 
 
 def frames_of(tb: TracebackType | None) -> list[Frame]:
-    """The frames of a traceback, without those of nbqueue that lead to the task."""
-    while tb is not None and _is_ours(tb.tb_frame.f_code.co_filename):
-        tb = tb.tb_next
-    entries = list(_entries(tb))
+    """The frames of a traceback, without those of nbqueue, which call the task, or one task in another."""
+    entries = [entry for entry in _entries(tb) if not _is_ours(entry.tb_frame.f_code.co_filename)]
     half = _MOST_FRAMES // 2
     if len(entries) > _MOST_FRAMES:
         entries = entries[:half] + entries[-half:]
@@ -84,8 +83,7 @@ def _chained(report: traceback.TracebackException) -> Iterator[traceback.Traceba
 
 
 def _shorten(stack: traceback.StackSummary) -> None:
-    leading = next((n for n, each in enumerate(stack) if not _is_ours(each.filename)), 0)
-    del stack[:leading]
+    stack[:] = [each for each in stack if not _is_ours(each.filename)] or stack
     excess = len(stack) - _MOST_FRAMES
     if excess > 0:
         half = _MOST_FRAMES // 2

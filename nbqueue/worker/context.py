@@ -1,50 +1,42 @@
-"""What a task knows of itself: ``self`` of a task with ``bind=True``, and :func:`progress`.
-
-In an executor process a task has the process to itself, so its threads belong to it too.  Executors
-that are threads of one process (``memory://``) tell their tasks apart by a context variable, which
-threads that a task starts do not inherit.
-"""
+"""What a task knows of itself: ``self`` of a task with ``bind=True``, and :func:`progress`."""
 
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeVar
 
+from nbqueue import current as running
 from nbqueue.core import retry
+from nbqueue.current import Current
 from nbqueue.exceptions import ConfigurationError, MaxRetriesExceededError, Retry
 from nbqueue.messages import Assignment
 from nbqueue.states import PROGRESS, READY_STATES
 from nbqueue.wire import payload
-from nbqueue.worker import values
 from nbqueue.worker.output import OutputBuffer
 from nbqueue.worker.reports import Reports
 
 T = TypeVar("T")
 
-_of_thread: Final[ContextVar["TaskContext | None"]] = ContextVar("nbqueue_task", default=None)
-_of_process: "TaskContext | None" = None
+_current: "Final[Current[TaskContext]]" = Current("nbqueue_context")
 
 _DEFAULT_OPTIONS: Final = payload.TaskOptions(name="")
 
 
 def current() -> "TaskContext | None":
     """The task that the caller runs in, None outside of tasks."""
-    return _of_process or _of_thread.get()
+    return _current.get()
 
 
 def enter(context: "TaskContext | None", *, whole_process: bool) -> None:
     """Make this the current task (None: there is none), of the whole process or of this thread."""
-    global _of_process
-    if whole_process:
-        _of_process = context
-    else:
-        _of_thread.set(context)
+    _current.enter(context, whole_process=whole_process)
+    task = None if context is None else context.task
+    running.task.enter(task, whole_process=whole_process)
 
 
 def output_buffer() -> OutputBuffer | None:
     """Where the caller's printing goes, None outside of tasks."""
-    context = _of_process or _of_thread.get()
+    context = _current.get()
     return None if context is None else context.reports.output
 
 
@@ -85,6 +77,7 @@ class TaskContext:
         self.kwargs: dict[str, Any] = {}
         #: the retry that :meth:`retry` has granted
         self.granted: Retry | None = None
+        self.task = assignment.task
         self._assignment = assignment
         self._hostname = hostname
 
@@ -136,7 +129,7 @@ class TaskContext:
         """
         if state in READY_STATES:
             raise ConfigurationError(f"update_state cannot end a task: {state} comes by returning or raising")
-        self.reports.update(state or PROGRESS, values.pickled(meta, "the meta of update_state"))
+        self.reports.update(state or PROGRESS, payload.dumps_value(meta, "the meta of update_state"))
         if isinstance(meta, dict) and isinstance(meta.get("current"), int | float):
             self.progress(meta["current"], meta.get("total"), str(meta.get("description") or ""))
 

@@ -356,9 +356,14 @@ def test_a_task_must_not_wait_for_another_unless_it_insists(app: App, broker_url
     assert insists.delay(1).get(LIMIT) == 2
 
 
-def test_a_task_sends_tasks(app: App, broker_url: str) -> None:
+def test_a_task_sends_tasks_and_they_know_where_they_came_from(app: App, broker_url: str) -> None:
     if broker_url.startswith("memory"):
         pytest.skip("in this process, the default broker is not that of the test")
-    inner = app.task(lambda x: x + 1, name="inner")
-    outer = app.task(lambda x: inner.delay(x).id, name="outer")
-    assert app.AsyncResult(outer.delay(1).get(LIMIT)).get(LIMIT) == 2
+    inner = app.task(lambda self: (self.request.parent_id, self.request.root_id), name="inner", bind=True)
+    middle = app.task(lambda: inner.delay().id, name="middle")
+    outer = app.task(lambda self: (self.request.root_id, middle.delay().id), name="outer", bind=True)
+    result = outer.delay()
+    root, middle_id = result.get(LIMIT)
+    inner_id = app.AsyncResult(middle_id).get(LIMIT)
+    assert root == result.id
+    assert app.AsyncResult(inner_id).get(LIMIT) == (middle_id, result.id)

@@ -15,6 +15,7 @@ from kernels_ext.widgets.result import ResultWidget
 from tests.kernels_ext.widgets.fakes import FakeClient, FakeResult
 client = FakeClient()
 widget = ResultWidget(FakeResult(client, "a1"))
+widget.show()
 widget.model_id
 """
 BLOCK = """

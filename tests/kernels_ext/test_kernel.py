@@ -127,11 +127,14 @@ def test_reading_a_name_too_early_is_explained(kernel):
     kernel.run("waiting.cancel()")
 
 
-def test_an_error_in_a_submitted_cell_shows_its_line(kernel):
-    kernel.run("%%submit\n\nx = 1\nx / 0")
+def test_an_error_in_a_submitted_cell_shows_its_lines_and_nothing_of_ours(kernel):
+    kernel.run("%%task\ndef inner(x):\n    return 1 / x")
+    kernel.run("%%submit\n\nx = 0\ninner(x)")
     reply = kernel.run("_.get(30)")
-    assert "----> 4 x / 0" in reply.traceback
+    assert "----> 4 inner(x)" in reply.traceback
+    assert "----> 3     return 1 / x" in reply.traceback
     assert "kernels_ext" not in reply.traceback
+    assert "nbqueue/" not in reply.traceback
 
 
 def test_a_submitted_cell_can_print_and_report_progress(kernel):

@@ -129,7 +129,7 @@ def test_a_worker_that_was_killed_is_replaced(folders):
 
 
 def test_settings_reach_the_broker(folders):
-    connection, status = ensure(idle_timeout=0.5)
+    connection, status = ensure(idle_timeout=1.5)
     worker = psutil.Process(status["workers"][0]["pid"])
     wait_until(lambda: not connection.is_alive)
     wait_until(lambda: not worker.is_running())
@@ -208,8 +208,9 @@ def test_stop_ends_what_does_not_answer_by_force(folders):
     assert not connection.is_alive
 
 
-def test_stop_ends_workers_whose_broker_died(folders):
-    connection, _ = ensure()
+def test_stop_ends_a_worker_that_does_not_notice_its_brokers_death(folders):
+    connection, status = ensure()
+    os.kill(status["workers"][0]["pid"], signal.SIGSTOP)
     os.kill(connection.pid, signal.SIGKILL)
     wait_until(lambda: not connection.is_alive)
     assert teardown.stop(timeout=0.5) == 2

@@ -74,5 +74,18 @@ def test_the_failed_task_shows_its_traceback_with_the_lines_of_its_cell(notebook
     assert "in recall(" in raised
 
 
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("fits =", "64/64 done"),
+        ("sizes =", "SUCCESS"),
+        ("failed =", "ZeroDivisionError: division by zero"),
+        ("search =", "REVOKED"),
+    ],
+)
+def test_a_live_view_is_saved_as_it_was_at_the_end(notebook: NotebookNode, code: str, shown: str) -> None:
+    assert shown in outputs_of(notebook, code)
+
+
 def test_the_cancelled_task_is_revoked(notebook: NotebookNode) -> None:
     assert outputs_of(notebook, "search.state") == "'REVOKED'"

@@ -736,3 +736,11 @@ def test_a_scripts_functions_go_to_a_process_that_runs_another_script(tmp_path: 
         [sys.executable, "-c", LOADER], env=root, input=sent, check=True, capture_output=True, text=True
     ).stdout
     assert answer == "8 MyError __main__\n"
+
+
+def test_what_is_too_large_to_travel_is_refused_at_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbqueue.wire.codec.MAX_VALUE_BYTES", 1000)
+    with pytest.raises(SerializationError, match=r"the arguments of f\(\): 2,0\d\d bytes, and at most 1,000"):
+        payload.dumps_arguments((b"x" * 2000,), {}, "f")
+    with pytest.raises(SerializationError, match="the return value"):
+        payload.dumps_value(b"x" * 2000)

@@ -47,7 +47,6 @@ def _prepare(options: ExecutorOptions) -> None:
     faulthandler.enable(sys.__stderr__ or 2)
     remember(options.worker)
     os.environ["NBQUEUE_BROKER"] = options.worker.url  # tasks submit to the same broker
-    os.environ["NBQUEUE_EXECUTOR"] = str(os.getpid())  # and must not wait there for one another
     _add_folder(os.getcwd())
     output.show_logging()
     # a child that a task forks is not the task

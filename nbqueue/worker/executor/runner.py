@@ -20,7 +20,7 @@ from nbqueue.messages import Assignment, Failure, Outcome
 from nbqueue.messages import Retry as RetryMessage
 from nbqueue.states import FAILURE, REVOKED, SUCCESS
 from nbqueue.wire import failure, payload
-from nbqueue.worker import context, values
+from nbqueue.worker import context
 from nbqueue.worker.context import TaskContext
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.reports import Reports
@@ -50,7 +50,7 @@ class Runner:
             args, kwargs = current.args, current.kwargs = payload.loads(task.payload)
             bound = (current, *args) if loaded.options.bind else args
             value = _finished(loaded.function(*bound, **kwargs))
-            data = b"" if task.ignore_result else values.pickled(value)
+            data = b"" if task.ignore_result else payload.dumps_value(value)
             self._gate.leave()
         except BaseException as exc:  # whatever a task raises is how it ended
             self._gate.leave()

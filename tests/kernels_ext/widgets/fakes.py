@@ -107,3 +107,9 @@ class FakeGroup(Sequence[FakeResult]):
     def cancel(self) -> None:
         for result in self.children:
             result.cancel()
+
+
+def shown(widget: Any) -> Any:
+    """The widget, after it was shown: it follows its results from then on."""
+    widget.show()
+    return widget

@@ -9,7 +9,7 @@ import pytest
 
 from kernels_ext.widgets.grid import GridWidget
 from kernels_ext.widgets.messages import KINDS
-from tests.kernels_ext.widgets.fakes import FakeGroup
+from tests.kernels_ext.widgets.fakes import FakeGroup, shown
 
 WAITING, RUNNING, DONE, FAILED = (KINDS.index(kind) for kind in ("waiting", "running", "done", "failed"))
 
@@ -21,7 +21,7 @@ def group(client):
 
 @pytest.fixture
 def widget(page, group):
-    return GridWidget(group)
+    return shown(GridWidget(group))
 
 
 def test_a_page_that_says_hello_is_told_two_bytes_a_task(page, client, group, widget):
@@ -83,7 +83,6 @@ def test_one_task_or_all_can_be_cancelled(page, client, group, widget):
 
 
 def test_the_last_task_finishes_the_widget(page, client, group, widget):
-    widget.show()
     group[0].fails(ValueError("bad sample"))
     for result in group[1:]:
         result.succeeds(1)
@@ -113,7 +112,7 @@ def test_a_finished_widget_lets_go_of_the_group_but_answers_while_somebody_holds
 def test_ten_thousand_tasks_cost_little(page, client):
     # generous: it is about the order of magnitude, on machines that do other things as well
     group = FakeGroup(client, 10_000)
-    widget = GridWidget(group)
+    widget = shown(GridWidget(group))
     for result in group[:100]:
         result.starts()
     began = time.thread_time()

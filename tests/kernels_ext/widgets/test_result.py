@@ -4,12 +4,12 @@ import gc
 import weakref
 
 from kernels_ext.widgets.result import ResultWidget
-from tests.kernels_ext.widgets.fakes import FakeResult
+from tests.kernels_ext.widgets.fakes import FakeResult, shown
 
 
 def test_a_page_that_says_hello_is_told_everything(page, client):
     result = FakeResult(client, "a1", output="so far\n")
-    widget = ResultWidget(result)
+    widget = shown(ResultWidget(result))
     result.starts()
     client.tell()
     page.messages.clear()
@@ -21,7 +21,7 @@ def test_a_page_that_says_hello_is_told_everything(page, client):
 
 def test_output_is_sent_once(page, client):
     result = FakeResult(client, "a1")
-    ResultWidget(result)
+    shown(ResultWidget(result))
     result.becomes(output="one\n")
     client.tell()
     result.becomes(output="one\ntwo\n")
@@ -31,7 +31,7 @@ def test_output_is_sent_once(page, client):
 
 def test_the_value_is_previewed_when_done_and_the_result_let_go(page, client):
     result = FakeResult(client, "a1")
-    widget = ResultWidget(result)
+    widget = shown(ResultWidget(result))
     result.succeeds({"accuracy": 0.97})
     client.tell()
     assert page.messages[-1]["card"]["value"] == "{'accuracy': 0.97}"
@@ -45,7 +45,7 @@ def test_the_value_is_previewed_when_done_and_the_result_let_go(page, client):
 
 def test_a_failure_shows_its_traceback(page, client):
     result = FakeResult(client, "a1")
-    ResultWidget(result)
+    shown(ResultWidget(result))
     result.fails(ValueError("no such <b>file</b>"))
     client.tell()
     card = page.messages[-1]["card"]
@@ -56,7 +56,7 @@ def test_a_failure_shows_its_traceback(page, client):
 
 def test_a_finished_widget_is_told_of_nothing_more(page, client):
     result = FakeResult(client, "a1")
-    widget = ResultWidget(result)
+    widget = shown(ResultWidget(result))
     result.succeeds(1)
     client.tell()
     page.messages.clear()
@@ -67,13 +67,13 @@ def test_a_finished_widget_is_told_of_nothing_more(page, client):
 
 
 def test_a_closed_widget_closes_its_subscription(page, client):
-    widget = ResultWidget(FakeResult(client, "a1"))
+    widget = shown(ResultWidget(FakeResult(client, "a1")))
     widget.close()
     assert client.subscriptions[0].closed
 
 
 def test_cancel_is_handed_to_the_result_at_once(page, client):
-    widget = ResultWidget(FakeResult(client, "a1"))
+    widget = shown(ResultWidget(FakeResult(client, "a1")))
     page.say(widget, type="cancel", index=None)
     assert client.cancelled == ["a1"]
 
@@ -81,5 +81,5 @@ def test_cancel_is_handed_to_the_result_at_once(page, client):
 def test_a_page_may_ask_why_a_task_waits(page, client):
     result = FakeResult(client, "a1")
     result.why = lambda: "no worker takes queue 'gpu'"
-    page.say(ResultWidget(result), type="why", index=None)
+    page.say(shown(ResultWidget(result)), type="why", index=None)
     assert page.messages[-1] == {"type": "why", "index": None, "text": "no worker takes queue 'gpu'"}

@@ -1,0 +1,35 @@
+"""The task that the caller runs in: set by executors, asked by clients, who do not know one another.
+
+In an executor process a task has the process to itself, so its threads belong to it too.  Executors
+that are threads of one process (``memory://``) tell their tasks apart by a context variable, which
+threads that a task starts do not inherit.
+"""
+
+from contextvars import ContextVar
+from typing import Final, Generic, TypeVar
+
+from nbqueue.messages import Task
+
+T = TypeVar("T")
+
+
+class Current(Generic[T]):
+    """What belongs to the running task, None outside of tasks."""
+
+    def __init__(self, name: str) -> None:
+        self._of_thread: Final[ContextVar[T | None]] = ContextVar(name, default=None)
+        self._of_process: T | None = None
+
+    def get(self) -> T | None:
+        return self._of_process or self._of_thread.get()
+
+    def enter(self, value: T | None, *, whole_process: bool) -> None:
+        """Make this the current one, of the whole process or of this thread."""
+        if whole_process:
+            self._of_process = value
+        else:
+            self._of_thread.set(value)
+
+
+#: the message by which the task came
+task: Final[Current[Task]] = Current("nbqueue_task")
