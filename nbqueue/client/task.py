@@ -78,6 +78,7 @@ class Task:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function here and now."""
+        __tracebackhide__ = True
         if self.options.bind:
             return self.run(InlineContext(self.name, args, kwargs), *args, **kwargs)
         return self.run(*args, **kwargs)
@@ -99,6 +100,7 @@ class Task:
         ConnectionLostError
             The broker cannot be reached.
         """
+        __tracebackhide__ = True
         return self._send(args, kwargs, self._call)
 
     def apply_async(
@@ -114,6 +116,7 @@ class Task:
         ValueError
             An option cannot have that value.
         """
+        __tracebackhide__ = True
         return self._send(tuple(args), dict(kwargs or {}), {**self._call, **_checked(options)})
 
     def map(self, items: Iterable[Any], **options: Unpack[CallOptions]) -> GroupResult:
@@ -131,6 +134,7 @@ class Task:
     def _send(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], call: CallOptions, group: str = ""
     ) -> AsyncResult:
+        __tracebackhide__ = True
         self._check(*args, **kwargs)
         client, default_queue, _ = self._router.route
         shipment = self._definer.shipment()
