@@ -95,6 +95,13 @@ else:
         socket.close(fd)
 
 
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def listens(path: str) -> bool:
     """Whether somebody answers on a unix socket: the file alone may be left over, or of another container."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nbqueue.launch import teardown
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_folders() -> Iterator[Path]:
@@ -18,4 +20,7 @@ def own_folders() -> Iterator[Path]:
     for name in ("NBQUEUE_BROKER", "NBQUEUE_KEY", "NBQUEUE_KEY_FILE", "CELERY_BROKER_URL"):
         os.environ.pop(name, None)
     yield folder
+    os.environ["NBQUEUE_DATA_DIR"] = str(folder / "data")
+    os.environ["NBQUEUE_RUNTIME_DIR"] = str(folder / "run")
+    teardown.stop(5.0)
     shutil.rmtree(folder, ignore_errors=True)

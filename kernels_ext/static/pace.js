@@ -40,8 +40,9 @@ export class Pace {
   #left(now, rate) {
     if (!(rate > 0) || !this.#total || this.#done >= this.#total) return "";
     const since = now - this.#samples.at(-1)[0];
-    const left = (this.#total - this.#done) / rate - since;
-    return left < 1 ? "about to end" : `${duration(Math.ceil(left))} left`;
+    const left = Math.ceil((this.#total - this.#done) / rate - since);
+    if (left < 1) return "about to end";
+    return left < 60 ? `${left} s left` : `${duration(left)} left`;
   }
 }
 

@@ -13,6 +13,7 @@ from kernels_ext.widgets.cards import CardFeed
 from nbqueue.states import READY_STATES
 
 if TYPE_CHECKING:
+    from nbqueue.client.records import View
     from nbqueue.client.result import AsyncResult
 
 
@@ -30,12 +31,10 @@ class ResultWidget(LiveWidget):
         super().__init__([result])
 
     def redraw(self, changed: Sequence[int] | None) -> None:
-        if self._result is not None:
-            self._view = self._result.peek()
-        self.tell(self._feed.news(self._view, time.time(), self._details))
+        self.tell(self._feed.news(self._look(), time.time(), self._details))
 
     def greet(self) -> None:
-        self.tell(self._feed.everything(self._view, time.time(), self._details))
+        self.tell(self._feed.everything(self._look(), time.time(), self._details))
 
     def cancel(self, index: int | None) -> None:
         if (result := self._result) is not None:
@@ -56,7 +55,12 @@ class ResultWidget(LiveWidget):
         self.redraw(None)
 
     def text(self) -> str:
-        return describe(self._view)
+        return describe(self._look())
 
     def frozen(self) -> str:
-        return frozen_task(self._view, self._details, time.time())
+        return frozen_task(self._look(), self._details, time.time())
+
+    def _look(self) -> "View":
+        if self._result is not None:
+            self._view = self._result.peek()
+        return self._view

@@ -5,7 +5,6 @@ beside the broker's connection file says that one is on its way.
 """
 
 import hashlib
-import os
 import socket
 import sys
 import time
@@ -51,7 +50,7 @@ def spawn(cwd: Path) -> Child:
 
 def configure(child: Child, connection: Connection, processes: int, queues: Sequence[str]) -> None:
     """Connect a new supervisor to the broker, and put it on record."""
-    processes = processes or _cores()
+    processes = processes or platform.cores()
     child.configure(
         {
             "url": connection.url,
@@ -146,13 +145,6 @@ def _environment_name() -> str:
     """What tells environments apart in a list of workers: ``base``, or the project's name of a ``.venv``."""
     folder = Path(sys.prefix)
     return folder.parent.name if folder.name.lstrip(".") in {"venv", "env"} else folder.name
-
-
-def _cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _folder() -> Path:

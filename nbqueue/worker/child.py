@@ -17,8 +17,9 @@ from typing import IO, Final
 
 import msgspec
 
+from nbqueue.platform import cores
 from nbqueue.worker.lifeline import DRAIN, READY
-from nbqueue.worker.options import ExecutorOptions, WorkerOptions, cores
+from nbqueue.worker.options import ExecutorOptions, WorkerOptions
 from nbqueue.worker.slot import Slot
 
 #: bytes of its standard error that are kept for the report of its death

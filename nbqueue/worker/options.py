@@ -9,6 +9,7 @@ import msgspec
 
 from nbqueue._version import __version__
 from nbqueue.messages import EXECUTOR, WORKER, Hello
+from nbqueue.platform import cores
 from nbqueue.wire import keys
 
 
@@ -53,13 +54,6 @@ class ExecutorOptions(msgspec.Struct, frozen=True, kw_only=True):
     executor_id: str
     #: file descriptor of its :class:`nbqueue.worker.slot.Slot`
     slot: int
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def remember(options: WorkerOptions) -> None:

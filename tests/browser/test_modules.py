@@ -14,7 +14,7 @@ def parts(browser):
     names = ", ".join(PARTS)
     source = module("grid.js").replace("export default", "const widget =")
     page.add_script_tag(
-        type="module", content=f"{source}\nObject.assign(globalThis, {{ {names} }}); ready = 1;"
+        type="module", content=f"{source}\nObject.assign(globalThis, {{ {names} }}); globalThis.ready = 1;"
     )
     page.add_style_tag(content=style())
     page.wait_for_function("() => globalThis.ready")
@@ -95,7 +95,7 @@ def paces(parts, notes, now, finished=False):
         ([[10, 100, 0, 5]], 0, "10/100 · 2/s · 45 s left"),
         ([[0, 100, 0, 0], [40, 100, 4, 4]], 4, "40/100 · 10/s · 6 s left"),
         ([[0, 100, 0, 0], [40, 100, 4, 4]], 7, "40/100 · 10/s · 3 s left"),
-        ([[0, 100, 0, 0], [99, 100, 99, 99]], 99.5, "99/100 · 1/s · about to end"),
+        ([[0, 100, 0, 0], [99, 100, 99, 99]], 101, "99/100 · 1/s · about to end"),
         ([[0, None, 0, 0], [30, None, 3, 3]], 3, "30 · 10/s"),
         ([[0, 10, 0, 0], [1, 10, 5, 5]], 5, "1/10 · 5.0 s each · 45 s left"),
         ([[90, 100, 0, 9], [5, 100, 1, 1]], 1, "5/100 · 5/s · 19 s left"),

@@ -27,13 +27,14 @@ CONTRASTS = """elements => {
         .map(part => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
         .reduce((sum, part, i) => sum + part * [0.2126, 0.7152, 0.0722][i], 0);
     const backdrop = element => {
-        const colors = [];
-        for (let at = element; at; at = at.parentElement) colors.unshift(getComputedStyle(at).backgroundColor);
-        return colors;
+        const found = [];
+        for (let at = element; at; at = at.parentElement) found.unshift(getComputedStyle(at).backgroundColor);
+        return found;
     };
     return elements.map(element => {
         const behind = backdrop(element);
-        const [a, b] = [luminance(painted(behind)), luminance(painted([...behind, getComputedStyle(element).color]))];
+        const a = luminance(painted(behind));
+        const b = luminance(painted([...behind, getComputedStyle(element).color]));
         return [element.textContent, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
     });
 }"""
@@ -51,7 +52,7 @@ def notebook(server, page):
 def cells(notebook):
     failed = notebook.run("divide.delay(1)")
     grid = notebook.run("fits = divide.map(range(60))\nfits")
-    failed.card.get_by_text("ZeroDivisionError").first.wait_for()
+    failed.card.get_by_label("Traceback").wait_for()
     grid.card.get_by_role("button", name="60 failed").wait_for()
     return [failed, grid]
 

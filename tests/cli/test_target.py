@@ -12,10 +12,9 @@ from nbqueue.wire.keys import Connection, encode_key
 def project(tmp_path, monkeypatch):
     """A folder on the path in which modules can be written."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
     yield tmp_path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for file in tmp_path.glob("*.py"):
+        sys.modules.pop(file.stem, None)
 
 
 @pytest.fixture

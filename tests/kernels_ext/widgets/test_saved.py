@@ -16,7 +16,8 @@ from kernels_ext.widgets.display import register, show_group, show_result
 from tests.kernels_ext.widgets.fakes import FakeClient, FakeGroup, FakeResult
 register(get_ipython())
 client = FakeClient()
-result, group, long = FakeResult(client, "a1"), FakeGroup(client, 20, "fit"), FakeResult(client, "b2", name="long")
+result, long = FakeResult(client, "a1"), FakeResult(client, "b2", name="long")
+group = FakeGroup(client, 20, "fit")
 """,
     "show_result(result)",
     "show_group(group)",
