@@ -3,7 +3,7 @@
 import { islandsHere } from "./islands.js";
 
 // seconds without an answer after which the kernel counts as gone, once the connection was seen to break
-const PATIENCE = 5;
+const PATIENCE = 3;
 
 // seconds after which a page wonders why nothing happens, and after which it asks again
 const WONDER = 2;

@@ -118,6 +118,17 @@ class Dispatcher:
         peer: Peer = executor.peer
         self._outbox.assign(peer, Assignment(task, record.token, record.retries, record.attempt))
 
+    def twice_absent(self, executor: ExecutorState, reported: set[int], before: float) -> list[int]:
+        """Leases given before then that were absent from the executor's last two reports: lost on the way."""
+        absent = {
+            token
+            for token, record in executor.held.items()
+            if token not in reported and record.leased_at <= before
+        }
+        lost = absent & executor.absent
+        executor.absent = absent - lost
+        return sorted(lost)
+
     # ── giving back ──────────────────────────────────────────────────────────────────────────
 
     def rebalance(self, now: float) -> None:

@@ -46,6 +46,8 @@ class ExecutorState:
         self.peer: Peer | None = None
         #: its control thread's link
         self.control: Peer | None = None
+        #: when either was last heard of
+        self.seen = 0.0
         self.pid = hello.pid
         self.python = hello.python
         self.env = hello.env

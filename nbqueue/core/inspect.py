@@ -1,6 +1,6 @@
 """Words about records and the broker, for people: status, why a task waits, how a worker died."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from nbqueue.core.dispatch import Dispatcher
@@ -28,7 +28,8 @@ class Books(NamedTuple):
     welcome: Welcome
     records: Records
     dispatch: Dispatcher
-    clients: Mapping[str, object]
+    #: connected now
+    clients: int
     #: when the broker was started
     started: float
 
@@ -74,7 +75,7 @@ def status(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
             "host": books.welcome.host,
             "version": books.welcome.version,
             "boot": books.welcome.boot,
-            "clients": len(books.clients),
+            "clients": books.clients,
             "records": len(books.records),
             "started": books.started + books.welcome.epoch,
             "time": now + books.welcome.epoch,

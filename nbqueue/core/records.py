@@ -28,6 +28,8 @@ class Record(msgspec.Struct, gc=False):
     #: the current lease, 0 for none; whatever comes with another one is refused
     token: int = 0
     executor: str = ""
+    #: shown name of the worker, from its start on
+    worker: str = ""
     #: leases so far
     attempt: int = 0
     retries: int = 0

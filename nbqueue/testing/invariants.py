@@ -10,7 +10,7 @@ from nbqueue.states import READY_STATES
 def check(core: BrokerCore) -> None:
     """Raise AssertionError, naming the record, if the core's books do not agree with one another."""
     waiting: Counter[object] = Counter()
-    for record in core.records:
+    for record in core.tasks.records:
         story = repr(record)
         assert (record.place == DONE) == (record.state in READY_STATES), story
         assert (record.outcome is not None) == (record.place == DONE), story
@@ -27,5 +27,5 @@ def check(core: BrokerCore) -> None:
         assert executor.worker.executors.get(executor.id) is executor
         tokens = list(executor.held)
         assert tokens == sorted(tokens), (executor.id, "leases are held in the order of their tokens")
-    unfinished = sum(record.place != DONE for record in core.records)
-    assert core.records.unfinished == unfinished
+    unfinished = sum(record.place != DONE for record in core.tasks.records)
+    assert core.tasks.records.unfinished == unfinished

@@ -96,11 +96,11 @@ def test_the_core_hears_that_a_peer_is_gone_when_it_is_spoken_to(broker: Broker)
         with linked(broker.connection, id="gone") as gone:
             gone.send([Submit([task("one")])])
             receive_one(gone, Accepted)
-        assert "gone" in broker._core.clients
+        assert "gone" in broker._core.audience.clients
         with linked(broker.connection, WORKER, "w"), linked(broker.connection, EXECUTOR, "e"):
             pass
         broker.stop("said to all clients")
-        until(lambda: "gone" not in broker._core.clients)
+        until(lambda: "gone" not in broker._core.audience.clients)
 
 
 def test_a_message_that_the_core_cannot_deal_with_is_logged_and_the_rest_goes_on(
@@ -160,7 +160,7 @@ def test_a_slow_reader_does_not_stop_the_others_and_is_dropped_past_its_bound(
         linked(over_tcp(broker.connection), id="asleep") as asleep,
         linked(broker.connection, id="awake") as awake,
     ):
-        asleep_peer = broker._core.clients["asleep"].peer
+        asleep_peer = broker._core.audience.clients["asleep"].peer
         big = "x" * 900_000
 
         def shower(peer: Any, message: Any, now: float) -> list[Action]:
@@ -175,9 +175,9 @@ def test_a_slow_reader_does_not_stop_the_others_and_is_dropped_past_its_bound(
         for _ in range(400):
             awake.send([Ask(1, "shower"), Ping()])
             receive_one(awake, Pong)
-            if "asleep" not in broker._core.clients:
+            if "asleep" not in broker._core.audience.clients:
                 break
-        assert "asleep" not in broker._core.clients
+        assert "asleep" not in broker._core.audience.clients
         assert not broker._outgoing._kept
         asleep.send([Ping()])
         receive_one(asleep, Unknown)
@@ -188,7 +188,7 @@ def test_a_reader_that_was_late_gets_all_in_order(broker: Broker, monkeypatch: p
         linked(over_tcp(broker.connection), id="late") as late,
         linked(broker.connection, id="awake") as awake,
     ):
-        late_peer = broker._core.clients["late"].peer
+        late_peer = broker._core.audience.clients["late"].peer
         receive = broker._core.receive
 
         def count(peer: Any, message: Any, now: float) -> list[Action]:

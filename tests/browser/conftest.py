@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.jupyter import FRONT_ENDS, Notebook, Server
+from tests.browser.jupyter import FRONT_ENDS, START, Notebook, Server
 
 ROOT = Path(__file__).parents[2]
 FLAGS = [
@@ -31,7 +31,6 @@ FLAGS = [
 ]
 #: no question about news in front of the notebook
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
-START = "%load_ext nbqueue\nimport time, nbqueue"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

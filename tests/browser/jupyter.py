@@ -18,6 +18,9 @@ TOKEN = "tests"
 FRONT_ENDS = {"JupyterLab": "lab/tree", "Notebook 7": "notebooks"}
 KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
+#: the first cell of the tests
+START = "%load_ext nbqueue\nimport time, nbqueue"
+
 READY = (
     "() => globalThis.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 )

@@ -12,7 +12,8 @@ def divide(x):
 SET_THEME = """async theme => {
     await jupyterapp.commands.execute('apputils:change-theme', {theme});
     const light = String(!theme.includes('Dark'));
-    while (document.body.dataset.jpThemeLight !== light) await new Promise(requestAnimationFrame);
+    const splash = () => document.getElementById('jupyterlab-splash');
+    while (document.body.dataset.jpThemeLight !== light || splash()) await new Promise(requestAnimationFrame);
 }"""
 #: the contrast (WCAG 2) of each element's colour with what is behind it
 CONTRASTS = """elements => {

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.jupyter import Notebook, wait_for
+from tests.browser.jupyter import START, Notebook, wait_for
 
 TASKS = """%%task
 def train(epochs, seconds=0.05):
@@ -26,6 +26,19 @@ def fit(sample):
         raise ValueError(f"bad sample {sample}")
     return sample
 """
+#: count the frames in which an output is lower than it was: a view that goes and comes back would be one
+COUNT_FRAMES = """card => {
+    const output = card.closest('.jp-OutputArea');
+    let before = output.clientHeight;
+    globalThis.seen = {all: 0, shrunk: 0};
+    const look = () => {
+        seen.all += 1;
+        if (output.clientHeight < before) seen.shrunk += 1;
+        before = output.clientHeight;
+        requestAnimationFrame(look);
+    };
+    look();
+}"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,6 +65,15 @@ def test_a_task_is_watched_until_it_succeeds(notebook, page, shot):
     expect(card).to_contain_text("{'epochs': 40}")
     expect(card).to_contain_text("40/40")
     expect(card.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+def test_a_card_does_not_flicker_when_its_task_ends(notebook, page):
+    card = notebook.run("train.delay(10)").card
+    expect(card.get_by_role("log")).to_be_visible()
+    page.evaluate(COUNT_FRAMES, card.element_handle())
+    expect(card).to_contain_text("SUCCESS")
+    wait_for(lambda: page.evaluate("() => seen.all") > 60, 10, "some more frames")
+    assert page.evaluate("() => seen.shrunk") == 0
 
 
 def test_what_a_task_prints_is_never_html(notebook, page):
@@ -153,6 +175,16 @@ def test_a_saved_notebook_shows_how_it_ended_without_a_kernel(notebook, page, sh
     expect(cell.output).to_contain_text("{'epochs': 3}")
     expect(cell.output.locator(".nbq-card")).to_have_count(0)
     shot(f"frozen {notebook.front_end}")
+
+
+def test_a_kernel_that_is_gone_is_said_to_be_gone(notebook, page):
+    notebook.run(START)
+    notebook.run(TASKS)
+    card = notebook.run("train.delay(200)").card
+    expect(kind(card)).to_have_attribute("data-kind", "running")
+    page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    expect(card).to_contain_text("the kernel is gone", timeout=20_000)
+    expect(card.get_by_role("button", name="Cancel")).to_be_hidden()
 
 
 def test_no_page_had_an_error(page):

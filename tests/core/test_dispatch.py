@@ -68,7 +68,7 @@ def test_an_outcome_with_an_old_token_is_refused_and_acknowledged() -> None:
     core.receive("worker", lost, 0.0)
     core.receive("late", m.Hello(role=m.EXECUTOR, id="e", worker="w", queues=["other"]), 0.0)
     actions = core.receive("late", m.Settle([m.Outcome(lease.task.id, lease.token, "SUCCESS")]), 0.0)
-    record = core.records.get(lease.task.id)
+    record = core.tasks.records.get(lease.task.id)
     assert record is not None
     assert record.outcome is None
     assert Send("late", m.Acknowledge([lease.token])) in actions

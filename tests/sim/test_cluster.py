@@ -209,9 +209,9 @@ def test_a_broker_of_the_local_cluster_ends_when_nobody_needs_it() -> None:
     client.wire.send(client.session.take())
     client.wire.cut()
     world.run_for(155)
-    assert not world.core._stopped
+    assert not world.core.stopped
     world.run_for(10)
-    assert world.core._stopped
+    assert world.core.stopped
 
 
 def test_a_client_that_comes_back_hears_of_what_it_missed() -> None:
@@ -292,7 +292,7 @@ def test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed: int
             if record.state == FAILURE:
                 assert record.failure is not None
                 assert record.failure.type == "WorkerLostError"
-    assert world.core.records.unfinished == 0
+    assert world.core.tasks.records.unfinished == 0
     held = [e for e in world.core.dispatch.executors.values() if e.held]
     world.run_for(60)
     assert not [e for e in held if e.held and e.id in world.core.dispatch.executors]

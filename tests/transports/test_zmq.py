@@ -102,7 +102,7 @@ def test_a_message_of_many_megabytes_arrives_whole(broker: Broker) -> None:
         blob = os.urandom(20 * 2**20)
         link.send([Define("key", blob), Ping()])
         receive_one(link, Pong)
-        assert broker._core.blobs.get("key") == blob
+        assert broker._core.tasks.blobs.get("key") == blob
 
 
 def test_the_key_is_found_by_address(broker: Broker) -> None:
@@ -333,7 +333,7 @@ def test_last_words_arrive(broker: Broker) -> None:
     with linked(over_tcp(broker.connection)) as link:
         link.send([Define("last", b"words")])
     with linked(broker.connection, id="other") as link:
-        while "last" not in broker._core.blobs:
+        while "last" not in broker._core.tasks.blobs:
             link.send([Ping()])
             receive_one(link, Pong)
 

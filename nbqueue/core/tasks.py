@@ -1,0 +1,286 @@
+"""What happens to a task, from its acceptance to its one outcome.
+
+::
+
+    accept ─▶ (schedule) ─▶ dispatch ─▶ started, report ─▶ settle
+                  ▲            │ retry                       ▲
+                  └────────────┘                             │
+      requeue ◀── lost, given back        revoke, fail ──────┘
+
+Every way out goes through :meth:`Tasks.settle`, which can be gone through once.
+"""
+
+from typing import Final
+
+from nbqueue import messages as m
+from nbqueue.core import inspect, lifecycle, timers
+from nbqueue.core.audience import Audience, started
+from nbqueue.core.blobs import Blobs
+from nbqueue.core.dispatch import Dispatcher
+from nbqueue.core.executors import ExecutorState
+from nbqueue.core.outbox import Outbox
+from nbqueue.core.output import OutputLog
+from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
+from nbqueue.core.settings import BrokerSettings
+from nbqueue.core.store import Records
+from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
+
+_EVENT_OF: Final = {SUCCESS: lifecycle.SUCCEED, FAILURE: lifecycle.FAIL, REVOKED: lifecycle.REVOKE}
+
+
+class Tasks:
+    """All tasks, and the steps that they can take."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        dispatch: Dispatcher,
+        audience: Audience,
+        pending: timers.Timers,
+        outbox: Outbox,
+    ) -> None:
+        self.records = Records(settings.result_expires, settings.max_result_bytes)
+        self.blobs = Blobs()
+        self._settings = settings
+        self._dispatch = dispatch
+        self._audience = audience
+        self._timers = pending
+        self._outbox = outbox
+
+    # ── in ───────────────────────────────────────────────────────────────────────────────────
+
+    def lacking(self, task: m.Task) -> str:
+        """The key of a blob that the task needs and that is not here, "" if all are."""
+        return next((k for k in (task.definition, task.captured_key) if k and k not in self.blobs), "")
+
+    def accept(self, task: m.Task, client: str, now: float) -> None:
+        """Keep a task; one that is known already is only told of again."""
+        known = self.records.get(task.id)
+        if known is not None:
+            # sent again by a client that did not hear of its acceptance
+            self._audience.join(known, client)
+            return
+        record = Record(task, now, self.records.next_order(), watchers=(client,))
+        self.records.add(record)
+        for key in (task.definition, task.captured_key):
+            if key:
+                self.blobs.refer(key)
+        if task.expires is not None:
+            self._timers.set(now + task.expires, timers.EXPIRY, task.id)
+        if task.countdown > 0:
+            self._schedule(record, now + task.countdown)
+        else:
+            self._dispatch.enqueue(record, now)
+
+    def _schedule(self, record: Record, due: float) -> None:
+        record.place, record.due = SCHEDULED, due
+        self._timers.set(due, timers.DUE, record.task.id, record.token)
+
+    # ── a run, as its executor reports it ────────────────────────────────────────────────────
+
+    def _current(self, id: str, token: int) -> Record | None:
+        """The record, if the report is about its current lease."""
+        record = self.records.get(id)
+        return record if record is not None and _holds(record, token) else None
+
+    def started(self, message: m.Started, executor: ExecutorState, now: float) -> None:
+        record = self._current(message.id, message.token)
+        if record is not None:
+            record.started_at, record.worker = now, executor.worker.name
+            record.state = lifecycle.follow(record.state, lifecycle.START, record)
+            self._audience.tell(record, started(record))
+
+    def printed(self, message: m.Output) -> None:
+        record = self.records.get(message.id)
+        if record is not None:  # a last piece may come after the outcome
+            if record.output is None:
+                record.output = OutputLog(self._settings.max_output_bytes)
+            record.output.add(message)
+            self._audience.tell(record, message)
+
+    def progressed(self, message: m.Progress) -> None:
+        record = self._current(message.id, message.token)
+        if record is not None:
+            record.progress = message
+            self._audience.tell(record, message)
+
+    def updated(self, message: m.Update) -> None:
+        record = self._current(message.id, message.token)
+        if record is not None and message.state not in READY_STATES:  # only an outcome ends a task
+            record.update = message
+            lifecycle.follow(record.state, lifecycle.REPORT, record)
+            record.state = message.state
+            self._audience.tell(record, message)
+
+    def ended(self, outcome: m.Outcome, executor: ExecutorState, now: float) -> None:
+        """A run ended; its outcome counts if the lease is still the task's."""
+        record = self._dispatch.release(executor, outcome.token, now)
+        if record is not None and _holds(record, outcome.token):
+            self._dispatch.durations.note(record.task, outcome.runtime)
+            value = b"" if record.task.ignore_result else outcome.value
+            worker = executor.worker.name
+            self.settle(
+                record,
+                m.Outcome(
+                    outcome.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime,
+                    worker, now, record.retries,
+                ),
+                now,
+            )  # fmt: skip
+
+    def retried(self, message: m.Retry, executor: ExecutorState, now: float) -> None:
+        """A run asks for another one."""
+        record = self._dispatch.release(executor, message.token, now)
+        if record is None or not _holds(record, message.token):
+            return
+        if record.revoked:
+            self.revoke(record, "cancelled", now)
+            return
+        record.retries += 1
+        record.failure = message.failure
+        record.state = lifecycle.follow(record.state, lifecycle.AGAIN, record)
+        due = now + max(0.0, message.countdown)
+        self._audience.tell(record, m.Retrying(record.task.id, record.retries, message.failure, due))
+        self._schedule(record, due)
+
+    # ── leases that ended without an outcome ─────────────────────────────────────────────────
+
+    def take_back(self, executor: ExecutorState, token: int, now: float) -> None:
+        """The executor never started it."""
+        record = self._dispatch.release(executor, token, now)
+        if record is not None:
+            self._requeue(record, "", now)
+
+    def died(self, executor: ExecutorState, death: m.ExecutorLost, now: float) -> None:
+        """An executor died; the task that was running is charged for it."""
+        record = self._dispatch.release(executor, death.token, now)
+        if record is None or not _holds(record, death.token):
+            return
+        record.deaths += 1
+        limit = record.task.max_deaths
+        if record.deaths >= (self._settings.max_task_deaths if limit is None else limit):
+            self._fail(record, "WorkerLostError", inspect.obituary(record, death), now)
+        else:
+            self._requeue(record, inspect.manner_of_death(death), now)
+
+    def abandoned(self, executor: ExecutorState, reason: str, now: float, *, charge: bool) -> None:
+        """An executor is gone with all that it held; ``charge`` the tasks that were running for it."""
+        for record in self._dispatch.remove(executor):
+            if charge and record.started_at is not None and record.place == LEASED:
+                record.losses += 1
+                if record.losses >= self._settings.max_worker_losses:
+                    text = f"lost {record.losses} workers; the last: {reason}"
+                    self._fail(record, "WorkerLostError", text, now)
+            self._requeue(record, reason, now)
+
+    def _requeue(self, record: Record, reason: str, now: float) -> None:
+        """The task waits again, before the others."""
+        if record.place != LEASED:
+            return
+        if record.revoked:
+            self.revoke(record, "cancelled", now)
+            return
+        record.state = lifecycle.follow(record.state, lifecycle.REQUEUE, record)
+        record.started_at = None
+        record.executor = record.worker = ""
+        if reason:
+            self._audience.tell(record, m.Requeued(record.task.id, reason))
+        self._dispatch.enqueue(record, now, front=True)
+
+    # ── out ──────────────────────────────────────────────────────────────────────────────────
+
+    def settle(self, record: Record, outcome: m.Outcome, now: float) -> None:
+        """The one outcome of a task."""
+        if record.place == READY:
+            self._dispatch.lane(record.task).revoked()
+        record.state = lifecycle.follow(record.state, _EVENT_OF[outcome.state], record)
+        record.outcome = outcome
+        for key in (record.task.definition, record.task.captured_key):
+            if key:
+                self.blobs.release(key)
+        self.records.finished(record, now)
+        self._audience.tell_outcome(record, outcome)
+
+    def _fail(self, record: Record, error: str, text: str, now: float) -> None:
+        self.settle(record, inspect.broker_outcome(record, FAILURE, error, text, now), now)
+
+    def revoke(self, record: Record, text: str, now: float) -> None:
+        outcome = inspect.broker_outcome(record, REVOKED, "TaskRevokedError", text, now)
+        self.settle(record, outcome, now)
+
+    def cancel(self, id: str, now: float, *, terminate: bool) -> None:
+        """What waits never runs; what runs is interrupted if ``terminate``, else left to end."""
+        record = self.records.get(id)
+        if record is None or record.place == DONE:
+            return
+        if record.place != LEASED:
+            self.revoke(record, "cancelled", now)
+        elif terminate:
+            self._interrupt(record, "cancel")
+            self._timers.set(now + self._settings.cancel_grace, timers.KILL, id, record.token)
+            self.revoke(record, "cancelled", now)
+        else:
+            record.revoked = True
+            executor = self._dispatch.executors.get(record.executor)
+            if executor is not None:
+                self._outbox.send(executor.control, m.Drop([record.token]))
+
+    def _interrupt(self, record: Record, reason: str) -> None:
+        executor = self._dispatch.executors.get(record.executor)
+        if executor is not None:
+            self._outbox.send(executor.control, m.Interrupt(record.task.id, record.token, reason))
+
+    def _kill(self, record: Record, token: int, reason: str) -> None:
+        """End the process that still runs this lease."""
+        executor = self._dispatch.executors.get(record.executor)
+        if executor is not None and token in executor.held:
+            self._outbox.send(executor.worker.peer, m.Kill(executor.id, token, reason))
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────
+
+    def fire(self, timer: timers.Timer, now: float) -> None:
+        """What a timer asks for, if it still makes sense."""
+        record = self.records.get(timer.id)
+        if record is None:
+            return
+        if timer.kind == timers.KILL:
+            self._kill(record, timer.token, "cancelled, and did not stop")
+        elif timer.kind == timers.EXPIRY:
+            self._expire(record, now)
+        elif record.token == timer.token:
+            if timer.kind == timers.DUE and record.place == SCHEDULED:
+                self._dispatch.enqueue(record, now)
+            elif timer.kind == timers.HARD_LIMIT and record.place == LEASED:
+                self._hard_limit(record, now)
+            elif timer.kind == timers.SOFT_LIMIT and record.place == LEASED:
+                self._soft_limit(record, now)
+
+    def _expire(self, record: Record, now: float) -> None:
+        if record.place != DONE and record.started_at is None and record.retries == 0:
+            if record.place == LEASED:
+                self._interrupt(record, "cancel")
+            self.revoke(record, "expired: not started in time", now)
+
+    def _hard_limit(self, record: Record, now: float) -> None:
+        limit = record.task.time_limit or 0.0
+        if not self._is_early(record, timers.HARD_LIMIT, limit, now):
+            text = f"ran past its time limit of {limit:g} s"
+            self._kill(record, record.token, text)
+            self._fail(record, "TimeLimitExceeded", text, now)
+
+    def _soft_limit(self, record: Record, now: float) -> None:
+        limit = record.task.soft_time_limit or 0.0
+        if not self._is_early(record, timers.SOFT_LIMIT, limit, now):
+            self._interrupt(record, "soft_time_limit")
+
+    def _is_early(self, record: Record, kind: str, limit: float, now: float) -> bool:
+        """Limits count from the start where it was reported (look again then), else from the assignment."""
+        if record.started_at is None or record.started_at + limit <= now:
+            return False
+        self._timers.set(record.started_at + limit, kind, record.task.id, record.token)
+        return True
+
+
+def _holds(record: Record, token: int) -> bool:
+    """Whether a token is that of the record's current lease; older ones are refused."""
+    return record.token == token and record.place == LEASED
