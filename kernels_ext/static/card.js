@@ -107,6 +107,8 @@ export class Card {
       this.#written = "";
     }
     this.#terminal.write(output.slice(this.#written.length));
+    // a card that is made anew must not be lower for a frame than the one before it
+    if (!this.#written) this.#terminal.paint();
     this.#written = output;
   }
 }

@@ -27,16 +27,21 @@ export class Cells {
     this.#pen = canvas.getContext("2d");
   }
 
-  // Draw all again: another width, theme, filter or number of tasks.
+  // Draw all again, at once, for another width clears the canvas: another width, theme, filter or number of tasks.
   refresh() {
     this.#whole = true;
-    this.#schedule();
+    this.#paint();
   }
 
-  // Draw these again.
+  // Draw these again, with the next frame.
   touch(indices) {
     for (const index of indices) this.#dirty.add(index);
-    this.#schedule();
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    requestAnimationFrame(() => {
+      this.#scheduled = false;
+      this.#paint();
+    });
   }
 
   // The task at a point of the canvas, or null.
@@ -53,15 +58,10 @@ export class Cells {
     return target >= 0 && target < this.#grid.count ? target : index;
   }
 
-  #schedule() {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    requestAnimationFrame(() => {
-      this.#scheduled = false;
-      if (this.#whole) this.#drawAll();
-      else for (const index of this.#dirty) this.#draw(index);
-      this.#dirty.clear();
-    });
+  #paint() {
+    if (this.#whole) this.#drawAll();
+    else for (const index of this.#dirty) this.#draw(index);
+    this.#dirty.clear();
   }
 
   #drawAll() {

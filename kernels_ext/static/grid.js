@@ -181,24 +181,18 @@ class View {
     return this.#parts.root;
   }
 
-  // Draw what the last message changed.
-  draw() {
+  // Draw what the last message changed, or all: after a change of filter, selection, size or theme.
+  draw(all = false) {
     const grid = this.#grid;
     if (!grid.count) return;
     this.#cells.selected = grid.selected;
     this.#cells.only = grid.filter;
-    if (grid.touched === null) this.#cells.refresh();
+    if (all || grid.touched === null) this.#cells.refresh();
     else this.#cells.touch(grid.touched);
     this.#drawHead();
     this.#drawLegend();
     this.#drawList();
     this.#drawDetail();
-  }
-
-  // Draw all again, after a change of filter, selection, size or theme.
-  redraw() {
-    this.#cells.refresh();
-    this.draw();
   }
 
   tick() {
@@ -367,11 +361,11 @@ function mount(element, grid, session) {
   const view = new View(root, grid, session);
   const deaf = session.listen(() => view.draw());
   const clock = setInterval(() => grid.finished || view.tick(), TICK);
-  const sizes = new ResizeObserver(() => view.redraw());
+  const sizes = new ResizeObserver(() => view.draw(true));
   sizes.observe(root);
-  const themes = new MutationObserver(() => view.redraw());
+  const themes = new MutationObserver(() => view.draw(true));
   themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "class"] });
-  view.redraw();
+  view.draw(true);
   return () => {
     deaf();
     clearInterval(clock);
