@@ -64,13 +64,13 @@ test-all: test binder-check  ## the same, and the long campaigns
 fmt: .venv/.with-test  ## format the code and the notebooks
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix-only --quiet .
-	@$(BIN)/nbstripout notebooks/*.ipynb
+	@$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
 lint: .venv/.with-test  ## style, spelling, and the floors of the house
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/codespell
-	@$(BIN)/nbstripout --verify notebooks/*.ipynb
+	@$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
 	@$(BIN)/lint-imports --no-logo
 
 types: .venv/.with-test  ## mypy, strict

@@ -5,6 +5,7 @@ that are threads of one process (``memory://``) tell their tasks apart by a cont
 threads that a task starts do not inherit.
 """
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final, Generic, TypeVar
 
@@ -31,5 +32,16 @@ class Current(Generic[T]):
             self._of_thread.set(value)
 
 
-#: the message by which the task came
-task: Final[Current[Task]] = Current("nbqueue_task")
+class Run:
+    """A task that runs, as far as others than its executor are concerned."""
+
+    __slots__ = ("duties", "task")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        #: what is to be done before its outcome is sent: tasks that it submitted must have been accepted,
+        #: or whoever gets their ids from it would ask for them too early
+        self.duties: set[Callable[[], object]] = set()
+
+
+run: Final[Current[Run]] = Current("nbqueue_run")

@@ -3,42 +3,16 @@
 import { Card, Task, chip } from "./card.js";
 import { Cells } from "./cells.js";
 import { OWN_KEYS, icon, make, onPress, say, show } from "./dom.js";
-import { moveIn } from "./islands.js";
 import { ICONS, KINDS, WAITING, count, duration, joined } from "./kinds.js";
 import { Pace } from "./pace.js";
 import { Rows } from "./rows.js";
-import { Session } from "./session.js";
+import { liveWidget } from "./widget.js";
 
 const TICK = 250;
 // milliseconds between two questions about the rows in sight
 const LOOK = 500;
 // in the order in which bar and legend show them; what is being sent waits
 const ORDER = ["done", "failed", "cancelled", "running", "retrying", "waiting"];
-
-// what each widget of this page knows, by its key
-const widgets = new Map();
-
-export default {
-  initialize({ model, signal }) {
-    const key = model.get("key");
-    const grid = new Grid();
-    const session = new Session(model, receive, signal);
-    function receive(message, buffers) {
-      if (!grid.take(message, buffers)) session.hello();
-      moveIn(key, (element) => mount(element, grid, session), signal);
-    }
-    widgets.set(key, { grid, session });
-    signal.addEventListener("abort", () => widgets.delete(key));
-    session.hello();
-  },
-
-  render({ model, el }) {
-    const { grid, session } = widgets.get(model.get("key"));
-    const unmount = mount(el, grid, session);
-    session.hello();
-    return unmount;
-  },
-};
 
 // What is known of a grid's tasks, and what the person looks at; fed by the kernel's messages, drawn by any number of views.
 class Grid {
@@ -378,3 +352,5 @@ function mount(element, grid, session) {
 function bytes(view) {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
+
+export default liveWidget(Grid, mount);

@@ -14,14 +14,16 @@ export function islandsHere() {
   return document.body.dataset.jpThemeName !== undefined;
 }
 
-// Have `mount(element)` fill all islands of this key, now and later; it returns what undoes it.  Only the first call
-// for a key counts: call it when there is something to show.
+// Have `mount(element)` fill all islands of this key, now and later, until the signal; it returns what undoes it.
 export function moveIn(key, mount, signal) {
-  if (tenants.has(key)) return;
   tenants.set(key, mount);
-  signal.addEventListener("abort", () => tenants.delete(key));
+  signal.addEventListener("abort", () => {
+    if (tenants.get(key) === mount) tenants.delete(key);
+  });
   if (!customElements.get(TAG)) customElements.define(TAG, Island);
-  for (const island of document.querySelectorAll(TAG)) island.open();
+  for (const island of document.querySelectorAll(TAG)) {
+    if (island.dataset.key === key) island.open();
+  }
 }
 
 class Island extends HTMLElement {
@@ -33,9 +35,11 @@ class Island extends HTMLElement {
     this.leave?.();
   }
 
+  // Let the tenant of its key in; an earlier one leaves.
   open() {
     const mount = tenants.get(this.dataset.key);
-    if (!mount || this.leave) return;
+    if (!mount) return;
+    this.leave?.();
     const frozen = [...this.childNodes];
     this.replaceChildren();
     const unmount = mount(this);

@@ -2,35 +2,9 @@
 
 import { Card, Task } from "./card.js";
 import { make } from "./dom.js";
-import { moveIn } from "./islands.js";
-import { Session } from "./session.js";
+import { liveWidget } from "./widget.js";
 
 const TICK = 250;
-
-// what each widget of this page knows, by its key
-const widgets = new Map();
-
-export default {
-  initialize({ model, signal }) {
-    const task = new Task();
-    const key = model.get("key");
-    const session = new Session(model, receive, signal);
-    function receive(message) {
-      if (!task.take(message)) session.hello();
-      moveIn(key, (element) => mount(element, task, session), signal);
-    }
-    widgets.set(key, { task, session });
-    signal.addEventListener("abort", () => widgets.delete(key));
-    session.hello();
-  },
-
-  render({ model, el }) {
-    const { task, session } = widgets.get(model.get("key"));
-    const unmount = mount(el, task, session);
-    session.hello();
-    return unmount;
-  },
-};
 
 function mount(element, task, session) {
   const root = make("div", { class: "nbqueue" });
@@ -50,3 +24,5 @@ function mount(element, task, session) {
     root.remove();
   };
 }
+
+export default liveWidget(Task, mount);

@@ -186,6 +186,10 @@ class Client:
                 self._room.wait(left)
         return True
 
+    def drain(self) -> bool:
+        """:meth:`flush` for at most ``drain_timeout`` seconds."""
+        return self.flush(self.settings.drain_timeout)
+
     @property
     def unacknowledged(self) -> int:
         """Submissions that the broker has not accepted yet (and orders on their way to the I/O thread)."""
@@ -225,7 +229,7 @@ class Client:
             return
         try:
             if drain and self.unacknowledged:
-                self.flush(self.settings.drain_timeout)
+                self.drain()
         except NBQueueError as error:
             print(f"nbqueue: {error}", file=sys.stderr)
         left = self.unacknowledged

@@ -144,7 +144,8 @@ class Task:
             else (shipment.definition, shipment.captured_blob)
         )
         arguments = payload.dumps_arguments(args, kwargs, self.name)
-        parent = current.task.get()
+        run = current.run.get()
+        parent = run.task if run is not None else None
         id = call.get("task_id") or new_id()
         task = m.Task(
             id=id,
@@ -166,7 +167,10 @@ class Task:
             root_id=(parent.root_id or parent.id) if parent is not None else "",
             ignore_result=call.get("ignore_result", False),
         )
-        return AsyncResult(id, client, client.submit(task, blobs))
+        result = AsyncResult(id, client, client.submit(task, blobs))
+        if run is not None:
+            run.duties.add(client.drain)
+        return result
 
 
 # ── options ──────────────────────────────────────────────────────────────────────────────────────

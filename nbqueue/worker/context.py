@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeVar
 
-from nbqueue import current as running
 from nbqueue.core import retry
-from nbqueue.current import Current
+from nbqueue.current import Current, Run
+from nbqueue.current import run as current_run
 from nbqueue.exceptions import ConfigurationError, MaxRetriesExceededError, Retry
 from nbqueue.messages import Assignment
 from nbqueue.states import PROGRESS, READY_STATES
@@ -30,8 +30,7 @@ def current() -> "TaskContext | None":
 def enter(context: "TaskContext | None", *, whole_process: bool) -> None:
     """Make this the current task (None: there is none), of the whole process or of this thread."""
     _current.enter(context, whole_process=whole_process)
-    task = None if context is None else context.task
-    running.task.enter(task, whole_process=whole_process)
+    current_run.enter(None if context is None else context.run, whole_process=whole_process)
 
 
 def output_buffer() -> OutputBuffer | None:
@@ -77,7 +76,7 @@ class TaskContext:
         self.kwargs: dict[str, Any] = {}
         #: the retry that :meth:`retry` has granted
         self.granted: Retry | None = None
-        self.task = assignment.task
+        self.run = Run(assignment.task)
         self._assignment = assignment
         self._hostname = hostname
 

@@ -230,23 +230,33 @@ def warm_up(count: int) -> None:
 # ── showing ──────────────────────────────────────────────────────────────────────────────────────
 
 
+HEADINGS = ("", "median", "runs", "goal")
+
+
+def cells(figure: Figure) -> tuple[str, str, str, str]:
+    number: Callable[[float], str] = f"{{:,.{figure.digits}f}}".format
+    bound = "" if figure.goal is None else f"{'≥' if figure.at_least else '≤'} {figure.goal:,g}"
+    low, high = number(min(figure.runs)), number(max(figure.runs))
+    return figure.name, f"{number(figure.median)} {figure.unit}", f"{low} to {high}", bound
+
+
 def table(figures: Sequence[Figure]) -> Table:
-    shown = Table(
-        title=f"nbqueue {nbqueue.__version__}, {WORKERS} workers, {machine()}", title_justify="left"
-    )
-    for heading in ("", "median", "runs", "goal"):
-        shown.add_column(heading, justify="left" if heading == "" else "right")
+    shown = Table(title=title(), title_justify="left")
+    for heading in HEADINGS:
+        shown.add_column(heading, justify="right" if heading else "left")
     for figure in figures:
-        number: Callable[[float], str] = f"{{:,.{figure.digits}f}}".format
-        colour = "green" if figure.reached else "red"
-        bound = "" if figure.goal is None else f"{'≥' if figure.at_least else '≤'} {figure.goal:,g}"
-        shown.add_row(
-            figure.name,
-            f"[{colour}]{number(figure.median)} {figure.unit}[/]",
-            f"{number(min(figure.runs))} to {number(max(figure.runs))}",
-            bound,
-        )
+        name, median, runs, goal = cells(figure)
+        shown.add_row(name, f"[{'green' if figure.reached else 'red'}]{median}[/]", runs, goal)
     return shown
+
+
+def markdown(figures: Sequence[Figure]) -> str:
+    rows = (HEADINGS, ("---", "---:", "---:", "---:"), *map(cells, figures))
+    return "\n".join([f"{title()}:\n", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def title() -> str:
+    return f"nbqueue {nbqueue.__version__}, {WORKERS} workers, {machine()}"
 
 
 def machine() -> str:
@@ -255,10 +265,11 @@ def machine() -> str:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the table as it stands in README.md.")
 @click.option("--runs", default=3, show_default=True, help="Runs of each measure.")
 @click.option("--tasks", default=30_000, show_default=True, help="Tasks of a throughput run.")
 @click.option("--idle", "seconds", default=10.0, show_default=True, help="Seconds of an idle run.")
-def main(as_json: bool, runs: int, tasks: int, seconds: float) -> None:
+def main(as_json: bool, as_markdown: bool, runs: int, tasks: int, seconds: float) -> None:
     """Measure speed and size of nbqueue on this machine."""
     figures = list(measure(runs, tasks, seconds))
     if as_json:
@@ -266,6 +277,8 @@ def main(as_json: bool, runs: int, tasks: int, seconds: float) -> None:
             {**figure._asdict(), "median": figure.median, "reached": figure.reached} for figure in figures
         ]
         print(json.dumps({"version": nbqueue.__version__, "machine": machine(), "figures": rows}, indent=2))
+    elif as_markdown:
+        print(markdown(figures))
     else:
         Console(width=100).print(table(figures))
 

@@ -19,7 +19,8 @@ HOME = "/tmp/home"
 #: What must be seen although it may lie below a folder that is covered.
 SHARED = (str(REPOSITORY), sys.prefix, sys.base_prefix)
 
-# Opens what is shared before it is covered, and binds it to its place again.
+# Opens what is shared before it is covered, and binds it to its place again (by descriptor: its path, which
+# mount would otherwise look up, is that of an empty folder by then).
 INIT = """
 set -euo pipefail
 hostname "$1"; shift
@@ -27,7 +28,9 @@ declare -A held
 for folder in "$@"; do exec {descriptor}<"$folder"; held["$folder"]=$descriptor; done
 for folder in PRIVATE; do mount -t tmpfs tmpfs "$folder"; done
 for folder in "$@"; do
-    [ -d "$folder" ] || { mkdir -p "$folder"; mount --bind "/proc/self/fd/${held["$folder"]}" "$folder"; }
+    [ -d "$folder" ] && continue
+    mkdir -p "$folder"
+    mount --no-canonicalize --bind "/proc/self/fd/${held["$folder"]}" "$folder"
 done
 mkdir HOME
 ip link set lo up

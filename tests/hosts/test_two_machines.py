@@ -107,6 +107,16 @@ def test_a_local_cluster_that_was_told_to_bind_takes_workers_of_other_machines(p
     assert {worker["host"] for worker in workers(pair.near)} == {"alpha", "beta"}
 
 
+def test_a_client_on_another_machine_needs_the_key_and_the_address(pair: Pair) -> None:
+    pair.near.run("nbqueue", "start", "-n", "1", "--bind", ADDRESS)
+    [key] = re.findall(r"NBQUEUE_KEY=\S+", key_line(pair.near))
+    client = CLIENT.format(broker=f"zmq://{ADDRESS}", queue="default")
+
+    told = pair.far.run("sh", "-s", input=f"export {key}\npython - <<'END'\n{client}\nEND\n", timeout=40)
+
+    assert "('alpha', 42)" in told
+
+
 def test_tcp_carries_it_and_no_command_line_has_the_key(pair: Pair) -> None:
     line = start_broker(pair.near, ADDRESS)
     [secret] = re.findall(r"NBQUEUE_KEY=['\"]?([^\s'\"]+)", line)

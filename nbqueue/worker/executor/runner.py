@@ -8,6 +8,7 @@
 """
 
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from time import perf_counter
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -56,6 +57,7 @@ class Runner:
             self._gate.leave()
             return self._ended(exc, current, assignment, perf_counter() - began)
         finally:
+            _discharge(current)
             context.enter(None, whole_process=self._whole_process)
         return self._outcome(assignment, SUCCESS, perf_counter() - began, value=data)
 
@@ -108,6 +110,15 @@ def _next_run(exc: BaseException, current: TaskContext, retries: int) -> tuple[f
     if not retry.allowed(options.max_retries, retries):
         return None, exc
     return retry.delay(options, retries, int.from_bytes(os.urandom(4)) / 2**32), exc
+
+
+def _discharge(current: TaskContext) -> None:
+    """Do what the task has left to be done; it has ended, and this cannot change how."""
+    for duty in current.run.duties:
+        try:
+            duty()
+        except Exception as error:  # the broker is gone, say, and so is the way for the outcome
+            sys.stderr.write(f"nbqueue: at the end of {current.name}: {error}\n")
 
 
 def _finished(value: Any) -> Any:
