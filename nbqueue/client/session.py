@@ -47,7 +47,7 @@ class Session:
         self.fatal: NBQueueError | None = None
         #: the broker ends
         self.ended = ""
-        #: records that changed since somebody last looked
+        #: watched records that changed since somebody last looked
         self.changed: set[TaskRecord] = set()
         #: keys that the broker was sent on this connection
         self._defined: set[str] = set()
@@ -150,15 +150,14 @@ class Session:
             record = self.records.get(id)
             if record is not None:
                 record.on_accepted()
-                if record.subscriptions:
-                    self.changed.add(record)
+                self._note(record)
 
     def _on_rejected(self, message: m.Rejected) -> None:
         self.pending.pop(message.id, None)
         record = self.records.get(message.id)
         if record is not None:
             record.on_refused(SubmissionRefused(message.reason))
-            self.changed.add(record)
+            self._note(record)
 
     def _on_missing(self, message: m.Missing) -> None:
         self._defined.discard(message.key)
@@ -170,14 +169,14 @@ class Session:
         record = self.records.get(message.id)
         if record is not None:
             record.on_known(message, self._unix(message.at))
-            self.changed.add(record)
+            self._note(record)
 
     def _on_not_found(self, message: m.NotFound) -> None:
         for id in message.ids:
             record = self.records.get(id)
             if record is not None and not record.settled:
                 record.on_missing()
-                self.changed.add(record)
+                self._note(record)
 
     def _on_answer(self, message: m.Answer) -> None:
         answer = self._answers.pop(message.number, None)
@@ -190,7 +189,7 @@ class Session:
             record = self.records.get(outcome.id)
             if record is not None and record.outcome is None:
                 record.on_outcome(outcome, self._unix(outcome.at))
-                self.changed.add(record)
+                self._note(record)
 
     def _on_event(
         self, message: m.Started | m.Progress | m.Update | m.Output | m.Retrying | m.Requeued
@@ -198,7 +197,7 @@ class Session:
         record = self.records.get(message.id)
         if record is None:
             return
-        self.changed.add(record)
+        self._note(record)
         if isinstance(message, m.Output):  # a last piece may come after the outcome
             record.on_output(message, self._output_limit)
         elif record.settled:
@@ -213,6 +212,10 @@ class Session:
             record.on_retrying(message)
         else:
             record.on_requeued()
+
+    def _note(self, record: TaskRecord) -> None:
+        if record.subscriptions:
+            self.changed.add(record)
 
     def _unix(self, at: float) -> float:
         return at + (self.welcome.epoch if self.welcome is not None else 0.0)
