@@ -18,7 +18,8 @@ from nbqueue._version import __version__
 if TYPE_CHECKING:
     from nbqueue.client.app import App, default_app
     from nbqueue.client.cluster import Cluster, attach, connect, start, stop
-    from nbqueue.client.result import AsyncResult, GroupResult, as_completed
+    from nbqueue.client.group import GroupResult, as_completed
+    from nbqueue.client.result import AsyncResult
     from nbqueue.client.task import Task
     from nbqueue.worker.context import progress
 
@@ -28,8 +29,8 @@ _HOMES = {
     "default_app": "nbqueue.client.app",
     "Task": "nbqueue.client.task",
     "AsyncResult": "nbqueue.client.result",
-    "GroupResult": "nbqueue.client.result",
-    "as_completed": "nbqueue.client.result",
+    "GroupResult": "nbqueue.client.group",
+    "as_completed": "nbqueue.client.group",
     "Cluster": "nbqueue.client.cluster",
     "attach": "nbqueue.client.cluster",
     "connect": "nbqueue.client.cluster",

@@ -7,7 +7,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from kernels_ext.text import describe, describe_group
-from nbqueue.client.result import AsyncResult, GroupResult
+from nbqueue.client.group import GroupResult
+from nbqueue.client.result import AsyncResult
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -21,7 +21,8 @@ from kernels_ext.widgets.tally import Tally
 from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, REVOKED, STARTED, SUCCESS
 
 if TYPE_CHECKING:
-    from nbqueue.client.result import AsyncResult, GroupResult
+    from nbqueue.client.group import GroupResult
+    from nbqueue.client.result import AsyncResult
 
 _STATES: dict[Kind, str] = {
     "sending": PENDING, "waiting": PENDING, "running": STARTED, "done": SUCCESS, "failed": FAILURE,

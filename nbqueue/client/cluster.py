@@ -5,7 +5,8 @@ from typing import Any
 from nbqueue.client import app as application
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
-from nbqueue.client.result import AsyncResult, GroupResult
+from nbqueue.client.group import GroupResult
+from nbqueue.client.result import AsyncResult
 from nbqueue.exceptions import ConnectionLostError
 from nbqueue.launch import local, teardown
 from nbqueue.launch import workers as launched

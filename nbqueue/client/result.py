@@ -1,13 +1,12 @@
 """Results: what ``delay()`` returns, and how to wait for it."""
 
 import asyncio
-import queue
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import Any, overload
+from typing import Any
 
 from nbqueue import current, exceptions
 from nbqueue import messages as m
@@ -21,7 +20,7 @@ from nbqueue.wire import payload
 #: seconds after which get() looks why a task has not started, and warns if nothing can run it
 _PATIENCE = 3.0
 #: how often a waiting get() looks whether the broker is still there, in seconds
-_GLANCE = 0.5
+GLANCE = 0.5
 
 
 class AsyncResult:
@@ -172,7 +171,7 @@ class AsyncResult:
         warned = False
         while True:
             waited = time.monotonic() - began
-            left = _GLANCE if timeout is None else min(_GLANCE, timeout - waited)
+            left = GLANCE if timeout is None else min(GLANCE, timeout - waited)
             if left > 0 and done.wait(left):
                 return
             if timeout is not None and waited >= timeout and not done.is_set():
@@ -343,115 +342,3 @@ class AsyncResult:
 def _restore(id: str, url: str) -> AsyncResult:
     # unpickled elsewhere, perhaps in a worker: by that process' own client
     return AsyncResult(id, client_for(url))
-
-
-class GroupResult(Sequence[AsyncResult]):
-    """The results of tasks that were submitted together, in order."""
-
-    def __init__(self, id: str, results: Sequence[AsyncResult], name: str = "") -> None:
-        self.id = id
-        self.children = list(results)
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<GroupResult: {self.id} [{len(self)} tasks]>"
-
-    @property
-    def results(self) -> list[AsyncResult]:
-        """Celery's other name of ``children``."""
-        return self.children
-
-    @overload
-    def __getitem__(self, index: int) -> AsyncResult: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[AsyncResult]: ...
-    def __getitem__(self, index: int | slice) -> AsyncResult | list[AsyncResult]:
-        return self.children[index]
-
-    def __len__(self) -> int:
-        return len(self.children)
-
-    def get(
-        self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
-    ) -> list[Any]:
-        """The values in order; raises the first exception in that order, unless ``propagate`` is False.
-
-        Raises
-        ------
-        TimeoutError
-            Not all done within ``timeout`` seconds in all; the tasks go on.
-        """
-        __tracebackhide__ = True
-        deadline = None if timeout is None else time.monotonic() + timeout
-        values = []
-        for result in self.children:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            values.append(result.get(left, propagate, disable_sync_subtasks=disable_sync_subtasks))
-        return values
-
-    join = get
-
-    def ready(self) -> bool:
-        """Whether all are done."""
-        return all(result.ready() for result in self.children)
-
-    def successful(self) -> bool:
-        """Whether all have values."""
-        return all(result.successful() for result in self.children)
-
-    def failed(self) -> bool:
-        """Whether any ended in FAILURE."""
-        return any(result.failed() for result in self.children)
-
-    def completed_count(self) -> int:
-        """How many have values."""
-        return sum(result.record.state == SUCCESS for result in self.children)
-
-    def revoke(self, terminate: bool = False) -> None:
-        """Cancel all that are not done."""
-        if self.children:
-            ids = [r.id for r in self.children if not r.record.settled]
-            self.children[0].client.cancel(ids, terminate)
-
-    def cancel(self) -> None:
-        """Cancel all, waiting or running."""
-        self.revoke(terminate=True)
-
-    def forget(self) -> None:
-        """Delete the records."""
-        for result in self.children:
-            result.forget()
-
-    def __await__(self) -> Generator[Any, None, list[Any]]:
-        return asyncio.gather(*(_awaited(result) for result in self.children)).__await__()
-
-
-async def _awaited(result: AsyncResult) -> Any:
-    return await result
-
-
-def as_completed(results: Iterable[AsyncResult], timeout: float | None = None) -> Iterator[AsyncResult]:
-    """The results in the order in which they get done.
-
-    Raises
-    ------
-    TimeoutError
-        Not all done within ``timeout`` seconds in all; the tasks go on.
-    """
-    waiting = list(results)
-    done: queue.SimpleQueue[AsyncResult] = queue.SimpleQueue()
-    for result in waiting:
-        result.then(done.put)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    for number in range(len(waiting)):
-        while True:
-            left = _GLANCE if deadline is None else min(_GLANCE, deadline - time.monotonic())
-            try:
-                yield done.get(timeout=max(0.0, left))
-                break
-            except queue.Empty:
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise exceptions.TimeoutError(
-                        f"{len(waiting) - number} of {len(waiting)} tasks are not done after {timeout:g} s"
-                    ) from None
-                waiting[0].client.check()

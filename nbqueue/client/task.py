@@ -13,9 +13,10 @@ from nbqueue import current
 from nbqueue import messages as m
 from nbqueue.client.arguments import checker
 from nbqueue.client.connections import Router, default_router
+from nbqueue.client.group import GroupResult
 from nbqueue.client.ids import new_id
 from nbqueue.client.inline import InlineContext
-from nbqueue.client.result import AsyncResult, GroupResult
+from nbqueue.client.result import AsyncResult
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.wire import payload
 from nbqueue.wire.payload import Definer, TaskOptions

@@ -9,8 +9,9 @@ from IPython.core.events import EventManager, available_events
 from IPython.core.formatters import DisplayFormatter
 
 from kernels_ext.widgets import display
+from nbqueue.client.group import GroupResult
 from nbqueue.client.records import TaskRecord
-from nbqueue.client.result import AsyncResult, GroupResult
+from nbqueue.client.result import AsyncResult
 from tests.kernels_ext.widgets.fakes import FakeGroup
 
 

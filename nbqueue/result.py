@@ -1,0 +1,6 @@
+"""Results under the name that Celery's users import them from."""
+
+from nbqueue.client.group import GroupResult, as_completed
+from nbqueue.client.result import AsyncResult
+
+__all__ = ["AsyncResult", "GroupResult", "as_completed"]
