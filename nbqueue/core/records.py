@@ -14,6 +14,9 @@ READY: Final = "ready"  # waits for an executor
 LEASED: Final = "leased"  # with an executor
 DONE: Final = "done"
 
+#: bytes of arguments that are not kept with a finished record
+LARGE: Final = 1024
+
 
 class Record(msgspec.Struct, gc=False):
     """One task.  A million of these may wait, so it holds no collections until it needs them."""
@@ -52,6 +55,11 @@ class Record(msgspec.Struct, gc=False):
     #: of the last run that ended in RETRY
     failure: Failure | None = None
     outcome: Outcome | None = None
+
+    def drop_arguments(self) -> None:
+        """It will not run again: large arguments must not fill the room that results have."""
+        if len(self.task.payload) + len(self.task.captured) > LARGE:
+            self.task = msgspec.structs.replace(self.task, payload=b"", captured=b"")
 
     @property
     def size(self) -> int:

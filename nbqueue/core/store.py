@@ -42,6 +42,7 @@ class Records:
         """The record has its outcome."""
         record.place = DONE
         record.done_at = now
+        record.drop_arguments()
         self._unfinished -= 1
         self._finished.append(record)
         self._finished_bytes += record.size

@@ -38,6 +38,13 @@ def test_the_oldest_go_when_they_take_too_much_room() -> None:
     assert [r.task.id for r in records] == ["7", "8", "9"]
 
 
+def test_large_arguments_go_when_the_task_is_done() -> None:
+    records = Records(expires=0.0, max_bytes=10**9)
+    record = add(records, "large", b"x" * 10**6)
+    records.finished(record, now=0.0)
+    assert record.size < 1000
+
+
 def test_the_newest_come_first() -> None:
     records = Records(expires=0.0, max_bytes=10**9)
     for n in range(5):
