@@ -76,7 +76,7 @@ lint: .venv/.with-test  ## style, spelling, and the floors of the house
 types: .venv/.with-test  ## mypy, strict
 	@$(BIN)/mypy
 
-unit: .venv/.with-test  ## all tests but those of the next four targets' own folders
+unit: .venv/.with-test  ## all tests but those of notebooks, hosts and browser
 	@$(PYTEST) -n 2 -m 'not slow' $(ALONE) tests
 
 sim: .venv/.with-test  ## the core under virtual time and random schedules

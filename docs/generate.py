@@ -163,7 +163,7 @@ def settings() -> Iterator[str]:
 
 
 def commands() -> Iterator[str]:
-    context = click.Context(cli, info_name="nbqueue", terminal_width=90)
+    context = click.Context(cli, info_name="nbqueue", terminal_width=90, **cli.context_settings)
     yield f"```\n{cli.get_help(context)}\n```"
     for name in COMMANDS:
         command = cli.get_command(context, name)

@@ -6,7 +6,7 @@ from html import escape
 from typing import NamedTuple
 
 #: colour codes (group 1), then all else that would move a cursor or ring a bell
-_CODES = re.compile(r"\x1b\[([\d;]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b.|[\x00-\x08\x0b-\x1f\x7f]")
+_CODES = re.compile(r"\x1b\[([0-9;]{0,64})m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b.|[\x00-\x08\x0b-\x1f\x7f]")
 #: the eight colours, legible on white and on black (also in static/terminal.js)
 PALETTE = ("#767676", "#d1454a", "#1f8f4d", "#a3700f", "#2b7de0", "#b04fae", "#16858b", "#8a8a8a")
 

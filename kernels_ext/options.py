@@ -58,6 +58,7 @@ def parse(magic: Any, line: str) -> argparse.Namespace:
     UsageError
         They are not options of that magic.
     """
+    magic.parser.allow_abbrev = False  # a misspelt --queu must not pass for --queue
     try:
         namespace: argparse.Namespace = magic.parser.parse_intermixed_args(arg_split(line))
     except (UsageError, ValueError) as error:

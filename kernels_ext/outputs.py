@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from IPython.core.async_helpers import get_asyncio_loop
 
 from kernels_ext import cell_runner, text
+from nbqueue.exceptions import NBQueueError
 from nbqueue.states import READY_STATES, SUCCESS
 
 if TYPE_CHECKING:
@@ -40,12 +41,15 @@ class Outputs:
     def __init__(self, shell: "InteractiveShell") -> None:
         self._shell = shell
         self._owners: dict[str, Expected] = {}
+        #: name → why its value, which has come, cannot be loaded here
+        self._unreadable: dict[str, str] = {}
         self._done: deque[Expected] = deque()
 
     def expect(self, expected: Expected) -> None:
         """Unbind the names, and set them when the result is there.  Call it on the kernel's thread."""
         for name in expected.names:
             self._shell.user_ns.pop(name, None)
+            self._unreadable.pop(name, None)
             self._owners[name] = expected
         loop = get_asyncio_loop()
         expected.result.then(lambda _: self._arrived(expected, loop))
@@ -63,9 +67,10 @@ class Outputs:
     def after_cell(self, result: "ExecutionResult | None") -> None:
         """IPython's post_run_cell: explain a NameError about a name that has not come yet."""
         error = result.error_in_exec if result is not None else None  # None: interrupted during an await
-        name = error.name if isinstance(error, NameError) else None
+        name = str(error.name) if isinstance(error, NameError) else ""
         if name in self._owners and name not in self._shell.user_ns:
-            sys.stderr.write(_explanation(str(name), self._owners[str(name)].result))
+            trouble = self._unreadable.get(name, "")
+            sys.stderr.write(_explanation(name, self._owners[name].result, trouble))
 
     def _arrived(self, expected: Expected, loop: asyncio.AbstractEventLoop) -> None:
         """On the client's I/O thread."""
@@ -74,7 +79,11 @@ class Outputs:
 
     def _deliver(self, expected: Expected) -> None:
         names = [name for name in expected.names if self._owners.get(name) is expected]
-        values = _values(expected)
+        try:
+            values = _values(expected)
+        except NBQueueError as error:
+            self._unreadable.update(dict.fromkeys(names, str(error)))
+            return
         if expected.result.peek().state != SUCCESS:
             return
         self._shell.push({name: values[name] for name in names if name in values})
@@ -83,8 +92,11 @@ class Outputs:
 
 
 def _values(expected: Expected) -> dict[str, Any]:
-    expected.result.get(timeout=0, propagate=False)  # loading the value is what makes the names arrive
-    return cell_runner.collect(expected.ticket)
+    try:
+        expected.result.get(timeout=0, propagate=False)  # loading the value is what makes the names arrive
+    finally:
+        values = cell_runner.collect(expected.ticket)
+    return values
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
@@ -94,8 +106,10 @@ def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) ->
         return  # the loop is closed: the next cell delivers
 
 
-def _explanation(name: str, result: "AsyncResult") -> str:
+def _explanation(name: str, result: "AsyncResult", trouble: str) -> str:
     view = result.peek()
+    if trouble:
+        return f"{name} was to come from a submitted cell:  {text.describe(view)}, but {trouble}\n"
     if view.state in READY_STATES:
         return f"{name} was to come from a submitted cell:  {text.describe(view)}\n"
     return f"{name} comes from a submitted cell that is not done:  {text.describe(view)}\n"

@@ -68,8 +68,6 @@ class Task(Value):
     expires: float | None = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
-    #: how often its worker may die of it; None: the broker's setting
-    max_deaths: int | None = None
     #: the map or group that it was submitted with
     group: str = ""
     #: the task that submitted it, and the first of that line
@@ -403,6 +401,8 @@ class Held(Message, tag=45):
     """A control link's report, each heartbeat: the leases its executor holds or has not had acknowledged."""
 
     tokens: list[int]
+    #: the highest token that has arrived so far
+    latest: int = 0
 
 
 class Interrupt(Message, tag=46):

@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -19,6 +20,9 @@ MAX_SOCKET_PATH: Final = 107 if sys.platform == "linux" else 103
 
 #: Whether zmq's ``ipc://`` is there.
 HAS_IPC: Final = sys.platform != "win32"
+
+#: The folder that holds this very package.
+_PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[1])
 
 
 # ── waking a thread ──────────────────────────────────────────────────────────────────────────────
@@ -115,7 +119,8 @@ def listens(path: str) -> bool:
 class FileLock:
     """One process at a time holds it; the system lets go of it when the process ends, however it ends.
 
-    ``with FileLock(path):`` waits for it; :meth:`acquire` does not.
+    ``with FileLock(path):`` waits for it; :meth:`acquire` does not.  The file stays, unless its holder
+    calls :meth:`remove`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -130,19 +135,29 @@ class FileLock:
         OSError
             The file cannot be opened or written.
         """
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        while True:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                if not _lock(fd, wait):
+                    os.close(fd)
+                    return False
+                if self._is_ours(fd):
+                    os.ftruncate(fd, 0)
+                    os.write(fd, b"%d\n" % os.getpid())
+                    self._fd = fd
+                    return True
+                os.close(fd)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+                raise
+
+    def _is_ours(self, fd: int) -> bool:
+        """Whether the open file is still the one of that name: its last holder may have removed it."""
         try:
-            if not _lock(fd, wait):
-                os.close(fd)
-                return False
-            os.ftruncate(fd, 0)
-            os.write(fd, b"%d\n" % os.getpid())
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(fd)
-            raise
-        self._fd = fd
-        return True
+            return os.path.samestat(os.fstat(fd), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def holder(self) -> int:
         """The pid that was written by whoever has the lock; 0 if there is none to read."""
@@ -152,10 +167,15 @@ class FileLock:
             return 0
 
     def release(self) -> None:
-        """Let go; the file stays, since removing it would let two processes lock two files of one name."""
+        """Let go; the file stays."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def remove(self) -> None:
+        """Let go, and leave no file; whoever opened it just before finds out that it is gone."""
+        self.path.unlink(missing_ok=True)
+        self.release()
 
     def __enter__(self) -> Self:
         self.acquire(wait=True)
@@ -269,6 +289,37 @@ def _sync_folder(path: Path) -> None:
             os.close(fd)
 
 
+def memory_file(content: bytes) -> int:
+    """A file without a name for processes to share, in memory where the system can; its descriptor.
+
+    Raises
+    ------
+    OSError
+        There is no descriptor or no space left: mapped memory of the file will not find out later.
+    """
+    fd = _nameless()
+    try:
+        os.write(fd, content)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+if sys.platform == "linux":
+
+    def _nameless() -> int:
+        return os.memfd_create("nbqueue")
+
+else:
+
+    def _nameless() -> int:
+        import tempfile  # 4 ms, and Linux does without
+
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+
+
 # ── machine and processes ────────────────────────────────────────────────────────────────────────
 
 
@@ -339,22 +390,33 @@ def detached() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def die_with_parent(parent: int = 0) -> None:
-    """Have this process killed when the thread that started it ends (Linux; elsewhere nothing happens).
+def importable(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child process that is to run the nbqueue that we run, installed or not."""
+    if _is_packages(_PACKAGE_ROOT):
+        return {**environment}
+    paths = [_PACKAGE_ROOT, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    return {**environment, "PYTHONPATH": os.pathsep.join(path for path in dict.fromkeys(paths) if path)}
 
-    Parameters
-    ----------
-    parent
-        pid of the parent, 0 if it need not be checked: a parent that died before the call is noticed by it.
-    """
+
+def import_from(folder: str) -> None:
+    """Import from that folder too, as its notebook would, but never instead of the standard library."""
+    if folder not in sys.path:
+        packages = (i for i, path in enumerate(sys.path) if _is_packages(path))
+        sys.path.insert(next(packages, len(sys.path)), folder)
+
+
+def _is_packages(path: str) -> bool:
+    return path.endswith(("site-packages", "dist-packages"))
+
+
+def die_with_parent() -> None:
+    """Have this process killed when the thread that started it ends (Linux; elsewhere nothing happens)."""
     if sys.platform != "linux":
         return
     import ctypes  # 10 ms to load; only executors call this
 
     PR_SET_PDEATHSIG = 1  # noqa: N806 - <linux/prctl.h>
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if parent and os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def raise_file_limit() -> None:

@@ -54,7 +54,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("max_unacknowledged", _count, 100_000, "submissions under way past which delay() blocks"),
         Setting("idle_timeout", _seconds, 600.0, "seconds without clients and work after which the local cluster ends itself; 0: never"),
         Setting("result_expires", _seconds, 86_400.0, "seconds that the record of a finished task is kept; 0: for ever"),
-        Setting("max_result_bytes", _count, 2**30, "bytes of finished records past which the oldest that nobody watches go"),
+        Setting("max_result_bytes", _count, 2**30, "bytes of finished records past which the oldest go"),
         Setting("max_output_bytes", _count, 2**20, "characters of output kept a task; past them the middle is dropped"),
     )
 }  # fmt: skip

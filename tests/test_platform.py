@@ -126,7 +126,7 @@ def test_a_detached_process_has_a_session_of_its_own() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a process to its parent")
 def test_a_child_that_asked_for_it_dies_with_its_parent() -> None:
     child = (
-        "import os, time; from nbqueue.platform import die_with_parent; die_with_parent(os.getppid());"
+        "import os, time; from nbqueue.platform import die_with_parent; die_with_parent();"
         " print(os.getpid(), flush=True); time.sleep(60)"
     )
     parent = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {child!r}]); p.wait()"

@@ -4,9 +4,10 @@ const MAX_LINES = 2000;
 const MAX_COLUMNS = 2000;
 // the eight colours, legible on white and on black (also in ansi.py)
 const PALETTE = ["#767676", "#d1454a", "#1f8f4d", "#a3700f", "#2b7de0", "#b04fae", "#16858b", "#8a8a8a"];
-// control sequences; an unfinished one at the end of a text waits for the next
-const SEQUENCE = /\x1b\[([0-9;?]*)([@-~])|\x1b[^[]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\n|\r/g;
-const UNFINISHED = /\x1b(\[[0-9;?]*)?$/;
+// control sequences: those that we follow, then all others
+const SEQUENCE = /\x1b\[([0-9;]{0,64})([AKm])|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[^[]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\n|\r/g;
+// one at the end of a text waits for the next
+const UNFINISHED = /\x1b(\[[0-?]*[ -/]*)?$/;
 
 export class Terminal {
   #element;
@@ -17,8 +18,6 @@ export class Terminal {
   #dirty = new Set();
   #rest = "";
   #scheduled = false;
-  // how many characters were written, in all
-  length = 0;
 
   constructor(element) {
     this.#element = element;
@@ -28,12 +27,11 @@ export class Terminal {
     this.#element.replaceChildren();
     this.#lines = [];
     this.#dirty.clear();
-    this.#row = this.#column = this.length = 0;
+    this.#row = this.#column = 0;
     this.#style = this.#rest = "";
   }
 
   write(text) {
-    this.length += text.length;
     text = this.#rest + text;
     this.#rest = text.match(UNFINISHED)?.[0] ?? "";
     text = text.slice(0, text.length - this.#rest.length);
@@ -69,9 +67,11 @@ export class Terminal {
     if (!text) return;
     const line = this.#line();
     for (const character of text) {
-      if (this.#column >= MAX_COLUMNS) break;
-      while (line.cells.length < this.#column) line.cells.push([" ", ""]);
-      line.cells[this.#column++] = [character, this.#style];
+      const fits = this.#column < MAX_COLUMNS;
+      const place = fits ? this.#column++ : MAX_COLUMNS - 1;
+      while (line.cells.length < place) line.cells.push([" ", ""]);
+      line.cells[place] = [fits ? character : "…", this.#style];
+      if (!fits) break;
     }
     this.#dirty.add(line);
   }

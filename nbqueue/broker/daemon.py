@@ -44,6 +44,8 @@ _LONGEST_SLEEP: Final = 1.0
 _PAUSE: Final = 1.0
 #: Seconds that an ending broker waits for those whom it told of its end.
 _FAREWELL: Final = 0.3
+#: Seconds until the core is called again that could not do what was due.
+_REST: Final = 1.0
 #: Peers remembered as refused; past them, all may be told again.
 _REFUSED: Final = 10_000
 
@@ -85,6 +87,8 @@ class Broker:
         self._refused: set[Peer] = set()
         self._stop_reason = ""
         self._ended = False
+        #: the core is not called before that, after an error of its own
+        self._rests_until = 0.0
         #: peers that know of the end and have not said goodbye
         self._told: set[Peer] = set()
         self._turned_at = time.monotonic()
@@ -168,9 +172,15 @@ class Broker:
 
     def _timeout(self, now: float) -> float:
         """Seconds until something is due."""
-        due = [t for t in (self._core.next_deadline(), self._outgoing.next_retry) if t is not None]
+        due = [t for t in (self._due, self._outgoing.next_retry) if t is not None]
         longest = _FAREWELL / 10 if self._ended else _LONGEST_SLEEP
         return max(0.0, min([now + longest, *due]) - now)
+
+    @property
+    def _due(self) -> float | None:
+        """When the core wants to be called."""
+        due = self._core.next_deadline()
+        return None if due is None else max(due, self._rests_until)
 
     def _mind_pause(self, late: float, now: float) -> None:
         if late > _PAUSE:
@@ -214,11 +224,18 @@ class Broker:
         self._outgoing.send(peer, [_REFUSAL], now)
 
     def _tick(self, now: float) -> None:
+        try:
+            self._do_what_is_due(now)
+        except Exception:  # as in _receive; not again at once, for what is due then is due now as well
+            log.exception("cannot do what is due")
+            self._rests_until = now + _REST
+
+    def _do_what_is_due(self, now: float) -> None:
         if self._stop_reason:
             self._core.stop(self._stop_reason)
             self._stop_reason = ""
             self._collect(self._core.tick(now))
-        due = self._core.next_deadline()
+        due = self._due
         if due is not None and now >= due:
             self._collect(self._core.tick(now))
 

@@ -1,8 +1,7 @@
 """``nbqueue start`` and ``nbqueue stop``: the local cluster."""
 
-import sys
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +21,7 @@ def start(app: str, workers: int | None, bind: str) -> None:
     from nbqueue.cli.show import console, show_status
     from nbqueue.cli.target import settings_of
     from nbqueue.launch import local
-    from nbqueue.launch.workers import wait_ready
+    from nbqueue.launch.workers import for_this_environment, wait_ready
 
     before = local.find()
     connection = local.ensure(settings_of(app), bind=bind, processes=workers or 0)
@@ -30,16 +29,16 @@ def start(app: str, workers: int | None, bind: str) -> None:
     status["broker"].setdefault("address", connection.url)
     show_status(status, console())
     click.echo()
-    for remark in _remarks(status, connection, workers or 0, bind, was_there=before is not None):
+    running = sum(len(worker["children"]) for worker in for_this_environment(status))
+    for remark in _remarks(running, connection, workers or 0, bind, was_there=before is not None):
         click.echo(remark)
 
 
 def _remarks(
-    status: Mapping[str, Any], connection: "Connection", processes: int, bind: str, *, was_there: bool
+    running: int, connection: "Connection", processes: int, bind: str, *, was_there: bool
 ) -> Iterator[str]:
     from nbqueue.cli.reach import is_loopback  # psutil, not needed by `nbqueue --help`
 
-    running = sum(len(worker["children"]) for worker in status["workers"] if worker["env"] == sys.prefix)
     if was_there and processes not in (0, running):
         yield f"It ran already, with {counted(running, 'process')}: `nbqueue stop` first for {processes}."
     if was_there and bind and is_loopback(connection.host):

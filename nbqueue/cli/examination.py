@@ -104,7 +104,7 @@ def _version(broker: Mapping[str, Any]) -> Finding:
 
 def _clock(broker: Mapping[str, Any]) -> Iterator[Finding]:
     """Durations travel, so clocks that differ delay nothing; but what is shown would be wrong."""
-    ahead = broker.get("time", time.time()) - time.time()
+    ahead = broker["time"] - time.time()
     if abs(ahead) > _CLOCK_TOLERANCE:
         text = f"the clock on {broker['host']} is {abs(ahead):,.0f} s {'ahead' if ahead > 0 else 'behind'}"
         yield Finding(None, text, "times that are shown are off by that; let both machines use NTP")
@@ -171,4 +171,4 @@ def _waiting(url: str) -> Iterator[Finding]:
     if not waiting:
         yield Finding(True, "no task is waiting")
     for record in reversed(waiting[-_SHOW:]):
-        yield Finding(None, f"{record['name']}[{record['id']}]: {ask(url, 'why', id=record['id'])}")
+        yield Finding(None, f"{record['name']}[{record['id']}]: {ask(url, 'why', id=record['id'])['text']}")

@@ -1,6 +1,5 @@
 """What runs, drawn for a person: aligned on a terminal, plain text without colours or wrapping in a pipe."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -51,9 +50,8 @@ def _tables(status: Status) -> Iterator[Table | Text]:
 
 
 def _broker_line(broker: Mapping[str, Any]) -> Text:
-    parts = [f"nbqueue {broker['version']}", str(broker["address"]), f"pid {broker['pid']}"]
-    if broker.get("started"):
-        parts.append(f"up {duration(time.time() - broker['started'])}")
+    up = duration(broker["time"] - broker["started"])
+    parts = [f"nbqueue {broker['version']}", str(broker["address"]), f"pid {broker['pid']}", f"up {up}"]
     return Text.assemble(("Broker  ", "bold"), " · ".join(parts))
 
 

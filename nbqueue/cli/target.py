@@ -11,6 +11,7 @@ import click
 
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
 from nbqueue.launch import local
+from nbqueue.platform import import_from
 from nbqueue.settings import Settings
 from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
@@ -48,19 +49,19 @@ def settings_of(app: str) -> Settings:
     Raises
     ------
     ConfigurationError
-        There is no such module.
+        There is no such module, or no application of that name in it.
     """
     if not app:
         return Settings()
     name, _, attribute = app.partition(":")
-    return _settings_in(_module(name, app), attribute) or Settings()
+    settings = _settings_in(_module(name, app), attribute)
+    if settings is None and attribute:
+        raise ConfigurationError(f"-A {app}: in {name} there is no application {attribute!r}")
+    return settings or Settings()
 
 
 def _module(name: str, app: str) -> ModuleType:
-    if (folder := str(Path.cwd())) not in sys.path:
-        sys.path.insert(
-            0, folder
-        )  # `-A tasks` is ./tasks.py; no earlier, or a ./queue.py would be the library's
+    import_from(str(Path.cwd()))  # `-A tasks` is ./tasks.py
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

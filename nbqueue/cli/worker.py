@@ -15,7 +15,7 @@ _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_s
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Executor processes; else one a core.")
 @click.option("-Q", "--queues", default="default", show_default=True, metavar="A,B", help="To consume.")
 @click.option("-l", "--loglevel", type=_LEVELS, default="INFO", show_default=True, help="How much to tell.")
-@click.option("-n", "--name", default="", help="Name to show; else worker@HOST.")
+@click.option("-n", "--name", default="", help="Name to show, with %h, %n, %d as in Celery; else worker@%h.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Holds the key; others must not read it.")
 @click.option("--pidfile", default="", type=click.Path(), help="Do not start while its process runs.")
 @click.pass_obj

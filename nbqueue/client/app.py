@@ -5,13 +5,12 @@ from typing import Any, overload
 
 from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router, default_settings
+from nbqueue.client.options import split
 from nbqueue.client.result import AsyncResult
-from nbqueue.client.task import CallOptions, Task
+from nbqueue.client.task import Task
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.settings import Settings
-from nbqueue.wire.payload import TaskOptions
 
-_TASK_OPTIONS = frozenset(TaskOptions.__annotations__)
 _Function = Callable[..., Any]
 
 
@@ -69,26 +68,10 @@ class App:
             function = function.run
         if not callable(function):
             raise TypeError(f"a task is made of a function, not of {function!r}")
-        task = Task(function, *self._split(function, options), router=self._router)
+        task = Task(function, *split({"name": self._name_of(function), **options}), router=self._router)
         task.app = self
         self.tasks[task.name] = task
         return task
-
-    def _split(self, function: _Function, options: dict[str, Any]) -> tuple[TaskOptions, CallOptions]:
-        retry = options.pop("retry_kwargs", {})
-        options = {
-            **options,
-            **{("default_retry_delay" if k == "countdown" else k): v for k, v in retry.items()},
-        }
-        call_names = CallOptions.__annotations__.keys() - {"task_id", "eta"}
-        unknown = options.keys() - _TASK_OPTIONS - call_names
-        if unknown:
-            known = ", ".join(sorted({*_TASK_OPTIONS, *call_names, "retry_kwargs"}))
-            raise TypeError(f"a task has no option {', '.join(sorted(unknown))}; there are: {known}")
-        options.setdefault("name", self._name_of(function))
-        run = {name: value for name, value in options.items() if name in _TASK_OPTIONS}
-        call = {name: value for name, value in options.items() if name in call_names}
-        return TaskOptions(**run), call  # type: ignore[return-value]  # checked by Task
 
     def _name_of(self, function: _Function) -> str:
         name = getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
@@ -137,7 +120,13 @@ def set_default_broker(url: str) -> None:
     ConfigurationError
         NBQUEUE_BROKER says another one, and wins.
     """
+    check_default_broker(url)
     default_app().conf.broker = url
+
+
+def check_default_broker(url: str) -> None:
+    """Raise ConfigurationError if the environment names another broker than ``url``, and wins over it."""
     value, source = default_app().conf.lookup("broker")
-    if value != url:
-        raise ConfigurationError(f"{source} is set to {value!r} and wins over {url!r}: unset it first")
+    if source not in ("code", "default") and value != url:
+        other = repr(url) if url else "the local cluster"
+        raise ConfigurationError(f"{source} is set to {value!r} and wins over {other}: unset it first")

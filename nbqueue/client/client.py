@@ -8,6 +8,7 @@ wait in ``get()``, never for the network.
 import atexit
 import builtins
 import logging
+import math
 import os
 import socket
 import sys
@@ -20,12 +21,14 @@ from concurrent.futures import Future
 from typing import Any
 
 from nbqueue import messages as m
+from nbqueue._version import __version__
 from nbqueue.client.records import TaskRecord
-from nbqueue.client.session import Session, Submission
+from nbqueue.client.session import Session, Submission, singly
 from nbqueue.client.subscription import Subscription
 from nbqueue.exceptions import ConnectionLostError, NBQueueError, TimeoutError
 from nbqueue.settings import Settings
 from nbqueue.transports.base import Link, Transport
+from nbqueue.wire.shipment import Blob
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +36,12 @@ logger = logging.getLogger(__name__)
 _SILENCE = 2.5
 #: seconds between two attempts to be welcomed
 _IMPATIENCE = 0.5
+#: what a message that no frame can hold raises: of a type that does not travel, or too large
+_UNWRITABLE = (TypeError, ValueError, OverflowError, NotImplementedError)
 
 
 class Client:
-    """A connected client.  ``version`` is nbqueue's.
+    """A connected client.
 
     Raises
     ------
@@ -44,20 +49,24 @@ class Client:
         The broker did not answer within ``connect_timeout``; its subclasses say why.
     """
 
-    def __init__(self, transport: Transport, settings: Settings, *, version: str) -> None:
+    def __init__(self, transport: Transport, settings: Settings) -> None:
         self.url = transport.url
         self.settings = settings
         self.pid = os.getpid()
         self._transport = transport
         self._link: Link = transport.connect()
-        self._session = Session(_hello(version), settings.max_output_bytes)
+        self._session = Session(_hello(), settings.max_output_bytes)
         #: submissions, and calls to make on the I/O thread, in order
         self._orders: deque[Submission | Callable[[], object]] = deque()
         self._welcomed = threading.Event()
-        self._room = threading.Condition()
+        #: notified after each batch from the broker
+        self._news = threading.Condition()
+        #: held while a record gets its name
+        self._naming = threading.Lock()
         self._closing = False
         self._ping_at = 0.0
-        self._heard_at = time.monotonic()
+        #: seconds that we have listened in vain; not those for which we ourselves were held up or stopped
+        self._silence = 0.0
         self._subscriptions: set[Subscription] = set()
         self._max_unacknowledged: int = settings.max_unacknowledged
         self._thread = threading.Thread(target=self._run, name="nbqueue I/O", daemon=True)
@@ -87,8 +96,10 @@ class Client:
 
     # ── for callers, from any thread ─────────────────────────────────────────────────────────
 
-    def submit(self, task: m.Task, blobs: tuple[Any, ...]) -> TaskRecord:
+    def submit(self, task: m.Task, blobs: tuple[Blob, ...], *, fresh: bool = False) -> TaskRecord:
         """Send a task; blocks (interruptibly) only while ``max_unacknowledged`` submissions are under way.
+
+        ``fresh``: nobody else can know its id.
 
         Raises
         ------
@@ -97,44 +108,50 @@ class Client:
         """
         if self._closing or self._session.fatal is not None:
             raise self._session.fatal or ConnectionLostError("this client is closed")
-        record = TaskRecord(task.id, task.name, task.queue, task.group)
+        if fresh:
+            record = TaskRecord(task.id, task.name, task.queue, task.group)
+            self._session.records[task.id] = record
+        else:
+            record = self._named_again(task)
         record.known = True
         record.submitted_at = time.time()
-        self._session.records[task.id] = record
         self._orders.append(Submission(task, blobs))
         self._link.wake()
         if self.unacknowledged > self._max_unacknowledged:
-            self._wait_for_room()
+            self._wait(lambda: self.unacknowledged <= self._max_unacknowledged)
         return record
 
-    def _wait_for_room(self) -> None:
-        with self._room:
-            while self.unacknowledged > self._max_unacknowledged:
-                self.check()
-                self._room.wait(0.2)
+    def _named_again(self, task: m.Task) -> TaskRecord:
+        record = self.record(task.id)
+        record.ask_again()
+        record.name, record.queue, record.group = task.name, task.queue, task.group
+        return record
 
     def record(self, id: str) -> TaskRecord:
         """The record of an id, one object for all who ask."""
-        record = self._session.records.get(id)
-        if record is None:
-            record = self._session.records.setdefault(id, TaskRecord(id))
-        return record
+        with self._naming:
+            record = self._session.records.get(id)
+            if record is None:
+                record = self._session.records[id] = TaskRecord(id)
+            return record
 
     def look_up(self, record: TaskRecord, timeout: float | None = None) -> None:
-        """Make sure that a record that was not submitted here is what the broker knows of it."""
+        """Make sure that a record that was not submitted here is what the broker knows of it.
+
+        Raises
+        ------
+        TimeoutError
+            No answer within ``timeout`` seconds, nor within ``connect_timeout``.
+        """
         if record.known:
             return
         record.ask_again()
         answered = threading.Event()
-        self._do(lambda: self._look_up(record, answered))
-        if not answered.wait(self.settings.connect_timeout if timeout is None else timeout):
+        self._do(lambda: self._session.make_sure(m.Watch([record.id]), answered.set))
+        patience = self.settings.connect_timeout
+        if not answered.wait(patience if timeout is None else min(timeout, patience)):
             self.check()
             raise TimeoutError(f"{self.url} did not tell of {record.id} in time")
-
-    def _look_up(self, record: TaskRecord, answered: threading.Event) -> None:
-        # answers come in order: when this question is answered, the record's story has been told
-        self._session.say(m.Watch([record.id]))
-        self._session.ask("why", {"id": record.id}, lambda _: answered.set())
 
     def ask(self, topic: str, *, timeout: float | None = None, **args: Any) -> Any:
         """Put a question to the broker and wait for the answer; topics stand in ``core.inspect``.
@@ -151,6 +168,7 @@ class Client:
         try:
             answer = future.result(self.settings.connect_timeout if timeout is None else timeout)
         except builtins.TimeoutError:
+            self._do(lambda: self._session.withdraw(future.set_result))
             self.check()
             raise TimeoutError(f"no answer from {self.url} about {topic!r}") from None
         if answer.error:
@@ -159,31 +177,54 @@ class Client:
 
     def cancel(self, ids: list[str], terminate: bool) -> None:
         """Ask the broker to revoke; returns at once."""
-        self._do(lambda: self._session.say(m.Cancel(ids, terminate)))
+        self._do(lambda: self._session.make_sure(m.Cancel(ids, terminate)))
 
     def forget(self, ids: list[str]) -> None:
         """Ask the broker to delete records; returns at once."""
-        for id in ids:
-            self._session.records.pop(id, None)
-        self._do(lambda: self._session.say(m.Forget(ids)))
+        gone = [record for id in ids if (record := self._session.records.pop(id, None)) is not None]
+        self._do(lambda: self._session.forget(ids, gone))
 
     def subscribe(self, record: TaskRecord, subscription: Subscription, index: int) -> None:
-        """Tell ``subscription`` of each change of a record."""
+        """Tell ``subscription`` of each change of a record; of a closed client there are none."""
+        if self._parted is None:
+            self._do(lambda: self._subscribe(record, subscription, index))
+
+    def _subscribe(self, record: TaskRecord, subscription: Subscription, index: int) -> None:
         self._subscriptions.add(subscription)
         record.subscriptions += ((subscription, index),)
         if not record.known:
-            self._do(lambda: self._session.say(m.Watch([record.id])))
+            self._session.make_sure(m.Watch([record.id]))
+        elif record.accepted or record.settled:  # it may have changed since it was first looked at
+            subscription.note(index)
+
+    def wait_accepted(self, record: TaskRecord, timeout: float | None = None) -> bool:
+        """Wait until the broker has accepted or refused a task; False when time is over."""
+        return self._wait(lambda: record.accepted or record.settled, timeout)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until the broker has accepted (or refused) every submission; False when time is over."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._room:
-            while self.unacknowledged:
-                self.check()
-                left = 0.2 if deadline is None else min(0.2, deadline - time.monotonic())
+        """Wait until the broker has accepted (or refused) all that was submitted before; False when time
+        is over."""
+        if not self.unacknowledged:
+            return True
+        sent: set[str] = set()
+        taken = threading.Event()
+
+        def take() -> None:
+            sent.update(self._session.pending)
+            taken.set()
+
+        self._do(take)
+        return self._wait(lambda: taken.is_set() and sent.isdisjoint(self._session.pending), timeout)
+
+    def _wait(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        with self._news:
+            while not done():
+                left = min(0.2, deadline - time.monotonic())
                 if left <= 0:
                     return False
-                self._room.wait(left)
+                if not self._news.wait(left) and not done():
+                    self.check()
         return True
 
     def drain(self) -> bool:
@@ -196,32 +237,41 @@ class Client:
         return len(self._orders) + len(self._session.pending)
 
     @property
+    def _parted(self) -> ConnectionLostError | None:
+        """Why this process cannot use it any more, whatever the broker does."""
+        if self.pid != os.getpid():
+            return ConnectionLostError(
+                f"this client belongs to process {self.pid}, from which this one was forked"
+            )
+        return ConnectionLostError("this client is closed") if self._closing else None
+
+    @property
     def trouble(self) -> NBQueueError | None:
         """Why nothing comes from the broker just now, None if all is well."""
-        if self._session.fatal is not None:
-            return self._session.fatal
+        final = self._parted or self._session.fatal
+        if final is not None:
+            return final
         if self._session.ended:
             return ConnectionLostError(f"the broker at {self.url} has ended: {self._session.ended}")
         welcome = self._session.welcome
-        silence = time.monotonic() - self._heard_at
-        if welcome is None or silence < _SILENCE * welcome.heartbeat:
+        if welcome is None or self._silence < _SILENCE * welcome.heartbeat:
             return None
-        return self._link.trouble or ConnectionLostError(f"no word from {self.url} for {silence:.0f} s")
+        return self._link.trouble or ConnectionLostError(f"no word from {self.url} for {self._silence:.0f} s")
 
     def check(self) -> None:
-        """Raise what makes waiting useless: a fatal refusal, a broker that ended or is silent for a lease."""
-        trouble = self.trouble
+        """Raise what makes waiting useless: the client is closed, the broker refuses it, or ended, or is
+        silent for a lease."""
+        trouble, welcome = self.trouble, self._session.welcome
         if trouble is None:
             return
-        welcome, silence = self._session.welcome, time.monotonic() - self._heard_at
-        if welcome is None or trouble is self._session.fatal or silence > welcome.lease:
+        final = trouble is self._session.fatal or self._parted is not None
+        if final or welcome is None or self._silence > welcome.lease:
             raise trouble
 
     @property
     def usable(self) -> bool:
         """Whether this process may go on using it: not closed, not inherited by a fork, not refused."""
-        alive = self.pid == os.getpid() and not self._closing
-        return alive and self._session.fatal is None and not self._session.ended
+        return self._parted is None and self._session.fatal is None and not self._session.ended
 
     def close(self, drain: bool = True) -> None:
         """Wait up to ``drain_timeout`` until all is accepted, then leave; says on stderr what was not."""
@@ -243,6 +293,8 @@ class Client:
     # ── the I/O thread ───────────────────────────────────────────────────────────────────────
 
     def _do(self, request: Callable[[], object]) -> None:
+        if (parted := self._parted) is not None:
+            raise parted
         self._orders.append(request)
         self._link.wake()
 
@@ -262,14 +314,28 @@ class Client:
         self._take_orders()
         now = time.monotonic()
         self._say_something(now)
-        self._link.send(self._session.take())
-        messages = self._link.receive(self._patience(now))
-        if messages:
-            self._heard_at = time.monotonic()
+        self._send(self._session.take())
+        patience = self._patience(now)
+        messages = self._link.receive(patience)
+        if not messages:
+            self._silence += min(patience, time.monotonic() - now)
+        else:
+            self._silence = 0.0
             for message in messages:
                 self._session.receive(message)
             self._after_messages()
         self._tell_subscribers()
+
+    def _send(self, messages: list[m.AnyMessage]) -> None:
+        try:
+            self._link.send(messages)
+        except _UNWRITABLE:  # nothing was sent: a batch is written as a whole
+            for message in singly(messages):
+                try:
+                    self._link.send([message])
+                except _UNWRITABLE as error:
+                    self._session.take_back(message, error)
+            self._after_messages()
 
     def _take_orders(self) -> None:
         for _ in range(len(self._orders)):
@@ -294,8 +360,8 @@ class Client:
     def _after_messages(self) -> None:
         if self._session.welcome is not None and not self._welcomed.is_set():
             self._welcomed.set()
-        with self._room:
-            self._room.notify_all()
+        with self._news:
+            self._news.notify_all()
         for record in self._session.changed:
             for subscription, index in record.subscriptions:
                 subscription.note(index)
@@ -323,11 +389,11 @@ class Client:
         self._transport.close()
 
 
-def _hello(version: str) -> m.Hello:
+def _hello() -> m.Hello:
     return m.Hello(
         role=m.CLIENT,
         id=uuid.uuid4().hex,
-        version=version,
+        version=__version__,
         host=socket.gethostname(),
         pid=os.getpid(),
         python=f"{sys.version_info.major}.{sys.version_info.minor}",

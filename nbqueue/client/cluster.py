@@ -69,7 +69,11 @@ def start(workers: int = 0) -> Cluster:
     ------
     ConnectionLostError
         It did not start; the message has the last lines of its log.
+    ConfigurationError
+        NBQUEUE_BROKER names another broker, and wins.
     """
+    running = local.find()
+    application.check_default_broker(running.url if running is not None else "")
     connection = local.ensure(Settings(workers=workers))
     launched.wait_ready(connection)
     application.set_default_broker(connection.url)
@@ -101,14 +105,16 @@ def connect(url: str) -> Cluster:
     ConnectionLostError
         It does not answer; AuthenticationError if it does not know the key.
     """
+    application.check_default_broker(url)
+    client = client_for(url)
     application.set_default_broker(url)
-    return Cluster(client_for(url))
+    return Cluster(client)
 
 
 def stop() -> None:
     """End the local cluster: broker, workers, and whatever they run."""
-    application.set_default_broker("")
     teardown.stop()
+    application.default_app().conf.broker = None
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

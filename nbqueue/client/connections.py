@@ -3,8 +3,8 @@
 import threading
 from typing import NamedTuple
 
-from nbqueue._version import __version__
 from nbqueue.client.client import Client
+from nbqueue.client.options import text
 from nbqueue.launch import local
 from nbqueue.settings import Settings
 from nbqueue.transports import transport
@@ -60,7 +60,8 @@ class Router:
         route, settings = self._route, self.settings
         if route is None or route.version != settings.version or not route.client.usable:
             client = client_for(settings.broker, settings)
-            route = self._route = Route(client, settings.task_default_queue, settings.version)
+            queue = text("task_default_queue", settings.task_default_queue)
+            route = self._route = Route(client, queue, settings.version)
         return route
 
 
@@ -71,4 +72,4 @@ default_router = Router(default_settings)
 def _connect(url: str, settings: Settings) -> Client:
     if url in ("", "zmq://"):
         url = local.ensure(settings).url
-    return Client(transport(url), settings, version=__version__)
+    return Client(transport(url), settings)

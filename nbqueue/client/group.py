@@ -1,9 +1,10 @@
 """Many results at once: of a map or a group in order, or of any tasks as they get done."""
 
 import asyncio
+import functools
 import queue
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from nbqueue.client.result import GLANCE, AsyncResult
@@ -38,9 +39,17 @@ class GroupResult(Sequence[AsyncResult]):
         return len(self.children)
 
     def get(
-        self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = GLANCE,
+        callback: Callable[[str, Any], object] | None = None,
+        *,
+        disable_sync_subtasks: bool = True,
     ) -> list[Any]:
         """The values in order; raises the first exception in that order, unless ``propagate`` is False.
+
+        The other arguments are those of ``AsyncResult.get``; ``callback`` is called for each task, in order.
 
         Raises
         ------
@@ -52,7 +61,14 @@ class GroupResult(Sequence[AsyncResult]):
         values = []
         for result in self.children:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            values.append(result.get(left, propagate, disable_sync_subtasks=disable_sync_subtasks))
+            value = result.get(
+                left,
+                propagate,
+                interval,
+                callback=callback,
+                disable_sync_subtasks=disable_sync_subtasks,
+            )
+            values.append(value)
         return values
 
     join = get
@@ -106,8 +122,20 @@ def as_completed(results: Iterable[AsyncResult], timeout: float | None = None) -
     """
     waiting = list(results)
     done: queue.SimpleQueue[AsyncResult] = queue.SimpleQueue()
-    for result in waiting:
-        result.then(done.put)
+    listeners = [(result.record, functools.partial(done.put, result)) for result in waiting]
+    try:
+        for result, (record, listener) in zip(waiting, listeners, strict=True):
+            result.client.look_up(record)
+            record.when_settled(listener)
+        yield from _as_put(done, waiting, timeout)
+    finally:
+        for record, listener in listeners:
+            record.unlisten(listener)
+
+
+def _as_put(
+    done: "queue.SimpleQueue[AsyncResult]", waiting: list[AsyncResult], timeout: float | None
+) -> Iterator[AsyncResult]:
     deadline = None if timeout is None else time.monotonic() + timeout
     for number in range(len(waiting)):
         while True:

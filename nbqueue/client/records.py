@@ -4,6 +4,7 @@ Only the I/O thread writes; any thread reads.  An ``AsyncResult`` is a view of o
 results of the same id see the same.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from nbqueue import messages as m
 from nbqueue.core.output import OutputLog
 from nbqueue.exceptions import NBQueueError
 from nbqueue.states import FAILURE, PENDING, RETRY, STARTED
+
+logger = logging.getLogger(__name__)
 
 # guards the hand-over between "not done yet, call me" and "done, call them"; held for a moment only
 _lock = threading.Lock()
@@ -37,6 +40,10 @@ class View(NamedTuple):
     failure: m.Failure | None
     accepted: bool
     has_value: bool
+    #: when its next run is due, while it is in RETRY
+    due_at: float | None = None
+    #: how it lost its last worker, while it waits for another
+    setback: str = ""
 
 
 class TaskRecord:
@@ -46,6 +53,7 @@ class TaskRecord:
         "__weakref__",
         "_callbacks",
         "accepted",
+        "due_at",
         "failure",
         "finished_at",
         "group",
@@ -61,6 +69,7 @@ class TaskRecord:
         "queue",
         "refusal",
         "retries",
+        "setback",
         "started_at",
         "state",
         "submitted_at",
@@ -86,6 +95,10 @@ class TaskRecord:
         self.retries = 0
         self.submitted_at: float | None = None
         self.started_at: float | None = None
+        #: of the next run; counts in RETRY
+        self.due_at: float | None = None
+        #: how it lost its last worker; counts while it waits for another
+        self.setback = ""
         self.finished_at: float | None = None
         self.progress: m.Progress | None = None
         #: pickled meta of the last update_state
@@ -111,7 +124,7 @@ class TaskRecord:
             if self._callbacks is not None:
                 self._callbacks.append(callback)
                 return
-        callback()
+        _call(callback)
 
     def unlisten(self, callback: Callable[[], object]) -> None:
         """Take back :meth:`when_settled`."""
@@ -123,13 +136,14 @@ class TaskRecord:
         with _lock:
             callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
-            callback()
+            _call(callback)
 
     def ask_again(self) -> None:
-        """A record that was missing may be there by now."""
+        """A record that was missing or refused may be there by now."""
         with _lock:
-            if self.missing and self.outcome is None:
-                self.missing = False
+            if self._callbacks is None and self.outcome is None:
+                self.missing, self.refusal, self.loaded = False, None, None
+                self.state = PENDING
                 self._callbacks = []
 
     # ── what the broker says: I/O thread only ────────────────────────────────────────────────
@@ -166,12 +180,13 @@ class TaskRecord:
             self.output = OutputLog(limit)
         self.output.add(message)
 
-    def on_retrying(self, message: m.Retrying) -> None:
+    def on_retrying(self, message: m.Retrying, at: float) -> None:
         self.state, self.retries, self.failure = RETRY, message.retries, message.failure
-        self.started_at = None
+        self.started_at, self.due_at = None, at
 
-    def on_requeued(self) -> None:
+    def on_requeued(self, message: m.Requeued) -> None:
         self.state, self.started_at, self.progress = PENDING, None, None
+        self.setback = message.reason
 
     def on_outcome(self, outcome: m.Outcome, at: float) -> None:
         self.outcome = outcome
@@ -207,4 +222,13 @@ class TaskRecord:
             failure=self.failure,
             accepted=self.accepted,
             has_value=outcome is not None and outcome.failure is None and bool(outcome.value),
+            due_at=self.due_at if self.state == RETRY else None,
+            setback=self.setback if self.state == PENDING else "",
         )
+
+
+def _call(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:  # it is the user's, and the thread serves all tasks
+        logger.exception("a callback of a result failed")

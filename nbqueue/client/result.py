@@ -21,6 +21,7 @@ from nbqueue.wire import payload
 _PATIENCE = 3.0
 #: how often a waiting get() looks whether the broker is still there, in seconds
 GLANCE = 0.5
+_SHORTEST = 0.01
 
 
 class AsyncResult:
@@ -63,10 +64,10 @@ class AsyncResult:
 
     # ── state ────────────────────────────────────────────────────────────────────────────────
 
-    def _known(self) -> TaskRecord:
+    def _known(self, timeout: float | None = None) -> TaskRecord:
         """The record, looked up at the broker if this client did not submit the task."""
         if not self.record.known:
-            self.client.look_up(self.record)
+            self.client.look_up(self.record, timeout)
         return self.record
 
     @property
@@ -109,8 +110,8 @@ class AsyncResult:
         TimeoutError
             Not within ``timeout`` seconds.
         """
-        record = self._known()
-        if not record.accepted and not self.client.flush(timeout):
+        record = self._known(timeout)
+        if not self.client.wait_accepted(record, timeout):
             raise exceptions.TimeoutError(f"task {self.id} was not accepted within {timeout:g} s")
         if record.refusal is not None:
             raise record.refusal
@@ -120,7 +121,13 @@ class AsyncResult:
     # ── the outcome ──────────────────────────────────────────────────────────────────────────
 
     def get(
-        self, timeout: float | None = None, propagate: bool = True, *, disable_sync_subtasks: bool = True
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = GLANCE,
+        *,
+        callback: Callable[[str, Any], object] | None = None,
+        disable_sync_subtasks: bool = True,
     ) -> Any:
         """Wait for the outcome and return the task's value, or raise its exception.
 
@@ -130,6 +137,10 @@ class AsyncResult:
             Seconds to wait; None: as long as it takes.
         propagate
             False: return the exception instead of raising it.
+        interval
+            Seconds between two looks whether the broker is still there; the value itself comes at once.
+        callback
+            Called with the task's id and what is returned.
         disable_sync_subtasks
             False: allow a task to wait for another one; if all executors do so, nobody is left to run it.
 
@@ -152,35 +163,45 @@ class AsyncResult:
                 "a task must not wait for another one: it may hold the executor that the other needs."
                 "  Return the result's id, or allow it by get(disable_sync_subtasks=False)"
             )
-        self._wait(timeout)
+        self._wait(timeout, interval)
         is_error, content = self._outcome()
         if is_error and propagate:
             raise content.with_traceback(failures.remote_traceback(content))
+        if callback is not None:
+            callback(self.id, content)
         return content
 
     wait = get
 
-    def _wait(self, timeout: float | None) -> None:
+    def _wait(self, timeout: float | None, interval: float) -> None:
         __tracebackhide__ = True
-        record = self._known()
-        if record.settled:
+        record = self.record
+        if record.known and record.settled:
+            return
+        began = time.monotonic()
+        if self._known(timeout).settled:
             return
         done = threading.Event()
         record.when_settled(done.set)
-        began = time.monotonic()
+        try:
+            self._wait_for(done, timeout, max(interval, _SHORTEST), began)
+        finally:
+            record.unlisten(done.set)
+
+    def _wait_for(self, done: threading.Event, timeout: float | None, interval: float, began: float) -> None:
+        __tracebackhide__ = True
         warned = False
         while True:
             waited = time.monotonic() - began
-            left = GLANCE if timeout is None else min(GLANCE, timeout - waited)
-            if left > 0 and done.wait(left):
+            left = interval if timeout is None else min(interval, timeout - waited)
+            if done.wait(max(0.0, left)):
                 return
-            if timeout is not None and waited >= timeout and not done.is_set():
-                record.unlisten(done.set)
+            if timeout is not None and waited >= timeout:
                 raise exceptions.TimeoutError(
                     f"task {self.id} is not done after {timeout:g} s: {self._reason()}"
                 )
             self.client.check()
-            if not warned and waited > _PATIENCE and record.state == PENDING:
+            if not warned and waited > _PATIENCE and self.record.state == PENDING:
                 warned = True
                 self._warn_if_stuck()
 
@@ -191,9 +212,12 @@ class AsyncResult:
             return str(error)
 
     def _warn_if_stuck(self) -> None:
-        reason = self._reason()
-        if reason.startswith("no w"):  # no worker…, no word…
-            warnings.warn(f"still waiting for {self.record.name or self.id}: {reason}", stacklevel=4)
+        try:
+            reason, stuck = self._why()
+        except exceptions.NBQueueError as error:
+            reason, stuck = str(error), True
+        if stuck:
+            warnings.warn(f"still waiting for {self.record.name or self.id}: {reason}", stacklevel=5)
 
     def _outcome(self) -> tuple[bool, Any]:
         """(is an exception, value or exception) of a settled record; loaded once."""
@@ -284,14 +308,22 @@ class AsyncResult:
 
     def why(self) -> str:
         """One sentence: why it is not done yet."""
+        return self._why()[0]
+
+    def _why(self) -> tuple[str, bool]:
+        """Why it is not done yet, and whether nothing that is there can get it done."""
         if self.record.settled:
-            return "it is refused" if self.record.refusal is not None else f"it is done: {self.record.state}"
+            refused = self.record.refusal is not None
+            return ("it is refused" if refused else f"it is done: {self.record.state}"), False
         trouble = self.client.trouble
         if trouble is not None:
-            return str(trouble)
-        if not self.record.accepted and self.record.known:
-            self.client.flush(1.0)
-        return str(self.client.ask("why", id=self.id))
+            return str(trouble), True
+        if self.record.known:
+            self.client.wait_accepted(self.record, 1.0)
+        answer = self.client.ask("why", id=self.id)
+        record = self.record
+        setback = f" ({record.setback})" if record.setback and record.state == PENDING else ""
+        return answer["text"] + setback, answer["stuck"]
 
     # ── other ways to wait ───────────────────────────────────────────────────────────────────
 
@@ -316,7 +348,9 @@ class AsyncResult:
             else:
                 future.set_result(content)
 
-        self._known().when_settled(transfer)
+        record = self._known()
+        record.when_settled(transfer)
+        future.add_done_callback(lambda _: record.unlisten(transfer))  # cancelled: nobody waits any more
         return future
 
     def __await__(self) -> Generator[Any, None, Any]:

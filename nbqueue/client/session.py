@@ -1,30 +1,33 @@
 """The client's side of the protocol, without I/O: what to send, and what to make of what comes.
 
 The session remembers what the broker has not acknowledged and says it again after every new
-connection: submissions until they are accepted, and which unfinished tasks it wants to hear of.
+connection: submissions until they are accepted, questions (and what they make sure of) until they are
+answered, and which unfinished tasks it wants to hear of.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
 from nbqueue.exceptions import NBQueueError, ProtocolError, SubmissionRefused
-
-
-class Blob(NamedTuple):
-    """Something that tasks refer to by its key (as in ``wire.payload``)."""
-
-    key: str
-    data: bytes
+from nbqueue.wire.shipment import Blob
 
 
 class Submission(NamedTuple):
     """A task and the blobs that the broker must have for it."""
 
     task: m.Task
-    blobs: tuple[Any, ...] = ()
+    blobs: tuple[Blob, ...] = ()
+
+
+class Question(NamedTuple):
+    """An Ask, what was said just before it, and whom to tell the answer."""
+
+    messages: tuple[m.AnyMessage, ...]
+    answer: Callable[[m.Answer], object]
 
 
 class Session:
@@ -51,8 +54,9 @@ class Session:
         self.changed: set[TaskRecord] = set()
         #: keys that the broker was sent on this connection
         self._defined: set[str] = set()
-        self._answers: dict[int, Callable[[m.Answer], object]] = {}
-        self._questions = 0
+        #: not answered yet, by number
+        self._questions: dict[int, Question] = {}
+        self._numbers = itertools.count(1)
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.Welcome: self._on_welcome,
             m.Refused: self._on_refused,
@@ -91,10 +95,48 @@ class Session:
             self._outgoing.append(m.Submit(tasks[start : start + m.MAX_BATCH]))
 
     def ask(self, topic: str, args: dict[str, Any], answer: Callable[[m.Answer], object]) -> None:
-        """Put a question; ``answer`` is called with what comes back."""
-        self._questions += 1
-        self._answers[self._questions] = answer
-        self.say(m.Ask(self._questions, topic, args))
+        """Put a question until it is answered; ``answer`` is called with what comes back."""
+        self._put((), topic, args, answer)
+
+    def make_sure(self, message: m.AnyMessage, heard: Callable[[], object] = lambda: None) -> None:
+        """Say something until the broker has dealt with it; ``heard`` is called then.
+
+        Answers come in order: that of a question put after it proves it.
+        """
+        self._put((message,), "why", {"id": ""}, lambda _: heard())
+
+    def _put(
+        self,
+        before: tuple[m.AnyMessage, ...],
+        topic: str,
+        args: dict[str, Any],
+        answer: Callable[[m.Answer], object],
+    ) -> None:
+        number = next(self._numbers)
+        messages = (*before, m.Ask(number, topic, args))
+        self._questions[number] = Question(messages, answer)
+        for message in messages:
+            self.say(message)
+
+    def withdraw(self, answer: Callable[[m.Answer], object]) -> None:
+        """Nobody waits for that answer any more: do not ask again on another connection."""
+        self._questions = {number: q for number, q in self._questions.items() if q.answer != answer}
+
+    def forget(self, ids: list[str], records: list[TaskRecord]) -> None:
+        """Have records deleted, and end the waiting for them."""
+        self.say(m.Forget(ids))
+        for record in records:
+            if not record.settled:
+                record.on_missing()
+                self._note(record)
+
+    def take_back(self, message: m.AnyMessage, error: Exception) -> None:
+        """A message (of one task at most) cannot be written: tell whom it concerns."""
+        if isinstance(message, m.Submit):
+            for task in message.tasks:
+                self._on_rejected(m.Rejected(task.id, f"it cannot be sent: {error}"))
+        elif isinstance(message, m.Ask):
+            self._on_answer(m.Answer(message.number, error=f"it cannot be sent: {error}"))
 
     def say(self, message: m.AnyMessage) -> None:
         """Send a message, after what was submitted before."""
@@ -116,6 +158,7 @@ class Session:
 
     def _on_welcome(self, message: m.Welcome) -> None:
         self.welcome = message
+        self.ended = ""
         if self._returning:
             self._returning = False
             self._say_it_all_again()
@@ -125,13 +168,17 @@ class Session:
         self._tasks.clear()
         for submission in list(self.pending.values()):
             self.submit(submission)
-        unfinished = [
-            r.id
-            for r in list(self.records.values())
-            if r.known and not r.settled and r.id not in self.pending
-        ]
-        if unfinished:
+        if unfinished := self._unfinished():
             self.say(m.Watch(unfinished))
+        for question in self._questions.values():
+            for message in question.messages:
+                self.say(message)
+
+    def _unfinished(self) -> list[str]:
+        """Tasks that the broker keeps; one that is still to be submitted would not be found."""
+        # valuerefs() is one step, and other threads add records all the time
+        records = [record for ref in self.records.valuerefs() if (record := ref()) is not None]
+        return [r.id for r in records if r.accepted and not r.settled and r.id not in self.pending]
 
     def _on_unknown(self, message: m.Unknown) -> None:
         self._returning = True
@@ -179,9 +226,9 @@ class Session:
                 self._note(record)
 
     def _on_answer(self, message: m.Answer) -> None:
-        answer = self._answers.pop(message.number, None)
-        if answer is not None:
-            answer(message)
+        question = self._questions.pop(message.number, None)
+        if question is not None:
+            question.answer(message)
 
     def _on_settle(self, message: m.Settle) -> None:
         for outcome in message.outcomes:
@@ -209,9 +256,9 @@ class Session:
         elif isinstance(message, m.Update):
             record.on_update(message)
         elif isinstance(message, m.Retrying):
-            record.on_retrying(message)
+            record.on_retrying(message, self._unix(message.at))
         else:
-            record.on_requeued()
+            record.on_requeued(message)
 
     def _note(self, record: TaskRecord) -> None:
         if record.subscriptions:
@@ -219,3 +266,12 @@ class Session:
 
     def _unix(self, at: float) -> float:
         return at + (self.welcome.epoch if self.welcome is not None else 0.0)
+
+
+def singly(messages: list[m.AnyMessage]) -> Iterator[m.AnyMessage]:
+    """The same, one task in a message."""
+    for message in messages:
+        if isinstance(message, m.Submit):
+            yield from (m.Submit([task]) for task in message.tasks)
+        else:
+            yield message

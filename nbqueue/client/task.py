@@ -1,13 +1,10 @@
 """A function that runs here when it is called, and on a worker when it is sent."""
 
-import datetime
 import functools
 import sys
-import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from nbqueue import current
 from nbqueue import messages as m
@@ -16,33 +13,14 @@ from nbqueue.client.connections import Router, default_router
 from nbqueue.client.group import GroupResult
 from nbqueue.client.ids import new_id
 from nbqueue.client.inline import InlineContext
+from nbqueue.client.options import CallOptions, call_options, seconds_from_now
 from nbqueue.client.result import AsyncResult
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.wire import payload
 from nbqueue.wire.payload import Definer, TaskOptions
 
-_HIGHEST = 9
 #: workers of the local cluster serve the environment that they were started from
 _ENV = sys.prefix
-
-
-class CallOptions(TypedDict, total=False):
-    """What may be said of a call; times in seconds."""
-
-    task_id: str
-    #: 0 to 9, 9 first
-    queue: str
-    priority: int
-    #: wait so long before the first run
-    countdown: float
-    #: or until then: a datetime with time zone
-    eta: datetime.datetime
-    #: REVOKED if not started within so long, or by then
-    expires: "float | datetime.datetime"
-    time_limit: float
-    soft_time_limit: float
-    #: keep the state, drop the value
-    ignore_result: bool
 
 
 class Task:
@@ -69,7 +47,7 @@ class Task:
         self.run = function
         self.name = options.name
         self.options = options
-        self._call = _checked(call)
+        self._call = call_options({}, call)
         self._check = checker(function, bound=options.bind)
         self._definer = Definer(function, options)
         self._router = router
@@ -118,7 +96,7 @@ class Task:
             An option cannot have that value.
         """
         __tracebackhide__ = True
-        return self._send(tuple(args), dict(kwargs or {}), {**self._call, **_checked(options)})
+        return self._send(tuple(args), dict(kwargs or {}), call_options(self._call, options))
 
     def map(self, items: Iterable[Any], **options: Unpack[CallOptions]) -> GroupResult:
         """One task for each item: ``f.map([1, 2])`` is ``f(1)`` and ``f(2)``."""
@@ -127,7 +105,7 @@ class Task:
     def starmap(self, items: Iterable[Sequence[Any]], **options: Unpack[CallOptions]) -> GroupResult:
         """One task for each tuple of arguments: ``f.starmap([(1, 2), (3, 4)])``: ``f(1, 2)``, ``f(3, 4)``."""
         group = str(uuid.uuid4())
-        call: CallOptions = {**self._call, **_checked(options)}
+        call = call_options(self._call, options)
         if "task_id" in call:
             raise ConfigurationError("task_id names one task: map() makes many")
         return GroupResult(group, [self._send(tuple(args), {}, call, group) for args in items], self.name)
@@ -147,7 +125,8 @@ class Task:
         arguments = payload.dumps_arguments(args, kwargs, self.name)
         run = current.run.get()
         parent = run.task if run is not None else None
-        id = call.get("task_id") or new_id()
+        named = call.get("task_id")
+        id = named or new_id()
         task = m.Task(
             id=id,
             name=self.name,
@@ -159,8 +138,8 @@ class Task:
             priority=call.get("priority", 0),
             python=shipment.python,
             env=_ENV,
-            countdown=_seconds_from_now(call.get("eta", call.get("countdown", 0.0))),
-            expires=_seconds_from_now(call["expires"]) if call.get("expires") is not None else None,
+            countdown=seconds_from_now(call.get("eta", call.get("countdown", 0.0))),
+            expires=seconds_from_now(call["expires"]) if call.get("expires") is not None else None,
             time_limit=call.get("time_limit"),
             soft_time_limit=call.get("soft_time_limit"),
             group=group,
@@ -168,46 +147,7 @@ class Task:
             root_id=(parent.root_id or parent.id) if parent is not None else "",
             ignore_result=call.get("ignore_result", False),
         )
-        result = AsyncResult(id, client, client.submit(task, blobs))
+        result = AsyncResult(id, client, client.submit(task, blobs, fresh=not named))
         if run is not None:
             run.duties.add(client.drain)
         return result
-
-
-# ── options ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _checked(options: CallOptions) -> CallOptions:
-    """The options as they are sent; ValueError or TypeError if they cannot be."""
-    known = CallOptions.__annotations__.keys()
-    if unknown := sorted(options.keys() - known):
-        raise TypeError(f"no option is called {', '.join(unknown)}; there are: {', '.join(known)}")
-    checked: CallOptions = {**options}
-    if checked.get("priority") is not None:
-        checked["priority"] = _priority(checked["priority"])
-    for name in ("countdown", "time_limit", "soft_time_limit"):
-        value = checked.get(name)
-        if value is not None and not (isinstance(value, int | float) and value >= 0):
-            raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
-    hard, soft = checked.get("time_limit"), checked.get("soft_time_limit")
-    if hard is not None and soft is not None and soft > hard:
-        raise ConfigurationError(
-            f"soft_time_limit ({soft:g} s) is above time_limit ({hard:g} s): it would never be reached"
-        )
-    return {name: value for name, value in checked.items() if value is not None}  # type: ignore[return-value]
-
-
-def _priority(value: int) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ConfigurationError(f"priority is 0 to {_HIGHEST} ({_HIGHEST} first), not {value!r}")
-    if value > _HIGHEST:
-        warnings.warn(f"priority {value} counts as {_HIGHEST}, the highest", stacklevel=4)
-    return min(value, _HIGHEST)
-
-
-def _seconds_from_now(when: "float | datetime.datetime") -> float:
-    if not isinstance(when, datetime.datetime):
-        return when
-    if when.tzinfo is None:
-        raise ConfigurationError(f"{when} has no time zone: use datetime.now(timezone.utc) + timedelta(…)")
-    return max(0.0, when.timestamp() - time.time())

@@ -10,6 +10,7 @@ from nbqueue import messages as m
 from nbqueue.core.actions import Peer
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.records import Record
+from nbqueue.states import RETRY
 
 
 @dataclass
@@ -42,8 +43,8 @@ class Audience:
 
     def join(self, record: Record, id: str) -> None:
         """Tell this client of the record from now on, and what was so far."""
-        if id not in record.watchers:
-            record.watchers += (id,)
+        # those who went away ask again when they come back
+        record.watchers = (*(w for w in record.watchers if w in self.clients and w != id), id)
         if (client := self.clients.get(id)) is not None:
             for message in story(record):
                 self._outbox.send(client.peer, message)
@@ -58,7 +59,7 @@ def story(record: Record) -> list[m.AnyMessage]:
     messages: list[m.AnyMessage] = [
         m.Known(task.id, task.name, record.state, task.queue, task.group, record.at)
     ]
-    if record.retries:
+    if record.state == RETRY:
         messages.append(m.Retrying(task.id, record.retries, record.failure, record.due))
     if record.started_at is not None:
         messages.append(started(record))

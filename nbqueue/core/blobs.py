@@ -26,7 +26,11 @@ class Blobs:
     def add(self, key: str, data: bytes) -> None:
         if key not in self._blobs:
             self._blobs[key] = _Blob(data)
-            self._rest(key)
+        elif key in self._idle:
+            self._stir(key)
+        else:
+            return
+        self._rest(key)
 
     def get(self, key: str) -> bytes:
         """The blob, b"" if it is not here."""
@@ -41,8 +45,7 @@ class Blobs:
         blob = self._blobs[key]
         blob.references += 1
         if blob.references == 1:
-            del self._idle[key]
-            self._idle_bytes -= len(blob.data)
+            self._stir(key)
 
     def release(self, key: str) -> None:
         """A task that referred to the blob is done."""
@@ -51,10 +54,15 @@ class Blobs:
         if blob.references == 0:
             self._rest(key)
 
+    def _stir(self, key: str) -> None:
+        del self._idle[key]
+        self._idle_bytes -= len(self._blobs[key].data)
+
     def _rest(self, key: str) -> None:
         self._idle[key] = None
         self._idle_bytes += len(self._blobs[key].data)
-        while self._idle_bytes > self._limit and len(self._idle) > 1:
+        # two always stay: a task has at most two, which come one after the other
+        while self._idle_bytes > self._limit and len(self._idle) > 2:
             oldest = next(iter(self._idle))
-            del self._idle[oldest]
-            self._idle_bytes -= len(self._blobs.pop(oldest).data)
+            self._stir(oldest)
+            del self._blobs[oldest]

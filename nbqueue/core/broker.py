@@ -20,9 +20,11 @@ from nbqueue import messages as m
 from nbqueue.core import inspect
 from nbqueue.core.actions import Action, Peer
 from nbqueue.core.audience import Audience, ClientSession
+from nbqueue.core.deaths import manner_of_death
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState, WorkerState
 from nbqueue.core.outbox import Outbox
+from nbqueue.core.queues import PRIORITIES
 from nbqueue.core.records import DONE
 from nbqueue.core.settings import BrokerSettings
 from nbqueue.core.tasks import Tasks
@@ -124,6 +126,7 @@ class BrokerCore:
         else:
             kind = type(message).__name__
             self._outbox.send(peer, m.Refused(f"a broker expects no {kind} of this peer"))
+        self.dispatch.serve(now)
         return self._outbox.flush()
 
     def tick(self, now: float) -> list[Action]:
@@ -133,6 +136,7 @@ class BrokerCore:
         if now >= self._next_check:
             self._next_check = now + self.settings.worker_heartbeat
             self._check_sessions(now)
+        self.dispatch.serve(now)
         self.tasks.records.expire(now)
         self.dispatch.rebalance(now)
         self._check_idle(now)
@@ -172,8 +176,10 @@ class BrokerCore:
         return self._busy_at + self.settings.idle_timeout
 
     def _check_idle(self, now: float) -> None:
-        if self._busy_at is None or self.audience.clients or self.tasks.records.unfinished:
+        if self._busy_at is None or self.tasks.records.unfinished:
             self._busy_at = now
+        for client in self.audience.clients.values():
+            self._busy_at = max(self._busy_at, min(now, client.seen + self.settings.worker_lease))
         deadline = self._idle_deadline()
         if deadline is not None and now >= deadline:
             self.stop(f"no clients and no work for {self.settings.idle_timeout:g} s")
@@ -226,21 +232,22 @@ class BrokerCore:
     def _attach(self, executor: ExecutorState, peer: Peer, hello: m.Hello, now: float) -> None:
         """One of an executor's links has said hello, perhaps not for the first time."""
         if hello.role == m.CONTROL:
-            self._replaced(executor.control, peer)
-            executor.control = peer
+            old, executor.control = executor.control, peer
+            self._replaced(old, peer)
+            if old != peer:
+                executor.stuck = False
+                self.tasks.remind(executor)
             return
         old, executor.peer = executor.peer, peer
         self._replaced(old, peer)
-        executor.recalled = False
-        if (
-            old != peer
-        ):  # on the same connection nothing was lost, and what is under way is not in its list yet
+        # on the same connection nothing was lost, and what is under way is not in its list yet
+        if old != peer:
             self._reconcile(executor, {token for _, token in hello.held}, now)
         self.dispatch.feed(executor, now)
 
     def _reconcile(self, executor: ExecutorState, held: set[int], now: float) -> None:
         """After a new connection: what was on its way to the executor is lost, what it still has is not."""
-        for token in [t for t in executor.held if t not in held]:
+        for token in [t for t in reversed(list(executor.held)) if t not in held]:
             self.tasks.take_back(executor, token, now)
         strange = [token for token in held if token not in executor.held]
         if strange:
@@ -288,7 +295,7 @@ class BrokerCore:
         executor = self.dispatch.executors.get(message.executor)
         if executor is not None:
             self.tasks.died(executor, message, now)
-            self._executor_gone(executor, now, inspect.manner_of_death(message))
+            self._executor_gone(executor, now, manner_of_death(message))
 
     def _executor_gone(
         self, executor: ExecutorState, now: float, reason: str, *, charge: bool = False
@@ -300,18 +307,22 @@ class BrokerCore:
 
     def _on_heartbeat(self, peer: Peer, worker: WorkerState, message: m.Heartbeat, now: float) -> None:
         for executor in list(worker.executors.values()):
-            # one that its worker does not know of died while we were not told
-            if executor.id not in message.executors and executor.peer is None:
-                self._executor_gone(executor, now, "its process is gone")
+            # one that its worker does not know of died while we were not told: make sure, then let it go
+            if executor.id not in message.executors:
+                if executor.peer is None:
+                    self._executor_gone(executor, now, "its process is gone")
+                self._outbox.send(executor.peer, m.Pong(self.welcome.boot))
 
     def _check_sessions(self, now: float) -> None:
         lease = self.settings.worker_lease
-        for client in [c for c in self.audience.clients.values() if c.seen < now - lease]:
-            self._client_gone(client)
+        for client in self.audience.clients.values():
+            if client.seen < now - lease:
+                # silent, perhaps for a large message on its way: if the connection is gone, this shows it
+                self._outbox.send(client.peer, m.Pong(self.welcome.boot))
         for worker in [w for w in self.dispatch.workers.values() if w.seen < now - lease]:
-            self._worker_gone(
-                worker, now, f"worker {worker.name} was not heard of for {lease:g} s", charge=True
-            )
+            reason = f"worker {worker.name} was not heard of for {lease:g} s"
+            self._worker_gone(worker, now, reason, charge=True)
+        self.tasks.prune()
 
     # ── what clients say ─────────────────────────────────────────────────────────────────────
 
@@ -320,12 +331,18 @@ class BrokerCore:
 
     def _on_submit(self, peer: Peer, client: ClientSession, message: m.Submit, now: float) -> None:
         accepted: list[str] = []
+        missing: dict[str, list[str]] = {}
         for task in message.tasks:
-            if self.tasks.records.get(task.id) is None and (key := self.tasks.lacking(task)):
-                self._outbox.send(peer, m.Missing(key, [task.id]))
+            if not 0 <= task.priority < PRIORITIES:
+                reason = f"a priority is 0 to {PRIORITIES - 1}, not {task.priority}"
+                self._outbox.send(peer, m.Rejected(task.id, reason))
+            elif self.tasks.records.get(task.id) is None and (key := self.tasks.lacking(task)):
+                missing.setdefault(key, []).append(task.id)
             else:
                 self.tasks.accept(task, client.hello.id, now)
                 accepted.append(task.id)
+        for key, ids in missing.items():
+            self._outbox.send(peer, m.Missing(key, ids))
         self._outbox.accepted(peer, accepted)
 
     def _on_cancel(self, peer: Peer, client: ClientSession, message: m.Cancel, now: float) -> None:
@@ -372,7 +389,6 @@ class BrokerCore:
     def _on_settle(self, peer: Peer, executor: ExecutorState, message: m.Settle, now: float) -> None:
         for outcome in message.outcomes:
             self.tasks.ended(outcome, executor, now)
-        executor.recalled = False
         self._outbox.acknowledge(peer, [outcome.token for outcome in message.outcomes])
         self.dispatch.feed(executor, now)
 
@@ -382,16 +398,13 @@ class BrokerCore:
         self.dispatch.feed(executor, now)
 
     def _on_returned(self, peer: Peer, executor: ExecutorState, message: m.Returned, now: float) -> None:
-        for token in reversed(message.tokens):  # each goes to the front of its lane
+        for token in reversed(message.tokens):
             self.tasks.take_back(executor, token, now)
-        executor.recalled = False
-        executor.moved_at = now
         self.dispatch.feed(executor, now)
 
     def _on_held(self, peer: Peer, executor: ExecutorState, message: m.Held, now: float) -> None:
         """Make good what got lost on the way, in either direction."""
-        reported = set(message.tokens)
-        for token in self.dispatch.twice_absent(executor, reported, now - self.settings.worker_heartbeat):
+        for token in self.dispatch.lost(executor, message):
             self.tasks.take_back(executor, token, now)
         if strange := [token for token in message.tokens if token not in executor.held]:
             self._outbox.send(peer, m.Drop(strange))

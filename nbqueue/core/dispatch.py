@@ -8,7 +8,7 @@ from nbqueue.core.outbox import Outbox
 from nbqueue.core.queues import Lane, Lanes
 from nbqueue.core.records import LEASED, READY, Record
 from nbqueue.core.timers import HARD_LIMIT, SOFT_LIMIT, Timers
-from nbqueue.messages import Assignment, Hello, Recall, Task
+from nbqueue.messages import Assignment, Held, Hello, Recall, Task
 
 #: seconds that prefetched tasks may wait behind a long one while another executor is idle
 PATIENCE: Final = 0.05
@@ -23,6 +23,8 @@ class Dispatcher:
         self.lanes = Lanes()
         self.durations = Durations()
         self._token = boot << 32
+        #: lanes into which something was put back
+        self._put_back: dict[Lane, None] = {}
         self._outbox = outbox
         self._timers = timers
 
@@ -45,13 +47,13 @@ class Dispatcher:
             self.lanes.join(executor)
         return executor
 
-    def remove(self, executor: ExecutorState) -> list[Record]:
-        """Forget an executor; returns what it held."""
+    def remove(self, executor: ExecutorState, now: float) -> list[Record]:
+        """Forget an executor; returns what it held, the last first: each goes to the front of its lane."""
         executor.peer = None
         self.lanes.leave(executor)
         self.executors.pop(executor.id, None)
         executor.worker.executors.pop(executor.id, None)
-        return [self._end(executor, token) for token in list(executor.held)]
+        return [executor.release(token, now) for token in reversed(list(executor.held))]
 
     def detach(self, executor: ExecutorState) -> None:
         """Its main link is gone: nothing is assigned to it until it comes back."""
@@ -63,7 +65,7 @@ class Dispatcher:
     def lane(self, task: Task) -> Lane:
         return self.lanes.lane(task)
 
-    def enqueue(self, record: Record, now: float, *, front: bool = False) -> None:
+    def enqueue(self, record: Record, now: float) -> None:
         """A record waits for an executor, or gets one at once."""
         record.place = READY
         lane = self.lane(record.task)
@@ -71,10 +73,22 @@ class Dispatcher:
         if executor is not None and not lane.size:
             self._assign(record, executor, now)
             self.lanes.line_up(executor)
-        elif front:
-            lane.put_back(record)
         else:
             lane.put(record)
+
+    def put_back(self, record: Record) -> None:
+        """A record waits again, before the others: put back the last first, then call :meth:`serve`."""
+        record.place = READY
+        lane = self.lane(record.task)
+        lane.put_back(record)
+        self._put_back[lane] = None
+
+    def serve(self, now: float) -> None:
+        """Give what was put back to those that have room."""
+        while self._put_back:
+            lane, _ = self._put_back.popitem()
+            for executor in list(lane.hungry):
+                self.feed(executor, now)
 
     def feed(self, executor: ExecutorState, now: float) -> None:
         """Give an executor what it has room for."""
@@ -87,16 +101,7 @@ class Dispatcher:
 
     def release(self, executor: ExecutorState, token: int, now: float) -> Record | None:
         """A lease has ended; None if the executor did not hold it.  Call :meth:`feed` afterwards."""
-        if token not in executor.held:
-            return None
-        executor.moved_at = now
-        return self._end(executor, token)
-
-    def _end(self, executor: ExecutorState, token: int) -> Record:
-        record = executor.release(token)
-        assert record is not None
-        executor.absent.discard(token)
-        return record
+        return executor.release(token, now) if token in executor.held else None
 
     def _assign(self, record: Record, executor: ExecutorState, now: float) -> None:
         task = record.task
@@ -118,16 +123,14 @@ class Dispatcher:
         peer: Peer = executor.peer
         self._outbox.assign(peer, Assignment(task, record.token, record.retries, record.attempt))
 
-    def twice_absent(self, executor: ExecutorState, reported: set[int], before: float) -> list[int]:
-        """Leases given before then that were absent from the executor's last two reports: lost on the way."""
-        absent = {
-            token
-            for token, record in executor.held.items()
-            if token not in reported and record.leased_at <= before
-        }
+    def lost(self, executor: ExecutorState, report: Held) -> list[int]:
+        """Leases that did not arrive although later ones did, the last first; twice, to be sure: the
+        report travels by another link."""
+        reported = set(report.tokens)
+        absent = {token for token in executor.held if token <= report.latest and token not in reported}
         lost = absent & executor.absent
         executor.absent = absent - lost
-        return sorted(lost)
+        return sorted(lost, reverse=True)
 
     # ── giving back ──────────────────────────────────────────────────────────────────────────
 
@@ -135,7 +138,8 @@ class Dispatcher:
         """Ask executors that are stuck in a long task for what waits behind it, if others are idle."""
         for victim in self._stuck():
             if victim.moved_at + PATIENCE <= now:
-                victim.recalled = True
+                victim.stuck = True
+                self.lanes.line_up(victim)
                 self._outbox.send(victim.control, Recall(len(victim.held) - 1))
 
     def next_rebalance(self) -> float | None:
@@ -150,7 +154,7 @@ class Dispatcher:
             executor
             for executor in self.executors.values()
             if len(executor.held) > 1
-            and not executor.recalled
+            and not executor.stuck
             and executor.control is not None
             and any(lane.key in idle_lanes for lane in self.lanes.served_by(executor))
         ]

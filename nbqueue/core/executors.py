@@ -57,29 +57,36 @@ class ExecutorState:
         self.held: dict[int, Record] = {}
         #: seconds of work held, estimated
         self.backlog = 0.0
-        #: when it last ended a lease
+        #: when it last went on to another task
         self.moved_at = 0.0
-        #: a Recall is under way
-        self.recalled = False
+        #: its first task takes longer than was thought: it was asked for the others, and gets no more
+        self.stuck = False
         #: leases that were absent from the last report
         self.absent: set[int] = set()
 
     @property
     def has_room(self) -> bool:
         """Whether it may be given another task."""
-        if self.peer is None:
+        if self.peer is None or self.stuck:
             return False
         return not self.held or (self.backlog < TARGET and len(self.held) < MAX_BATCH)
+
+    def runs(self, token: int) -> bool:
+        """Whether that lease is the one that runs (or is about to): the first."""
+        return next(iter(self.held), None) == token
 
     def hold(self, record: Record) -> None:
         self.held[record.token] = record
         self.backlog += record.estimate
 
-    def release(self, token: int) -> Record | None:
-        """End a lease; None if it was not held."""
-        record = self.held.pop(token, None)
-        if record is not None:
-            self.backlog = self.backlog - record.estimate if self.held else 0.0
+    def release(self, token: int, now: float) -> Record:
+        """End a lease that it holds."""
+        if self.runs(token):
+            self.moved_at = now
+            self.stuck = False
+        record = self.held.pop(token)
+        self.backlog = self.backlog - record.estimate if self.held else 0.0
+        self.absent.discard(token)
         return record
 
 

@@ -8,18 +8,7 @@ from nbqueue.core.executors import ExecutorState
 from nbqueue.core.queues import LaneKey
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
 from nbqueue.core.store import Records
-from nbqueue.messages import ExecutorLost, Failure, Hello, Outcome, Welcome
-
-#: the signals that end a process most often, by their POSIX numbers
-_SIGNALS: Final = {
-    4: "SIGILL, an illegal instruction",
-    6: "SIGABRT, an abort by the process itself",
-    7: "SIGBUS, a bad memory access",
-    8: "SIGFPE, an arithmetic error",
-    9: "SIGKILL, often for want of memory",
-    11: "SIGSEGV, a bad memory access",
-    15: "SIGTERM",
-}
+from nbqueue.messages import Failure, Hello, Outcome, Welcome
 
 
 class Books(NamedTuple):
@@ -32,27 +21,6 @@ class Books(NamedTuple):
     clients: int
     #: when the broker was started
     started: float
-
-
-def manner_of_death(death: ExecutorLost) -> str:
-    """``its process was killed by signal 11 (SIGSEGV)``"""
-    if death.exit_code >= 0:
-        return f"its process ended with exit code {death.exit_code}"
-    number = -death.exit_code
-    name = f" ({_SIGNALS[number]})" if number in _SIGNALS else ""
-    return f"its process was killed by signal {number}{name}"
-
-
-def obituary(record: Record, death: ExecutorLost) -> str:
-    """The message of a WorkerLostError."""
-    text = manner_of_death(death)
-    if record.deaths > 1:
-        text += f" (the last of {record.deaths})"
-    if death.peak_memory:
-        text += f"; peak memory {death.peak_memory / 1e6:,.0f} MB"
-    if death.stderr.strip():
-        text += f"; last words:\n{death.stderr.strip()}"
-    return text
 
 
 def broker_outcome(record: Record, state: str, error: str, text: str, now: float) -> Outcome:
@@ -135,19 +103,29 @@ def tasks(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]
     ]
 
 
-def why(books: Books, args: dict[str, Any], now: float) -> str:
-    """One sentence: why the task is not done yet."""
+def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
+    """One sentence, ``text``: why the task is not done yet; ``stuck`` if nothing that is there can run it."""
     record = books.records.get(str(args.get("id", "")))
     if record is None:
-        return "the broker has no record of it: never submitted here, expired or forgotten"
+        text = "the broker has no record of it: never submitted here, expired or forgotten"
+        return {"text": text, "stuck": True}
     if record.place == DONE:
-        return f"it is done: {record.state}"
+        return {"text": f"it is done: {record.state}", "stuck": False}
     if record.place == SCHEDULED:
         cause = f"after {record.retries} retries " if record.retries else ""
-        return f"{cause}it waits for its time, in {max(0.0, record.due - now):.1f} s"
+        return {
+            "text": f"{cause}it waits for its time, in {max(0.0, record.due - now):.1f} s",
+            "stuck": False,
+        }
     if record.place == LEASED:
-        return _why_leased(books, record, now)
-    return _why_ready(books, record)
+        return {"text": _why_leased(books, record, now), "stuck": False}
+    if obstacle := _obstacle(books, record):
+        return {"text": obstacle, "stuck": True}
+    ahead = books.dispatch.lane(record.task).ahead_of(record)
+    text = (
+        f"waiting for a free worker, {ahead} tasks are before it" if ahead else "next, when a worker is free"
+    )
+    return {"text": text, "stuck": False}
 
 
 def _why_leased(books: Books, record: Record, now: float) -> str:
@@ -155,33 +133,25 @@ def _why_leased(books: Books, record: Record, now: float) -> str:
     name = executor.worker.name if executor is not None else "a worker"
     if record.started_at is not None:
         return f"running on {name} for {now - record.started_at:.1f} s"
-    if executor is not None and next(iter(executor.held), None) != record.token:
+    if executor is not None and not executor.runs(record.token):
         return f"next in line on {name}, behind a running task"
     return f"handed to {name} {now - record.leased_at:.1f} s ago"
 
 
-def _why_ready(books: Books, record: Record) -> str:
-    task, executors = record.task, books.dispatch.executors.values()
+def _obstacle(books: Books, record: Record) -> str:
+    """Why no executor that is there can run a task, "" if one can."""
+    task, executors = record.task, list(books.dispatch.executors.values())
     if not executors:
         return "no worker is connected: start one with `nbqueue start` or `nbqueue worker`"
     on_queue = [e for e in executors if task.queue in e.queues]
     if not on_queue:
         return f"no worker consumes queue {task.queue!r}: start one with `nbqueue worker -Q {task.queue}`"
-    able = [e for e in on_queue if LaneKey.of(task).served_by(e)]
-    if not able:
-        return _why_unable(record, on_queue)
-    ahead = books.dispatch.lane(task).ahead_of(record)
-    return (
-        f"waiting for a free worker, {ahead} tasks are before it" if ahead else "next, when a worker is free"
-    )
-
-
-def _why_unable(record: Record, executors: list[ExecutorState]) -> str:
-    task = record.task
+    if any(LaneKey.of(task).served_by(e) for e in on_queue):
+        return ""
     if not task.definition:
         return f"no worker has a task {task.name!r}: start one with `nbqueue worker -A <its module>`"
-    pythons = sorted({e.python for e in executors})
-    if task.python not in pythons:
+    pythons = sorted({e.python for e in on_queue})
+    if task.python and task.python not in pythons:
         return (
             f"no worker with Python {task.python}, which the function needs (only {', '.join(pythons)}):"
             f" start `nbqueue worker` with Python {task.python}"

@@ -59,8 +59,14 @@ class Lane:
         self.size += 1
 
     def revoked(self) -> None:
-        """One of the waiting tasks is done without having run; :meth:`take` will step over it."""
+        """One of the waiting tasks is done without having run; :meth:`take` steps over it."""
+        self._shrink()
+
+    def _shrink(self) -> None:
         self.size -= 1
+        if not self.size:  # what is left was revoked
+            for queue in self._queues:
+                queue.clear()
 
     def head(self) -> Record | None:
         """The next task, left where it is."""
@@ -77,7 +83,7 @@ class Lane:
         record = self.head()
         if record is not None:
             self._queues[record.task.priority].popleft()
-            self.size -= 1
+            self._shrink()
         return record
 
     def ahead_of(self, record: Record) -> int:
@@ -115,6 +121,12 @@ class Lanes:
     def join(self, executor: ExecutorState) -> None:
         """A new executor: find the lanes that it serves."""
         self._served[executor] = [lane for key, lane in self.by_key.items() if key.served_by(executor)]
+
+    def prune(self) -> None:
+        """Drop lanes in which nothing waits and that nobody serves."""
+        served = {lane.key for lanes in self._served.values() for lane in lanes}
+        for key in [key for key, lane in self.by_key.items() if not lane.size and key not in served]:
+            del self.by_key[key]
 
     def leave(self, executor: ExecutorState) -> None:
         """An executor is gone."""

@@ -56,6 +56,12 @@ class Record(msgspec.Struct, gc=False):
     failure: Failure | None = None
     outcome: Outcome | None = None
 
+    def forget_run(self) -> None:
+        """The run is over, and another one will report anew."""
+        self.started_at = None
+        self.executor = self.worker = ""
+        self.update = self.progress = None
+
     def drop_arguments(self) -> None:
         """It will not run again: large arguments must not fill the room that results have."""
         if len(self.task.payload) + len(self.task.captured) > LARGE:
@@ -68,5 +74,7 @@ class Record(msgspec.Struct, gc=False):
         if self.outcome is not None:
             size += len(self.outcome.value)
             if self.outcome.failure is not None:
-                size += len(self.outcome.failure.traceback) + len(self.outcome.failure.exception)
-        return size
+                failure = self.outcome.failure
+                size += len(failure.traceback) + len(failure.exception) + 300 * len(failure.frames)
+                size += sum(len(source) for source, _ in failure.sources.values())
+        return size + (self.output.size if self.output is not None else 0)

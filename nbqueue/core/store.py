@@ -1,6 +1,7 @@
 """Every record, by id; finished ones expire, and go early when they take too much room."""
 
-from collections import deque
+import itertools
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from nbqueue.core.records import DONE, Record
@@ -11,10 +12,9 @@ class Records:
         self._expires = expires
         self._max_bytes = max_bytes
         self._by_id: dict[str, Record] = {}
-        #: finished records, the oldest first; forgotten ones are stepped over
-        self._finished: deque[Record] = deque()
+        #: finished records and their sizes when they finished, the oldest first
+        self._finished: OrderedDict[str, tuple[Record, int]] = OrderedDict()
         self._finished_bytes = 0
-        self._unfinished = 0
         self._order = 0
 
     def __len__(self) -> int:
@@ -28,7 +28,7 @@ class Records:
 
     @property
     def unfinished(self) -> int:
-        return self._unfinished
+        return len(self._by_id) - len(self._finished)
 
     def next_order(self) -> int:
         self._order += 1
@@ -36,46 +36,36 @@ class Records:
 
     def add(self, record: Record) -> None:
         self._by_id[record.task.id] = record
-        self._unfinished += 1
 
     def finished(self, record: Record, now: float) -> None:
         """The record has its outcome."""
         record.place = DONE
         record.done_at = now
         record.drop_arguments()
-        self._unfinished -= 1
-        self._finished.append(record)
-        self._finished_bytes += record.size
+        size = record.size
+        self._finished[record.task.id] = (record, size)
+        self._finished_bytes += size
         while self._finished_bytes > self._max_bytes and len(self._finished) > 1:
-            self._drop_oldest()
+            self.forget(next(iter(self._finished)))
 
     def forget(self, id: str) -> None:
         """Delete a finished record."""
-        record = self._by_id.get(id)
-        if record is not None and record.place == DONE:
+        if id in self._finished:
+            _, size = self._finished.pop(id)
+            self._finished_bytes -= size
             del self._by_id[id]
 
     def expire(self, now: float) -> None:
         """Delete what has been finished for too long."""
-        while self._finished and self._expires and self._finished[0].done_at + self._expires <= now:
-            self._drop_oldest()
+        while (due := self.next_expiry()) is not None and due <= now:
+            self.forget(next(iter(self._finished)))
 
     def next_expiry(self) -> float | None:
         if not self._finished or not self._expires:
             return None
-        return self._finished[0].done_at + self._expires
-
-    def _drop_oldest(self) -> None:
-        record = self._finished.popleft()
-        self._finished_bytes -= record.size
-        if self._by_id.get(record.task.id) is record:
-            del self._by_id[record.task.id]
+        record, _ = next(iter(self._finished.values()))
+        return record.done_at + self._expires
 
     def newest(self, limit: int) -> list[Record]:
         """The last ``limit`` records that were accepted, newest first."""
-        ids = []
-        for id in reversed(self._by_id):
-            ids.append(id)
-            if len(ids) >= limit:
-                break
-        return [self._by_id[id] for id in ids]
+        return list(itertools.islice(reversed(self._by_id.values()), limit))

@@ -10,10 +10,11 @@
 Every way out goes through :meth:`Tasks.settle`, which can be gone through once.
 """
 
+import math
 from typing import Final
 
 from nbqueue import messages as m
-from nbqueue.core import inspect, lifecycle, timers
+from nbqueue.core import deaths, inspect, lifecycle, timers
 from nbqueue.core.audience import Audience, started
 from nbqueue.core.blobs import Blobs
 from nbqueue.core.dispatch import Dispatcher
@@ -137,9 +138,10 @@ class Tasks:
             self.revoke(record, "cancelled", now)
             return
         record.retries += 1
+        record.forget_run()
         record.failure = message.failure
         record.state = lifecycle.follow(record.state, lifecycle.AGAIN, record)
-        due = now + max(0.0, message.countdown)
+        due = now + max(0.0, message.countdown if math.isfinite(message.countdown) else 0.0)
         self._audience.tell(record, m.Retrying(record.task.id, record.retries, message.failure, due))
         self._schedule(record, due)
 
@@ -157,15 +159,14 @@ class Tasks:
         if record is None or not _holds(record, death.token):
             return
         record.deaths += 1
-        limit = record.task.max_deaths
-        if record.deaths >= (self._settings.max_task_deaths if limit is None else limit):
-            self._fail(record, "WorkerLostError", inspect.obituary(record, death), now)
+        if record.deaths >= self._settings.max_task_deaths:
+            self._fail(record, "WorkerLostError", deaths.obituary(death, record.deaths), now)
         else:
-            self._requeue(record, inspect.manner_of_death(death), now)
+            self._requeue(record, deaths.manner_of_death(death), now)
 
     def abandoned(self, executor: ExecutorState, reason: str, now: float, *, charge: bool) -> None:
         """An executor is gone with all that it held; ``charge`` the tasks that were running for it."""
-        for record in self._dispatch.remove(executor):
+        for record in self._dispatch.remove(executor, now):
             if charge and record.started_at is not None and record.place == LEASED:
                 record.losses += 1
                 if record.losses >= self._settings.max_worker_losses:
@@ -181,11 +182,10 @@ class Tasks:
             self.revoke(record, "cancelled", now)
             return
         record.state = lifecycle.follow(record.state, lifecycle.REQUEUE, record)
-        record.started_at = None
-        record.executor = record.worker = ""
+        record.forget_run()
         if reason:
             self._audience.tell(record, m.Requeued(record.task.id, reason))
-        self._dispatch.enqueue(record, now, front=True)
+        self._dispatch.put_back(record)
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────
 
@@ -217,7 +217,7 @@ class Tasks:
             self.revoke(record, "cancelled", now)
         elif terminate:
             self._interrupt(record, "cancel")
-            self._timers.set(now + self._settings.cancel_grace, timers.KILL, id, record.token)
+            self._timers.set(now + self._settings.cancel_grace, timers.KILL, record.executor, record.token)
             self.revoke(record, "cancelled", now)
         else:
             record.revoked = True
@@ -230,22 +230,32 @@ class Tasks:
         if executor is not None:
             self._outbox.send(executor.control, m.Interrupt(record.task.id, record.token, reason))
 
-    def _kill(self, record: Record, token: int, reason: str) -> None:
-        """End the process that still runs this lease."""
-        executor = self._dispatch.executors.get(record.executor)
+    def remind(self, executor: ExecutorState) -> None:
+        """Its control link was away: say again which leases are over."""
+        for token, record in executor.held.items():
+            if not _holds(record, token):
+                self._outbox.send(executor.control, m.Interrupt(record.task.id, token, "cancel"))
+            elif record.revoked:
+                self._outbox.send(executor.control, m.Drop([token]))
+
+    def _kill(self, executor_id: str, token: int, now: float) -> None:
+        """End the process that still runs this lease; again and again, until it is heard that it did."""
+        executor = self._dispatch.executors.get(executor_id)
         if executor is not None and token in executor.held:
-            self._outbox.send(executor.worker.peer, m.Kill(executor.id, token, reason))
+            self._outbox.send(executor.worker.peer, m.Kill(executor.id, token, "its task is over"))
+            self._timers.set(now + self._settings.cancel_grace, timers.KILL, executor_id, token)
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────
 
     def fire(self, timer: timers.Timer, now: float) -> None:
         """What a timer asks for, if it still makes sense."""
+        if timer.kind == timers.KILL:
+            self._kill(timer.id, timer.token, now)
+            return
         record = self.records.get(timer.id)
         if record is None:
             return
-        if timer.kind == timers.KILL:
-            self._kill(record, timer.token, "cancelled, and did not stop")
-        elif timer.kind == timers.EXPIRY:
+        if timer.kind == timers.EXPIRY:
             self._expire(record, now)
         elif record.token == timer.token:
             if timer.kind == timers.DUE and record.place == SCHEDULED:
@@ -256,7 +266,7 @@ class Tasks:
                 self._soft_limit(record, now)
 
     def _expire(self, record: Record, now: float) -> None:
-        if record.place != DONE and record.started_at is None and record.retries == 0:
+        if record.place != DONE and self._began(record) is None and record.retries == 0:
             if record.place == LEASED:
                 self._interrupt(record, "cancel")
             self.revoke(record, "expired: not started in time", now)
@@ -265,7 +275,7 @@ class Tasks:
         limit = record.task.time_limit or 0.0
         if not self._is_early(record, timers.HARD_LIMIT, limit, now):
             text = f"ran past its time limit of {limit:g} s"
-            self._kill(record, record.token, text)
+            self._kill(record.executor, record.token, now)
             self._fail(record, "TimeLimitExceeded", text, now)
 
     def _soft_limit(self, record: Record, now: float) -> None:
@@ -274,11 +284,33 @@ class Tasks:
             self._interrupt(record, "soft_time_limit")
 
     def _is_early(self, record: Record, kind: str, limit: float, now: float) -> bool:
-        """Limits count from the start where it was reported (look again then), else from the assignment."""
-        if record.started_at is None or record.started_at + limit <= now:
+        """Limits count from the start of the run: look again when that will have been so long ago."""
+        began = self._began(record)
+        due = (now if began is None else began) + limit
+        if due <= now:
             return False
-        self._timers.set(record.started_at + limit, kind, record.task.id, record.token)
+        self._timers.set(due, kind, record.task.id, record.token)
         return True
+
+    def _began(self, record: Record) -> float | None:
+        """When its run began, None if it has not.  A function that holds the GIL cannot report its start,
+        but then it is the first of what its executor holds."""
+        if record.started_at is not None or record.place != LEASED:
+            return record.started_at
+        executor = self._dispatch.executors.get(record.executor)
+        if executor is None or not executor.runs(record.token):
+            return None
+        return max(record.leased_at, executor.moved_at)
+
+    def prune(self) -> None:
+        """Drop timers and lanes that nobody needs any more."""
+        if len(self._timers) > 1000 + 2 * self.records.unfinished:
+            self._timers.keep(self._wants)
+        self._dispatch.lanes.prune()
+
+    def _wants(self, timer: timers.Timer) -> bool:
+        record = self.records.get(timer.id)
+        return timer.kind == timers.KILL or (record is not None and record.place != DONE)
 
 
 def _holds(record: Record, token: int) -> bool:

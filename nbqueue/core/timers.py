@@ -5,20 +5,21 @@ it was set for.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 DUE: Final = "due"  # a scheduled task may run
 EXPIRY: Final = "expiry"  # a task that has not started will not
 SOFT_LIMIT: Final = "soft limit"
 HARD_LIMIT: Final = "hard limit"
-KILL: Final = "kill"  # a run that was cancelled has had time to clean up
+KILL: Final = "kill"  # a run that is over for its task has had time to end
 
 
 class Timer(NamedTuple):
     at: float
     number: int  # timers of the same time fire in the order in which they were set
     kind: str
+    #: of the task; of the executor for KILL
     id: str
     token: int
 
@@ -34,6 +35,14 @@ class Timers:
 
     def next(self) -> float | None:
         return self._heap[0].at if self._heap else None
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def keep(self, wanted: Callable[[Timer], bool]) -> None:
+        """Drop the others."""
+        self._heap = [timer for timer in self._heap if wanted(timer)]
+        heapq.heapify(self._heap)
 
     def due(self, now: float) -> Iterator[Timer]:
         """Take out what is due; timers that are set meanwhile are seen too."""

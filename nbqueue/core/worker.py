@@ -82,6 +82,8 @@ class ExecutorCore:
         self._waiting: OrderedDict[int, Assignment] = OrderedDict()
         self._unacknowledged: dict[int, Ending] = {}
         self._unsent: list[Ending] = []
+        #: the highest token that has arrived
+        self._latest = 0
         self._forgotten: OrderedDict[int, None] = OrderedDict()
         self._welcomed = {EXECUTOR: False, CONTROL: False}
 
@@ -112,6 +114,7 @@ class ExecutorCore:
         returned = []
         for assignment in assignments:
             token = assignment.token
+            self._latest = max(self._latest, token)
             if self.draining or self._forgotten.pop(token, True) is None:
                 returned.append(token)
             elif not self._knows(token):
@@ -165,7 +168,7 @@ class ExecutorCore:
         """What a link says when it has had nothing else to say: a lost connection shows by the answer."""
         if not self._welcomed[role]:
             return self.introduce(role)
-        return [Ping()] if role == EXECUTOR else [Held(self.held())]
+        return [Ping()] if role == EXECUTOR else [Held(self.held(), self._latest)]
 
     def _introduce_again(self, role: str) -> list[Effect]:
         # several messages may have met a broker that does not know us: one Hello answers them all

@@ -126,7 +126,8 @@ def _listening(broker: Child, log: Path) -> Connection:
     deadline = time.monotonic() + _BROKER_PATIENCE
     while (connection := find()) is None:
         if broker.exit_code is not None:
-            raise LaunchError(f"the broker did not start; its log {log} ends with:\n{tail(log)}")
+            text = tail(log, broker.log_start)
+            raise LaunchError(f"the broker did not start; its log {log} ends with:\n{text}")
         if time.monotonic() > deadline:
             broker.terminate()
             raise LaunchError(f"the broker was not ready in {_BROKER_PATIENCE:g} s; its log is {log}")

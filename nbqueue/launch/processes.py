@@ -23,15 +23,14 @@ _LOG_LIMIT = 1_000_000
 _TAIL_LINES = 12
 _FOREIGN_KEYS = frozenset({"NBQUEUE_KEY", "NBQUEUE_KEY_FILE"})
 
-#: The folder that holds this very package: children run what their parent runs, installed or not.
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-
 
 class Child:
     """A process of ours that outlives us unless told otherwise."""
 
     def __init__(self, module: str, *, cwd: Path, log: Path) -> None:
         with _open_log(log) as output:
+            #: bytes of the log that are of earlier processes
+            self.log_start = output.tell()
             self._process = subprocess.Popen(
                 # -P: a `queue.py` or `random.py` beside the notebook must not hide the library's
                 [sys.executable, "-P", "-m", module],
@@ -65,10 +64,10 @@ class Child:
         self._process.terminate()
 
 
-def tail(log: Path) -> str:
-    """The last lines of a log, for an error message."""
+def tail(log: Path, start: int = 0) -> str:
+    """The last lines of a log, for an error message; nothing of its first ``start`` bytes."""
     try:
-        lines = log.read_text(errors="replace").splitlines()
+        lines = log.read_bytes()[start:].decode(errors="replace").splitlines()
     except OSError as error:
         return f"({error.strerror})"
     return "\n".join(lines[-_TAIL_LINES:]) or "(it is empty)"
@@ -82,8 +81,5 @@ def _open_log(log: Path) -> IO[bytes]:
 
 def _environment() -> dict[str, str]:
     """Ours, without the key of another broker, and with this package where its children find it."""
-    environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN_KEYS}
-    if not _PACKAGE_ROOT.endswith(("site-packages", "dist-packages")):
-        paths = [_PACKAGE_ROOT, *environment.get("PYTHONPATH", "").split(os.pathsep)]
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in dict.fromkeys(paths) if path)
-    return environment
+    own = {name: value for name, value in os.environ.items() if name not in _FOREIGN_KEYS}
+    return platform.importable(own)

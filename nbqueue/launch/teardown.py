@@ -38,8 +38,9 @@ def stop(timeout: float = 10.0) -> int:
     connection = local.find()
     connected = _connected(connection, timeout) if connection is not None else None
     pids = {*(connected or ()), *(worker.pid for worker in workers.recorded())}
-    followers = list(_with_children(pids))
     broker = list(_with_children([connection.pid] if connection is not None else []))
+    # a worker that was started by hand may have started the broker
+    followers = [process for process in _with_children(pids) if process not in broker]
     deadline = time.monotonic()
     if connection is not None and connected is not None:
         deadline += timeout

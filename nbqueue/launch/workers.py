@@ -76,7 +76,7 @@ def is_there(connection: Connection, queues: Collection[str]) -> bool:
     """Whether this environment has a worker for these queues, on its way or connected, whoever started it."""
     return is_recorded(connection) or any(
         not set(queues).difference(worker["queues"])
-        for worker in _for_this_environment(ask(connection.url, "status"))
+        for worker in for_this_environment(ask(connection.url, "status"))
     )
 
 
@@ -113,7 +113,7 @@ def wait_ready(connection: Connection, timeout: float = 15.0) -> dict[str, Any]:
 def _is_complete(status: dict[str, Any], expected: LocalWorker | None) -> bool:
     """Whether the worker on record has all its executors; without one, whether any worker has some."""
     if expected is None or not expected.is_alive:
-        return any(worker["children"] for worker in _for_this_environment(status))
+        return any(worker["children"] for worker in for_this_environment(status))
     found = (worker for worker in status["workers"] if worker["pid"] == expected.pid and _is_here(worker))
     return any(len(worker["children"]) >= expected.processes for worker in found)
 
@@ -122,7 +122,7 @@ def log_path() -> Path:
     return keys.data_dir() / "worker.log"
 
 
-def _for_this_environment(status: dict[str, Any]) -> list[dict[str, Any]]:
+def for_this_environment(status: dict[str, Any]) -> list[dict[str, Any]]:
     """Workers that run what is submitted from here; those started by hand serve any environment."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return [

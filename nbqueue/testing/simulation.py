@@ -18,11 +18,12 @@ from typing import Any
 
 from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
-from nbqueue.client.session import Blob, Session, Submission
+from nbqueue.client.session import Session, Submission
 from nbqueue.core.actions import Send
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.worker import ExecutorCore, Raise
 from nbqueue.states import REVOKED, SUCCESS
+from nbqueue.wire.shipment import Blob
 
 
 class World:
@@ -143,6 +144,8 @@ class Wire:
     def __init__(self, world: World, receive: Callable[[m.AnyMessage], None]) -> None:
         self.peer = Peer(self)
         self.sent_at = 0.0
+        #: seconds that each message takes beside the network's own delay
+        self.slowness = 0.0
         self._got_at = 0.0
         self._world = world
         self._receive = receive
@@ -150,13 +153,20 @@ class Wire:
 
     def arrival(self, last: float) -> float:
         """When something sent now arrives: not before what was sent earlier."""
-        return max(self._world.now + self._world.delay(), last)
+        return max(self._world.now + self._world.delay() + self.slowness, last)
 
     def send(self, messages: Sequence[m.AnyMessage]) -> None:
         if messages and self._alive:
             self._world.to_broker(self, list(messages))
 
     def from_broker(self, peer: Peer, message: m.AnyMessage) -> None:
+        if peer is not self.peer or not self._alive:
+            # the broker learns that a connection is gone when it next says something
+            gone = m.Goodbye(unreachable=True)
+            self._world.after(
+                0.0, lambda: self._world.perform(self._world.core.receive(peer, gone, self._world.now))
+            )
+            return
         self._got_at = self.arrival(self._got_at)
         self._world.after(self._got_at - self._world.now, lambda: self._arrive(peer, message))
 
@@ -166,8 +176,7 @@ class Wire:
 
     def break_(self) -> None:
         """Lose everything under way, and come back as another peer."""
-        old, self.peer = self.peer, Peer(self)
-        self._world.perform(self._world.core.receive(old, m.Goodbye(unreachable=True), self._world.now))
+        self.peer = Peer(self)
 
     def cut(self) -> None:
         """The process behind it is dead."""
@@ -287,6 +296,8 @@ class SimulatedExecutor:
         self._alive = True
         #: ignores interrupts, as code that holds the GIL does
         self.stubborn = False
+        #: reports no start, likewise
+        self.silent = False
         self.main = Wire(world, lambda message: self._receive(m.EXECUTOR, message))
         self.control = Wire(world, lambda message: self._receive(m.CONTROL, message))
         self.main.send(self.core.introduce(m.EXECUTOR))
@@ -315,7 +326,7 @@ class SimulatedExecutor:
             return
         id, token, began = assignment.task.id, assignment.token, self._world.now
         duration = self._world.durations[id]
-        if duration > 0.05:
+        if duration > 0.05 and not self.silent:
             self._world.after(0.05, lambda: self._report(id, token))
         if id in self._world.deadly:
             self._world.after(duration, lambda: self._die_of(token))

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from nbqueue._version import __version__
-from nbqueue.core.actions import Send, Stop
+from nbqueue.core.actions import Action, Send
 from nbqueue.core.broker import BrokerCore, BrokerSettings
-from nbqueue.exceptions import ConnectionLostError
+from nbqueue.exceptions import ConnectionLostError, ProtocolError
 from nbqueue.messages import AnyMessage, Goodbye
 from nbqueue.transports.base import Link, Transport
 from nbqueue.wire import codec
@@ -74,8 +74,9 @@ class MemoryBroker:
     def deliver(self, number: int, frames: Frames | None) -> None:
         """A batch from a link; None: the link is gone."""
         with self._news:
-            self._arrived.append((number, frames))
-            self._news.notify()
+            if not self.stopped:
+                self._arrived.append((number, frames))
+                self._news.notify()
 
     def disconnect(self, link: "MemoryLink") -> None:
         """Break a link as a network would: it comes back by itself under another number."""
@@ -90,27 +91,40 @@ class MemoryBroker:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        while not self.stopped:
-            deadline = self.core.next_deadline()
-            with self._news:
-                if not self._arrived:
-                    self._news.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            self._turn(time.monotonic())
+        try:
+            while not self.stopped:
+                deadline = self.core.next_deadline()
+                with self._news:
+                    if not self._arrived:
+                        self._news.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                self._turn(time.monotonic())
+        finally:
+            self.stopped = True
+            with _lock:
+                if _brokers.get(self.url) is self:
+                    del _brokers[self.url]
 
     def _turn(self, now: float) -> None:
-        actions = []
+        actions: list[Action] = []
         while self._arrived:
             number, frames = self._arrived.popleft()
             if frames is None:
                 self._links.pop(number, None)
                 actions += self.core.receive(number, Goodbye(unreachable=True), now)
             else:
-                for message in codec.decode(frames):
-                    actions += self.core.receive(number, message, now)
+                actions += self._take(number, frames, now)
         actions += self.core.tick(now)
         self._perform(actions)
 
-    def _perform(self, actions: Sequence[Send | Stop]) -> None:
+    def _take(self, number: int, frames: Frames, now: float) -> list[Action]:
+        try:
+            messages = codec.decode(frames)
+        except ProtocolError as error:
+            self._deliver_to(number, [codec.encode_refusal(str(error))])
+            return []
+        return [action for message in messages for action in self.core.receive(number, message, now)]
+
+    def _perform(self, actions: Sequence[Action]) -> None:
         batches: dict[object, list[AnyMessage]] = {}
         for action in actions:
             if isinstance(action, Send):
@@ -118,9 +132,12 @@ class MemoryBroker:
             else:
                 self.stopped = True
         for number, messages in batches.items():
-            link = self._links.get(number)  # type: ignore[call-overload]  # our peers are numbers
-            if link is not None:
-                link.arrive(codec.encode(messages))
+            self._deliver_to(number, codec.encode(messages))
+
+    def _deliver_to(self, number: object, frames: Frames) -> None:
+        link = self._links.get(number)  # type: ignore[call-overload]  # our peers are numbers
+        if link is not None:
+            link.arrive(frames)
 
 
 class MemoryLink(Link):
@@ -149,7 +166,10 @@ class MemoryLink(Link):
             self.trouble = ConnectionLostError(f"the broker {self._broker.url} has ended")
         messages: list[AnyMessage] = []
         while self._arrived:
-            messages += codec.decode(self._arrived.popleft())
+            try:
+                messages += codec.decode(self._arrived.popleft())
+            except ProtocolError as error:
+                self.trouble = error
         return messages
 
     def arrive(self, frames: Frames) -> None:

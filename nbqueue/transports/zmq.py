@@ -92,6 +92,8 @@ class ZmqLink(Link):
 
     def receive(self, timeout: float | None) -> list[AnyMessage]:
         self._check_usable()
+        if self._kept:  # messages may come without a pause, and then there is no wait to do it in
+            self._flush()
         messages = self._drain()
         if not messages:
             self._wait(timeout)

@@ -160,4 +160,4 @@ class Captures:
             return dumps(captured) if captured else b""
         except Exception as error:
             parts = [(str(self._sources[index]), self._values[index]) for index in indices]
-            raise captured_error(self._task, parts, error) from error
+            raise captured_error(self._task, parts, error) from None

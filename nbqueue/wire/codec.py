@@ -10,7 +10,6 @@ Nothing here is executed: a frame from anyone is either a list of well-formed me
 :class:`~nbqueue.exceptions.ProtocolError`.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -34,9 +33,16 @@ _REFUSAL: Final = 0
 _HEADER: Final = _MAGIC + bytes([PROTOCOL])
 _HEADER_SIZE: Final = len(_HEADER)
 
-_encoder = msgspec.msgpack.Encoder()
+
+def _plain(value: object) -> str:
+    """A text of another class than ``str`` (NumPy's, MarkupSafe's), which tasks and exceptions may say."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise NotImplementedError  # msgspec tells what it is that cannot be sent
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
 _decoder = msgspec.msgpack.Decoder(list[AnyMessage])
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def sized(data: bytes, what: str) -> bytes:
@@ -75,13 +81,17 @@ def _pack(messages: Sequence[AnyMessage]) -> bytes:
     try:
         return _encoder.encode(messages)
     except UnicodeEncodeError:
-        # Tasks print lone surrogates (undecodable file names, say), which utf-8 does not have.
-        return _encoder.encode(_without_surrogates(msgspec.to_builtins(messages, builtin_types=(bytes,))))
+        # Tasks print lone surrogates (undecodable file names, say), which utf-8 lacks: spell them out.
+        return _encoder.encode(_without_surrogates(_builtins(messages)))
+
+
+def _builtins(messages: Sequence[AnyMessage]) -> Any:
+    return msgspec.to_builtins(messages, builtin_types=(bytes,), enc_hook=_plain)
 
 
 def _without_surrogates(value: Any) -> Any:
     if isinstance(value, str):
-        return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", value)
+        return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
         return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

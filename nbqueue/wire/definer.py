@@ -81,7 +81,7 @@ def _define(function: Callable[..., Any], options: TaskOptions) -> _Definition:
     try:
         pickler.dump((function, options, pickler.sources))  # the sources last: they are found on the way
     except Exception as error:
-        raise definition_error(function, options, error) from error
+        raise definition_error(function, options, error) from None
     return _Definition(
         Blob.of(buffer.getvalue()),
         _PYTHON if pickler.has_code else "",

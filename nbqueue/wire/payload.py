@@ -51,7 +51,8 @@ def dumps_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "
     try:
         data = dumps((args, kwargs))
     except Exception as error:
-        raise arguments_error(args, kwargs, name, error) from error
+        # the message has what the pickler said; its frames help nobody
+        raise arguments_error(args, kwargs, name, error) from None
     return codec.sized(data, f"the arguments of {name}()" if name else "the arguments")
 
 
@@ -68,7 +69,7 @@ def dumps_value(value: Any, what: str = "the return value") -> bytes:
     try:
         data = dumps(value, local=False)
     except Exception as error:
-        raise value_error(value, what, error) from error
+        raise value_error(value, what, error) from None
     return codec.sized(data, what)
 
 

@@ -87,6 +87,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships n
             return self._reduce_class(obj)
         if issubclass(kind, types.ModuleType):
             return self._reduce_module(obj)
+        if kind in _FILES:
+            # cloudpickle would send all that is in a file opened for reading, without a word
+            raise pickle.PicklingError(f"cannot pickle an open file ({obj.name!r}): send its name")
         return super().reducer_override(obj)
 
     # ── functions ────────────────────────────────────────────────────────────────────────────
@@ -202,6 +205,8 @@ def _by_name(name: str) -> Any:
     """One of a kind: the receiver has its own, and compares with ``is``."""
     return lambda pickler, obj: name
 
+
+_FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
 _SPECIAL: dict[type, Any] = {
     FunctionType: Pickler._reduce_function,

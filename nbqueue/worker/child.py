@@ -12,12 +12,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import IO, Final
 
 import msgspec
 
-from nbqueue.platform import cores
+from nbqueue.platform import cores, importable
 from nbqueue.worker.lifeline import DRAIN, READY
 from nbqueue.worker.options import ExecutorOptions, WorkerOptions
 from nbqueue.worker.slot import Slot
@@ -37,8 +36,6 @@ THREAD_VARIABLES: Final = (
     "NUMEXPR_NUM_THREADS",
 )
 
-#: children run the nbqueue that their parent runs, installed or not
-_PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
 #: ru_maxrss is in bytes on macOS, in KiB elsewhere
 _MEMORY_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 
@@ -58,9 +55,13 @@ class Child:
         self._on_change = on_change
         self._tail = b""
         self._reaping = threading.Lock()
-        self._lifeline, theirs = socket.socketpair()
-        with theirs:
-            self._process = _spawn(theirs, self.slot.fd, environment(options, os.environ))
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.slot.close_file)
+            self._lifeline, theirs = socket.socketpair()
+            undo.callback(self._lifeline.close)
+            with theirs:
+                self._process = _spawn(theirs, self.slot.fd, environment(options, os.environ))
+            undo.pop_all()
         own = ExecutorOptions(worker=options, worker_id=worker_id, executor_id=self.id, slot=self.slot.fd)
         self._tell(msgspec.json.encode(own) + b"\n")
         self.slot.close_file()
@@ -123,11 +124,7 @@ class Child:
 def environment(options: WorkerOptions, inherited: Mapping[str, str]) -> dict[str, str]:
     """An executor's environment: BLAS and OpenMP threads = cores ÷ executors, unless set."""
     threads = str(max(1, cores() // options.processes))
-    own = {**dict.fromkeys(THREAD_VARIABLES, threads), **inherited}
-    if not _PACKAGE_ROOT.endswith(("site-packages", "dist-packages")):
-        paths = [_PACKAGE_ROOT, *inherited.get("PYTHONPATH", "").split(os.pathsep)]
-        own["PYTHONPATH"] = os.pathsep.join(path for path in dict.fromkeys(paths) if path)
-    return own
+    return importable({**dict.fromkeys(THREAD_VARIABLES, threads), **inherited})
 
 
 def _spawn(lifeline: socket.socket, slot: int, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":

@@ -1,16 +1,18 @@
 """What a task knows of itself: ``self`` of a task with ``bind=True``, and :func:`progress`."""
 
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, TypeVar
+from datetime import timedelta
+from numbers import Real
+from typing import Any, Final, NoReturn, SupportsFloat, TypeVar
 
 from nbqueue.core import retry
 from nbqueue.current import Current, Run
 from nbqueue.current import run as current_run
-from nbqueue.exceptions import ConfigurationError, MaxRetriesExceededError, Retry
+from nbqueue.exceptions import MaxRetriesExceededError, Retry
 from nbqueue.messages import Assignment
-from nbqueue.states import PROGRESS, READY_STATES
+from nbqueue.states import PROGRESS
 from nbqueue.wire import payload
 from nbqueue.worker.output import OutputBuffer
 from nbqueue.worker.reports import Reports
@@ -123,29 +125,38 @@ class TaskContext:
         ------
         SerializationError
             ``meta`` cannot be pickled, or is too large.
+        TypeError
+            The state is no text.
         ConfigurationError
             The state is one that nothing follows: a task gets there by returning or raising.
         """
-        if state in READY_STATES:
-            raise ConfigurationError(f"update_state cannot end a task: {state} comes by returning or raising")
-        self.reports.update(state or PROGRESS, payload.dumps_value(meta, "the meta of update_state"))
-        if isinstance(meta, dict) and isinstance(meta.get("current"), int | float):
-            self.progress(meta["current"], meta.get("total"), str(meta.get("description") or ""))
+        pickled = payload.dumps_value(meta, "the meta of update_state")
+        self.reports.update(PROGRESS if state is None else state, pickled)
+        if isinstance(meta, dict) and isinstance(current := meta.get("current"), Real):
+            total = meta.get("total")
+            known = total if isinstance(total, Real) else None
+            self.progress(current, known, meta.get("description") or "")
 
-    def progress(self, current: float, total: float | None = None, description: str = "") -> None:
-        """Say how far the task is; ``total`` None when nobody knows."""
-        self.reports.total = float(total) if isinstance(total, int | float) else None
-        self.reports.description = description
-        self.reports.current = float(current)
+    def progress(
+        self, current: SupportsFloat, total: SupportsFloat | None = None, description: object = ""
+    ) -> None:
+        """Say how far the task is; ``total`` None when nobody knows.
+
+        Raises
+        ------
+        TypeError, ValueError, OverflowError
+            ``current`` or ``total`` cannot be a float.
+        """
+        self.reports.show(current, total, description)
 
     def retry(
         self,
         *,
         exc: BaseException | None = None,
-        countdown: float | None = None,
+        countdown: float | timedelta | None = None,
         max_retries: int | None = None,
     ) -> NoReturn:
-        """End this run and ask for another, ``countdown`` seconds from now (the task's
+        """End this run and ask for another, ``countdown`` seconds from now (or a timedelta; the task's
         ``default_retry_delay`` unless given).  Never returns: ``raise self.retry()`` says so to readers.
 
         Raises
@@ -159,7 +170,9 @@ class TaskContext:
         if not retry.allowed(limit, self._assignment.retries):
             raise exc if exc is not None else self.exhausted(limit)
         delay = self.options.default_retry_delay if countdown is None else countdown
-        self.granted = Retry(exc=exc, countdown=delay)
+        if isinstance(delay, timedelta):
+            delay = delay.total_seconds()
+        self.granted = Retry(exc=exc, countdown=float(delay))
         raise self.granted
 
     def exhausted(self, limit: int | None) -> MaxRetriesExceededError:
@@ -182,24 +195,34 @@ def progress(iterable: Iterable[T], total: float | None = None, description: str
     context = current()
     if context is None:
         return iter(iterable)
-    if total is None and isinstance(iterable, Collection):
-        total = len(iterable)
+    if total is None:
+        total = _length(iterable)
     return _counted(iterable, total, description, context.reports)
 
 
-def _counted(iterable: Iterable[T], total: float | None, description: str, reports: Reports) -> Iterator[T]:
+def _length(iterable: Iterable[object]) -> int | None:
+    if not isinstance(iterable, Sized):
+        return None
+    try:
+        return len(iterable)
+    except TypeError:  # a loader of data that comes as a stream, say
+        return None
+
+
+def _counted(
+    iterable: Iterable[T], total: SupportsFloat | None, description: object, reports: Reports
+) -> Iterator[T]:
     loop = _Loop()
     own = weakref.ref(loop)
     if not reports.claim(own):
         yield from iterable
         return
-    reports.total, reports.description = total, description
-    done = 0.0
-    reports.current = done
+    done = 0
+    reports.show(done, total, description)
     try:
         for item in iterable:
             yield item
-            done += 1.0
-            reports.current = done
+            done += 1
+            reports.show(done, total, description)
     finally:
         reports.release(own)

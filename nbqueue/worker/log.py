@@ -2,18 +2,22 @@
 
 import logging
 import sys
-from typing import TextIO
+from typing import Final, TextIO
 
 from nbqueue.core.worker import Ending
 from nbqueue.messages import Outcome, Task
 from nbqueue.states import FAILURE, SUCCESS
 from nbqueue.wire import payload
 
+#: bytes of a pickled value past which only its size is told
+SHOWN_LIMIT: Final = 10_000
+
 
 def logger(name: str, level: str, stream: TextIO | None = None) -> logging.Logger:
     """A logger of our own (tasks may configure the root as they like) for the worker ``name``."""
     handler = logging.StreamHandler(stream or sys.__stderr__)
-    handler.setFormatter(logging.Formatter(f"[%(asctime)s: %(levelname)s/{name}] %(message)s"))
+    shown = name.replace("%", "%%")
+    handler.setFormatter(logging.Formatter(f"[%(asctime)s: %(levelname)s/{shown}] %(message)s"))
     log = logging.getLogger(f"nbqueue.worker.{name}")
     log.setLevel(level.upper())
     log.handlers = [handler]
@@ -36,23 +40,31 @@ class TaskLog:
         self._log.info("task %s[%s] received", task.name, task.id)
 
     def ended(self, task: Task, ending: Ending) -> None:
-        title, text = f"task {task.name}[{task.id}]", ""
-        if ending.failure is not None:
-            text = f"{ending.failure.type}({ending.failure.message!r})"
-        if not isinstance(ending, Outcome):
-            self._log.info("%s retry in %gs: %s", title, ending.countdown, text)
-        elif ending.state == SUCCESS:
-            self._log.info("%s succeeded in %.3gs: %s", title, ending.runtime, _shown(ending.value))
-        elif ending.state == FAILURE and ending.failure is not None:
-            self._log.error("%s raised unexpected: %s\n%s", title, text, ending.failure.traceback)
-        else:
-            self._log.info("%s revoked", title)
+        failed = isinstance(ending, Outcome) and ending.state == FAILURE
+        level = logging.ERROR if failed else logging.INFO
+        if self._log.isEnabledFor(level):
+            self._log.log(level, "task %s[%s] %s", task.name, task.id, _account(ending))
+
+
+def _account(ending: Ending) -> str:
+    failure, text = ending.failure, ""
+    if failure is not None:
+        text = f"{failure.type}({failure.message!r})"
+    if not isinstance(ending, Outcome):
+        return f"retry in {ending.countdown:g}s: {text}"
+    if ending.state == SUCCESS:
+        return f"succeeded in {ending.runtime:.3g}s: {_shown(ending.value)}"
+    if ending.state == FAILURE and failure is not None:
+        return f"raised unexpected: {text}\n{failure.traceback}"
+    return "revoked"
 
 
 def _shown(value: bytes) -> str:
     """The value as text; it is loaded again, which only a worker that logs has to pay for."""
+    if len(value) > SHOWN_LIMIT:
+        return f"({len(value):,} bytes)"
     try:
         text = repr(payload.loads(value)) if value else "None"
-    except Exception as error:  # a __repr__ or __setstate__ of the task's own
+    except BaseException as error:  # a __repr__ or __setstate__ of the task's own
         return f"({type(error).__name__} in its repr)"
     return text if len(text) <= 200 else f"{text[:200]}…"

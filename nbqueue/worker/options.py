@@ -2,8 +2,10 @@
 it holds the broker's key."""
 
 import os
-import platform
+import re
+import socket
 import sys
+from typing import Final
 
 import msgspec
 
@@ -11,6 +13,9 @@ from nbqueue._version import __version__
 from nbqueue.messages import EXECUTOR, WORKER, Hello
 from nbqueue.platform import cores
 from nbqueue.wire import keys
+
+#: seconds between two signs of life, until the broker's Welcome says otherwise
+HEARTBEAT: Final = 2.0
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +28,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     #: executor processes; 0: one a core
     concurrency: int = 0
     queues: tuple[str, ...] = ("default",)
-    #: shown name; "" for ``worker@host``
+    #: shown name, in which %h is the host's name, %n its first part, %d the others; "" for ``worker@%h``
     name: str = ""
     #: ``module[:attr]`` whose tasks it has
     app: str = ""
@@ -43,7 +48,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def nodename(self) -> str:
-        return self.name or f"worker@{platform.node()}"
+        host = socket.gethostname()
+        short, _, domain = host.partition(".")
+        parts = {"%h": host, "%n": short, "%d": domain}
+        return re.sub("%[hnd]", lambda found: parts[found[0]], self.name or "worker@%h")
 
 
 class ExecutorOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +86,7 @@ def _identity(options: WorkerOptions, role: str, id: str, worker: str) -> Hello:
         role,
         id,
         version=__version__,
-        host=platform.node(),
+        host=socket.gethostname(),
         pid=os.getpid(),
         worker=worker,
         name=options.nodename,

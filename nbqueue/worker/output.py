@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TextIO
 
 #: characters that may wait to be sent
-PENDING_LIMIT: Final = 256 * 1024
+PENDING_LIMIT: Final = 4 * 1024 * 1024
 #: characters sent a run, past which only the last ones are, at its end
 TOTAL_LIMIT: Final = 16 * 1024 * 1024
 TAIL_LIMIT: Final = 8 * 1024
@@ -82,16 +82,7 @@ def _joined(pieces: deque[Piece]) -> list[Piece]:
         if not runs or runs[-1][0] != stream:
             runs.append((stream, []))
         runs[-1][1].append(text)
-    return [Piece(stream, sendable("".join(texts))) for stream, texts in runs]
-
-
-def sendable(text: str) -> str:
-    """The text with lone surrogates spelled out, since they have no encoding."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode(errors="backslashreplace").decode()
-    return text
+    return [Piece(stream, "".join(texts)) for stream, texts in runs]
 
 
 class TaskStream(io.TextIOBase):

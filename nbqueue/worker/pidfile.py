@@ -1,61 +1,43 @@
 """A file that keeps a second worker of the same purpose from starting."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nbqueue.exceptions import ConfigurationError
+from nbqueue.platform import FileLock
+
 
 class AlreadyRunning(Exception):
-    """Another process holds the pidfile; ``pid`` is its."""
-
-    def __init__(self, path: Path, pid: int) -> None:
-        super().__init__(f"{path} belongs to process {pid}, which is running")
-        self.pid = pid
+    """Another process holds the pidfile."""
 
 
 @contextmanager
 def pidfile(path: str) -> Iterator[None]:
-    """Hold the file for a while; a stale one is taken over.  No path, no file.
+    """Hold the file for a while; one that nobody holds any more is taken over.  No path, no file.
 
     Raises
     ------
     AlreadyRunning
-        Its process is alive.
+        A process that is running holds it.
+    ConfigurationError
+        It cannot be written.
     """
     if not path:
         yield
         return
-    file = Path(path)
-    _take(file)
+    lock = FileLock(Path(path))
+    _take(lock)
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)
+        lock.remove()
 
 
-def _take(file: Path) -> None:
-    while True:
-        try:
-            with file.open("x") as new:
-                new.write(f"{os.getpid()}\n")
-            return
-        except FileExistsError:
-            _remove_stale(file)
-
-
-def _remove_stale(file: Path) -> None:
-    text = file.read_text().strip() if file.exists() else ""
-    if text.isdigit() and _alive(int(text)):
-        raise AlreadyRunning(file, int(text))
-    file.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
+def _take(lock: FileLock) -> None:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        taken = lock.acquire()
+    except OSError as error:
+        raise ConfigurationError(f"pidfile {lock.path}: {error.strerror}") from error
+    if not taken:
+        raise AlreadyRunning(f"{lock.path} belongs to process {lock.holder()}, which is running")

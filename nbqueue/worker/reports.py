@@ -1,13 +1,21 @@
 """What a run tells while it runs: how far it is, custom states, what it prints.
 
 The task sets numbers and appends text; another thread collects them now and then, and only the
-latest progress and state travel.
+latest progress and state travel.  What a task says comes in here, by :meth:`Reports.show`,
+:meth:`Reports.update` and ``output``, and is made plain numbers and texts at once: a mistake is the
+task's own, never that of the thread that sends it.
 """
 
 from collections.abc import Callable
+from typing import Final, SupportsFloat
 
+from nbqueue.exceptions import ConfigurationError
 from nbqueue.messages import Output, Progress, Update
-from nbqueue.worker.output import OutputBuffer, sendable
+from nbqueue.states import READY_STATES
+from nbqueue.worker.output import OutputBuffer
+
+#: characters of output in one message: what is bounded drops whole pieces
+PIECE: Final = 32 * 1024
 
 
 class Reports:
@@ -16,27 +24,23 @@ class Reports:
     __slots__ = (
         "_last",
         "_pieces",
+        "_progress",
         "_update",
         "bar",
-        "current",
-        "description",
         "id",
         "output",
         "token",
-        "total",
     )
 
     def __init__(self, id: str, token: int) -> None:
         self.id = id
         self.token = token
-        #: None: nothing was reported yet
-        self.current: float | None = None
-        self.total: float | None = None
-        self.description = ""
-        #: what moves the three above; inner loops ask first (see :meth:`claim`)
+        #: what moves the progress; inner loops ask first (see :meth:`claim`)
         self.bar: Callable[[], object] | None = None
         self.output = OutputBuffer()
         self._update: Update | None = None
+        self._progress: Progress | None = None
+        #: the progress that was collected last
         self._last: Progress | None = None
         self._pieces = 0
 
@@ -51,26 +55,48 @@ class Reports:
         if self.bar is not None and self.bar() is bar():
             self.bar = None
 
+    def show(
+        self, current: SupportsFloat, total: SupportsFloat | None = None, description: object = ""
+    ) -> None:
+        """Set how far the run is; ``total`` None when nobody knows.
+
+        Raises
+        ------
+        TypeError, ValueError, OverflowError
+            ``current`` or ``total`` cannot be a float.
+        """
+        known = None if total is None else float(total)
+        self._progress = Progress(self.id, self.token, float(current), known, str(description))
+
     def update(self, state: str, meta: bytes) -> None:
-        """Set a custom state with its pickled meta."""
+        """Set a custom state with its pickled meta.
+
+        Raises
+        ------
+        TypeError
+            The state is no text.
+        ConfigurationError
+            Nothing follows that state: a task gets there by returning or raising.
+        """
+        if not isinstance(state, str):
+            raise TypeError(f"a state is a str, not {type(state).__name__}")
+        if state in READY_STATES:
+            raise ConfigurationError(f"update_state cannot end a task: {state} comes by returning or raising")
         self._update = Update(self.id, self.token, state, meta)
 
     def collect(self, *, last: bool = False) -> list[Output | Progress | Update]:
         """What is new since the last time, as messages."""
         messages: list[Output | Progress | Update] = []
-        if self.current is not None:
-            messages += self._progress(self.current)
+        progress = self._progress
+        if progress is not None and progress != self._last:
+            messages.append(progress)
+            self._last = progress
         update, self._update = self._update, None
         if update is not None:
             messages.append(update)
         for piece in self.output.take(last=last):
-            messages.append(Output(self.id, self.token, self._pieces, piece.stream, piece.text))
-            self._pieces += 1
+            for start in range(0, len(piece.text), PIECE):
+                text = piece.text[start : start + PIECE]
+                messages.append(Output(self.id, self.token, self._pieces, piece.stream, text))
+                self._pieces += 1
         return messages
-
-    def _progress(self, current: float) -> list[Progress]:
-        progress = Progress(self.id, self.token, current, self.total, sendable(self.description))
-        if progress == self._last:
-            return []
-        self._last = progress
-        return [progress]

@@ -7,6 +7,8 @@ import mmap
 import os
 from typing import Final
 
+from nbqueue.platform import memory_file
+
 _SIZE: Final = 8
 
 
@@ -20,12 +22,12 @@ class Slot:
     @classmethod
     def create(cls) -> "Slot":
         """A new one, in a file without a name: pass its ``fd`` on to the process."""
-        # 4 ms that executors do not need
-        import tempfile
-
-        with tempfile.TemporaryFile() as file:
-            file.truncate(_SIZE)
-            return cls(os.dup(file.fileno()))
+        fd = memory_file(bytes(_SIZE))
+        try:
+            return cls(fd)
+        except OSError:
+            os.close(fd)
+            raise
 
     @property
     def token(self) -> int:

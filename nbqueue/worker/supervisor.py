@@ -21,6 +21,7 @@ from time import monotonic
 from types import FrameType
 from typing import Final, NamedTuple
 
+from nbqueue.core.deaths import manner_of_death
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
 from nbqueue.messages import (
     AnyMessage,
@@ -41,14 +42,14 @@ from nbqueue.worker import options as worker_options
 from nbqueue.worker.child import Child
 from nbqueue.worker.lifeline import MISCONFIGURED
 from nbqueue.worker.log import announce, logger
-from nbqueue.worker.options import WorkerOptions
+from nbqueue.worker.options import HEARTBEAT, WorkerOptions
 from nbqueue.worker.pidfile import AlreadyRunning, pidfile
 
 #: seconds from SIGTERM to SIGKILL
 KILL_GRACE: Final = 1.0
-#: deaths before the first task, in a row, after which nobody tries again
+#: times in a row that executors are started and none gets ready, after which nobody tries again
 MAX_FALSE_STARTS: Final = 3
-#: seconds between two of them
+#: seconds from a death that no task is to blame for to the next start
 RESTART_DELAY: Final = 0.5
 #: seconds without a broker after which a worker of the local cluster ends
 LOCAL_PATIENCE: Final = 30.0
@@ -91,6 +92,8 @@ class Supervisor:
         self._beat_at = 0.0
         self._spawn_at = 0.0
         self._false_starts = 0
+        #: a false start among those that were started last has been counted
+        self._counted = False
         self._announced = False
         self._signals: deque[int] = deque()
         self._draining = False
@@ -178,6 +181,7 @@ class Supervisor:
         try:
             while len(self._children) < self._options.processes:
                 self._children.append(Child(self._options, self._id, self._link.wake))
+                self._counted = False
         except OSError as error:
             self._log.error("cannot start an executor: %s", error)
             self._spawn_at = monotonic() + RESTART_DELAY
@@ -197,16 +201,22 @@ class Supervisor:
     def _bury(self, child: Child) -> None:
         code = child.exit_code or 0
         token = child.slot.token
-        self._link.send([ExecutorLost(child.id, token, code, child.peak_memory, child.last_words)])
-        self._log.warning("executor %d ended %s", child.pid, _manner(code))
-        if child.ready:
+        death = ExecutorLost(child.id, token, code, child.peak_memory, child.last_words)
+        self._link.send([death])
+        self._log.warning("executor %d: %s", child.pid, manner_of_death(death))
+        if not token:
+            self._spawn_at = monotonic() + RESTART_DELAY
+        if child.ready or any(other.ready for other in self._children):
             self._false_starts = 0
-            return
-        self._false_starts += 1
-        self._spawn_at = monotonic() + RESTART_DELAY
-        if code == MISCONFIGURED:
+        elif code == MISCONFIGURED:
             self._stop(FAILED, child.last_words)
-        elif self._false_starts >= MAX_FALSE_STARTS:
+        elif not self._counted:
+            self._count_false_start()
+
+    def _count_false_start(self) -> None:
+        self._counted = True
+        self._false_starts += 1
+        if self._false_starts >= MAX_FALSE_STARTS:
             self._stop(
                 FAILED,
                 f"executors die at their start, {MAX_FALSE_STARTS} times in a row; the reason is above",
@@ -215,10 +225,15 @@ class Supervisor:
     # ── the broker ───────────────────────────────────────────────────────────────────────────
 
     def _greet(self) -> None:
+        self._beat_at = monotonic() + (HEARTBEAT if self._welcome is None else self._welcome.heartbeat)
         self._link.send([worker_options.worker_identity(self._options, self._id)])
 
     def _beat(self) -> None:
-        if self._welcome is not None and monotonic() >= self._beat_at:
+        if monotonic() < self._beat_at:
+            return
+        if self._welcome is None:
+            self._greet()  # the last one may have been lost
+        else:
             self._beat_at = monotonic() + self._welcome.heartbeat
             self._link.send([Heartbeat([child.id for child in self._children])])
 
@@ -268,15 +283,6 @@ class Supervisor:
 def _has_ended(connection: Connection) -> bool:
     """Whether that broker was a process of this machine, and is no more."""
     return connection.pid != 0 and connection.is_here and not connection.is_alive
-
-
-def _manner(code: int) -> str:
-    if code >= 0:
-        return f"with exit code {code}"
-    try:
-        return f"by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"by signal {-code}"
 
 
 def main(options: WorkerOptions) -> int:

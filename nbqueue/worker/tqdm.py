@@ -18,6 +18,8 @@ from nbqueue.worker.output import TaskStream
 
 _STD: Final = "tqdm.std"
 _NOTEBOOK: Final = "tqdm.notebook"
+#: which of tqdm's arguments ``file`` is
+_FILE: Final = 4
 
 
 def install(*, notebook: bool) -> None:
@@ -110,9 +112,16 @@ def _init(self: Any, *args: Any, **kwargs: Any) -> None:
     if context is not None:
         self._nbqueue_reports = context.reports
         self._nbqueue_self = weakref.ref(self)
-        if kwargs.get("file") is None or isinstance(kwargs["file"], TaskStream):
-            kwargs["file"] = _NoTerminal()
+        if len(args) > _FILE:
+            args = (*args[:_FILE], _muted(args[_FILE]), *args[_FILE + 1 :])
+        else:
+            kwargs["file"] = _muted(kwargs.get("file"))
     self._nbqueue_init(*args, **kwargs)
+
+
+def _muted(file: Any) -> Any:
+    """Where a bar may print: a file that the task has opened for it, or nowhere."""
+    return _NoTerminal() if file is None or isinstance(file, TaskStream) else file
 
 
 def _display(self: Any, msg: str | None = None, pos: int | None = None) -> Any:
@@ -120,9 +129,7 @@ def _display(self: Any, msg: str | None = None, pos: int | None = None) -> Any:
     if reports is None:
         return self._nbqueue_display(msg, pos)
     if reports.claim(self._nbqueue_self):
-        reports.total = None if self.total is None else float(self.total)
-        reports.description = self.desc.removesuffix(": ")
-        reports.current = float(self.n)
+        reports.show(self.n, self.total, self.desc.removesuffix(": "))
     return True
 
 

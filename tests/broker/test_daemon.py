@@ -119,6 +119,26 @@ def test_a_message_that_the_core_cannot_deal_with_is_logged_and_the_rest_goes_on
         receive_one(link, Pong)
 
 
+def test_an_error_in_what_is_due_is_logged_and_the_broker_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with broker_in_thread(tmp_path) as broker:
+        calls: list[float] = []
+
+        def fail(now: float) -> list[Action]:
+            calls.append(now)
+            raise RuntimeError("a mistake of ours")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(broker._core, "tick", fail)
+            patch.setattr(broker._core, "next_deadline", lambda: 0.0)
+            until(lambda: len(calls) > 0)
+            for _ in range(3):
+                assert answers(broker.connection)
+        assert len(calls) <= 2
+        assert "a mistake of ours" in caplog.text
+
+
 def test_a_pause_of_the_broker_itself_is_told_to_the_core(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def printed(parts, *pieces):
         (["outer\ninner 1\r\x1b[Aouter 2\n", "inner 2"], "outer 2\ninner 2"),
         (["\x1b[3", "1mred\x1b[", "0m plain"], "red plain"),
         (["a\x07b\x1b[?25lc"], "abc"),
+        (["a\x1b[>4;1mb\x1b[2 qc\x1b[=", "1$", "pd"], "abcd"),
         (["<img src=x onerror=alert(1)>"], "<img src=x onerror=alert(1)>"),
         (["漢字 🎉\n"], "漢字 🎉\n"),
     ],
@@ -60,6 +61,12 @@ def test_a_long_output_keeps_its_last_lines(parts):
     lines = printed(parts, "".join(f"{number}\n" for number in range(5000))).split("\n")
     assert len(lines) == 2000
     assert lines[-2] == "4999"
+
+
+def test_a_line_that_is_too_long_ends_in_a_mark(parts):
+    assert printed(parts, "x" * 2000) == "x" * 2000
+    assert printed(parts, "x" * 2001) == "x" * 1999 + "…"
+    assert printed(parts, "x" * 2000, "\x1b[2Ky") == " " * 1999 + "…"
 
 
 def test_colours_are_spans_and_text_stays_text(parts):

@@ -86,6 +86,16 @@ def test_start_again_uses_what_runs_and_says_so(folders):
     assert status()["workers"] == before["workers"]
 
 
+def test_start_counts_a_worker_that_was_started_by_hand(foreground):
+    wait_for(foreground("worker", "-c", "2"), "ready")
+    assert "It ran already" not in succeed("start", "-n", "2")
+
+
+def test_stop_counts_a_broker_that_a_worker_started_once(foreground):
+    wait_for(foreground("worker", "-c", "1"), "ready")
+    assert succeed("stop") == "Stopped 3 processes.\n"
+
+
 def test_status_as_json_has_the_documented_shape(folders):
     succeed("start", "-n", "1")
     found = status()

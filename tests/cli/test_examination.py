@@ -11,7 +11,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 def status(workers=(), queues=None, version=__version__):
     broker = {"pid": 41, "host": "here", "version": version, "address": "zmq://127.0.0.1:5560"}
-    return {"broker": broker, "workers": list(workers), "queues": queues or {}}
+    return {"broker": {**broker, "time": time.time()}, "workers": list(workers), "queues": queues or {}}
 
 
 def worker(**changes):

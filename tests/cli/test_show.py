@@ -12,6 +12,8 @@ BROKER = {
     "address": "zmq://127.0.0.1:5560",
     "clients": 1,
     "records": 0,
+    "started": 1_000.0,
+    "time": 1_200.0,
 }
 WORKER = {
     "name": "worker@here",
@@ -38,7 +40,7 @@ def test_a_status_shows_broker_workers_children_and_queues_in_aligned_columns():
         "default": {"ready": 12, "scheduled": 0, "running": 1},
     }
     assert shown({"broker": BROKER, "workers": [WORKER], "queues": queues}) == (
-        "Broker  nbqueue 0.1 · zmq://127.0.0.1:5560 · pid 41\n"
+        "Broker  nbqueue 0.1 · zmq://127.0.0.1:5560 · pid 41 · up 3 min 20 s\n"
         "\n"
         "Worker        Host   Python   Queues         PID   Task\n"
         "worker@here   here   3.11     default, gpu    42\n"
@@ -49,6 +51,11 @@ def test_a_status_shows_broker_workers_children_and_queues_in_aligned_columns():
         "default      12           0         1\n"
         "gpu           0           1         0\n"
     )
+
+
+def test_a_status_says_how_long_the_broker_has_been_up_by_its_own_clock():
+    line = shown({"broker": BROKER, "workers": [], "queues": {}}).splitlines()[0]
+    assert line.endswith("up 3 min 20 s")
 
 
 def test_a_status_without_workers_says_how_to_start_some():

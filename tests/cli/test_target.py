@@ -1,4 +1,6 @@
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,22 @@ def test_an_application_brings_its_settings(project):
 def test_a_module_without_an_application_leaves_the_defaults(project):
     (project / "plain_tasks.py").write_text("x = 1\n")
     assert settings_of("plain_tasks").broker == ""
+
+
+@pytest.mark.parametrize("attribute", ["typo", "x"])
+def test_a_module_without_the_application_that_is_named_is_an_error(project, attribute):
+    (project / "plain_tasks.py").write_text("x = 1\n")
+    with pytest.raises(ConfigurationError, match=f"-A plain_tasks:{attribute}: .* no application"):
+        settings_of(f"plain_tasks:{attribute}")
+
+
+def test_an_application_is_found_in_this_folder_but_nothing_there_hides_the_library(project, monkeypatch):
+    (project / "plain_tasks.py").write_text("x = 1\n")
+    library = str(Path(os.__file__).parent)
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path not in ("", str(project))])
+    monkeypatch.chdir(project)
+    settings_of("plain_tasks")
+    assert sys.path.index(library) < sys.path.index(str(project))
 
 
 def test_a_module_that_is_not_there_is_named(project):

@@ -1,5 +1,6 @@
 """The connection and its thread, against a broker that does as it is told."""
 
+import asyncio
 import queue
 import threading
 import time
@@ -9,11 +10,20 @@ import pytest
 
 from nbqueue import messages as m
 from nbqueue.client.client import Client
+from nbqueue.client.group import GroupResult, as_completed
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.watch import watch
-from nbqueue.exceptions import AuthenticationError, ConnectionLostError, NBQueueError
+from nbqueue.exceptions import (
+    AuthenticationError,
+    ConnectionLostError,
+    NBQueueError,
+    ResultNotFoundError,
+    SubmissionRefused,
+    TimeoutError,
+)
 from nbqueue.settings import Settings
 from nbqueue.transports.base import Link, Transport
+from nbqueue.wire import codec
 
 WELCOME = m.Welcome(1, "", 0.2, 1.0, 0.0)
 
@@ -75,6 +85,36 @@ def forgetful(message: m.AnyMessage) -> list[m.AnyMessage]:
     return [] if isinstance(message, m.Submit) else polite(message)
 
 
+def ignorant(message: m.AnyMessage) -> list[m.AnyMessage]:
+    """Has no record of anything."""
+    match message:
+        case m.Watch():
+            return [m.NotFound(message.ids)]
+        case m.Ask():
+            return [m.Answer(message.number, {"text": "no record", "stuck": True})]
+    return polite(message)
+
+
+def mute(message: m.AnyMessage) -> list[m.AnyMessage]:
+    """Says welcome, and no more."""
+    return [WELCOME] if isinstance(message, m.Hello) else []
+
+
+def settled(id: str) -> m.Settle:
+    return m.Settle([m.Outcome(id, 1, "SUCCESS")])
+
+
+def soon(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def listeners(result: AsyncResult) -> int:
+    return len(result.record._callbacks or ())
+
+
 @pytest.fixture
 def connect() -> Iterator[Callable[..., tuple[Client, ScriptedLink]]]:
     clients: list[Client] = []
@@ -83,7 +123,7 @@ def connect() -> Iterator[Callable[..., tuple[Client, ScriptedLink]]]:
         answer: Callable[[m.AnyMessage], list[m.AnyMessage]] = polite, **settings: object
     ) -> tuple[Client, ScriptedLink]:
         link = ScriptedLink(answer)
-        client = Client(ScriptedTransport(link), Settings(**settings), version="test")
+        client = Client(ScriptedTransport(link), Settings(**settings))
         clients.append(client)
         return client, link
 
@@ -154,7 +194,7 @@ def test_a_wrong_key_is_raised_at_once() -> None:
     link = ScriptedLink(lambda message: [])
     link.trouble = AuthenticationError("wrong key")
     with pytest.raises(AuthenticationError):
-        Client(ScriptedTransport(link), Settings(connect_timeout=60.0), version="test")
+        Client(ScriptedTransport(link), Settings(connect_timeout=60.0))
 
 
 def test_waiting_for_a_silent_broker_ends_after_its_lease(connect: Connect) -> None:
@@ -221,3 +261,207 @@ def test_a_result_is_equal_to_its_id_and_refuses_none(connect: Connect) -> None:
     assert repr(AsyncResult("1", client)) == "<AsyncResult: 1>"
     with pytest.raises(ValueError, match="None"):
         AsyncResult(None, client)  # type: ignore[arg-type]
+
+
+# ── nothing that a caller says ends the I/O thread, or harms its neighbours ──────────────────────
+
+
+class WritingLink(ScriptedLink):
+    """Writes messages as a real link does."""
+
+    def send(self, messages: Sequence[m.AnyMessage]) -> None:
+        codec.encode(messages)
+        super().send(messages)
+
+
+def test_a_task_that_cannot_be_written_is_refused_alone() -> None:
+    client = Client(ScriptedTransport(WritingLink(polite)), Settings())
+    good, bad = AsyncResult("1", client), AsyncResult("2", client)
+    client.submit(task("1"), ())
+    client.submit(m.Task("2", "f", "", b"", countdown=object()), ())  # type: ignore[arg-type]
+    client.submit(task("3"), ())
+    with pytest.raises(SubmissionRefused, match="cannot be sent"):
+        bad.get(5.0)
+    good.wait_accepted(5.0)
+    assert client.flush(5.0)
+    client.close(drain=False)
+
+
+def test_a_question_that_cannot_be_written_is_an_error() -> None:
+    client = Client(ScriptedTransport(WritingLink(polite)), Settings())
+    with pytest.raises(NBQueueError, match="cannot be sent"):
+        client.ask("why", id=object(), timeout=5.0)
+    client.submit(task("1"), ())
+    assert client.flush(5.0)
+    client.close(drain=False)
+
+
+def test_a_callback_that_fails_harms_nobody_else(connect: Connect) -> None:
+    client, link = connect()
+    first, second = (AsyncResult(id, client, client.submit(task(id), ())) for id in "12")
+
+    def fail(result: AsyncResult) -> None:
+        raise RuntimeError("a callback")
+
+    called: list[str] = []
+    first.then(fail)
+    first.then(lambda result: called.append(result.id))
+    link.say(settled("1"))
+    link.say(settled("2"))
+    assert second.get(5.0) is None
+    assert called == ["1"]
+    first.then(fail)  # now that it is done, too
+
+
+# ── one object for all who ask ───────────────────────────────────────────────────────────────────
+
+
+def test_a_task_that_is_submitted_twice_has_one_record(connect: Connect) -> None:
+    client, link = connect()
+    first = AsyncResult("1", client, client.submit(task("1"), ()))
+    second = AsyncResult("1", client, client.submit(task("1"), ()))
+    link.say(settled("1"))
+    assert first.get(5.0) is None
+    assert second.get(5.0) is None
+
+
+def test_waiting_for_what_was_forgotten_ends(connect: Connect) -> None:
+    client, _ = connect()
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+    result.forget()
+    with pytest.raises(ResultNotFoundError):
+        result.get(5.0)
+
+
+def test_what_was_not_found_may_be_submitted_later(connect: Connect) -> None:
+    client, link = connect(ignorant)
+    result = AsyncResult("1", client)
+    with pytest.raises(ResultNotFoundError):
+        result.get(5.0)
+    client.submit(task("1"), ())
+    link.say(settled("1"))
+    assert result.get(5.0) is None
+
+
+# ── who is to blame ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_closed_client_blames_nobody_else(connect: Connect) -> None:
+    client, _ = connect()
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+    result.wait_accepted(5.0)
+    client.close()
+    began = time.monotonic()
+    assert "closed" in result.why()
+    for use in (result.cancel, result.get, AsyncResult("2", client).get):
+        with pytest.raises(ConnectionLostError, match="closed"):
+            use()
+    assert time.monotonic() - began < 3
+    watch([result], lambda changed: None).close()  # a view of what is known goes on
+
+
+def test_a_forked_child_is_told_whose_client_it_has(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = connect()
+    monkeypatch.setattr(client, "pid", client.pid + 1)
+    with pytest.raises(ConnectionLostError, match="forked"):
+        client.ask("status")
+    monkeypatch.undo()
+
+
+def test_looking_up_an_id_takes_no_longer_than_get_is_given(connect: Connect) -> None:
+    client, _ = connect(mute)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        AsyncResult("1", client).get(timeout=0.2)
+    assert time.monotonic() - began < 2
+
+
+def test_silence_counts_only_while_we_listen(connect: Connect) -> None:
+    client, link = connect(forgetful)
+    client.submit(task("1"), ())
+    receive = link.receive
+
+    def stopped(timeout: float | None) -> list[m.AnyMessage]:
+        time.sleep(2 * WELCOME.lease)  # as after SIGSTOP, or under C code that keeps the GIL
+        return []
+
+    link.receive = stopped  # type: ignore[method-assign]
+    link.wake()
+    time.sleep(1.5 * WELCOME.lease)
+    assert not client.flush(0.1)
+    link.receive = receive  # type: ignore[method-assign]
+    assert not client.flush(0.3)
+
+
+# ── waiting ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_waiting_for_one_task_does_not_wait_for_later_ones(connect: Connect) -> None:
+    client, link = connect(forgetful)
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+    client.submit(task("2"), ())
+    link.say(m.Accepted(["1"]))
+    result.wait_accepted(2.0)
+
+
+def test_flush_does_not_wait_for_what_is_submitted_after_it(connect: Connect) -> None:
+    client, link = connect(forgetful)
+    client.submit(task("1"), ())
+    flushed: list[bool] = []
+    flushing = threading.Thread(target=lambda: flushed.append(client.flush(5.0)))
+    flushing.start()
+    soon(lambda: len(client._session.pending) == 1 and not client._orders)
+    time.sleep(0.05)
+    client.submit(task("2"), ())
+    link.say(m.Accepted(["1"]))
+    flushing.join()
+    assert flushed == [True]
+
+
+def test_those_who_wait_no_longer_are_not_remembered(connect: Connect) -> None:
+    client, _ = connect()
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+    with pytest.raises(TimeoutError):
+        list(as_completed([result], timeout=0.05))
+    assert listeners(result) == 0
+
+    async def wait() -> None:
+        await asyncio.wait_for(result, 0.05)
+
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(wait())
+    assert listeners(result) == 0
+
+
+def test_an_interrupted_get_is_not_remembered(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, _ = connect()
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "check", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        result.get(30.0, interval=0.02)
+    assert listeners(result) == 0
+
+
+def test_get_calls_back_with_the_id_and_the_value(connect: Connect) -> None:
+    client, link = connect()
+    results = [AsyncResult(id, client, client.submit(task(id), ())) for id in "12"]
+    for id in "21":
+        link.say(settled(id))
+    seen: list[tuple[str, object]] = []
+    GroupResult("g", results).get(5.0, callback=lambda id, value: seen.append((id, value)))
+    assert seen == [("1", None), ("2", None)]
+
+
+def test_a_subscription_is_told_of_what_changed_before_it_was_taken_up(connect: Connect) -> None:
+    client, _ = connect()
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+    result.wait_accepted(5.0)
+    told: list[list[int]] = []
+    watch([result], told.append, interval=0.0)
+    soon(lambda: told == [[0]])

@@ -169,3 +169,31 @@ def test_two_kernels_share_one_broker() -> None:
     source = "print(nbqueue.start(1).status()['broker']['pid'])"
     kernels = [script(source), script(source)]
     assert len({output_of(kernel) for kernel in kernels}) == 1
+
+
+def test_with_another_broker_in_the_environment_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("NBQUEUE_BROKER", "zmq://far:7001")
+        with pytest.raises(nbqueue.ConfigurationError, match="NBQUEUE_BROKER is set to 'zmq://far:7001'"):
+            nbqueue.start(1)
+    with pytest.raises(nbqueue.ConnectionLostError, match=r"nbqueue\.start"):
+        attach()
+
+
+def test_the_local_cluster_is_stopped_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = psutil.Process(nbqueue.start(1).status()["broker"]["pid"])
+    with monkeypatch.context() as patch:
+        patch.setenv("NBQUEUE_BROKER", "zmq://far:7001")
+        nbqueue.stop()
+    assert not broker.is_running()
+
+
+def test_a_cluster_that_is_started_again_is_used_again() -> None:
+    @nbqueue.task
+    def double(x: int) -> int:
+        return 2 * x
+
+    nbqueue.start(1)
+    assert double.delay(1).get(LIMIT) == 2
+    nbqueue.stop()
+    assert double.delay(2).get(LIMIT) == 4

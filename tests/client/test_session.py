@@ -1,9 +1,13 @@
 """The client's side of the protocol."""
 
+import itertools
+import threading
+
 from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
-from nbqueue.client.session import Blob, Session, Submission
+from nbqueue.client.session import Session, Submission
 from nbqueue.exceptions import ProtocolError
+from nbqueue.wire.shipment import Blob
 
 
 def session() -> Session:
@@ -55,11 +59,100 @@ def test_what_was_not_accepted_is_said_again_on_a_new_connection() -> None:
 def test_unfinished_tasks_are_watched_again_on_a_new_connection() -> None:
     s = session()
     record = s.records["1"] = TaskRecord("1")
-    record.known = True
+    s.receive(m.Accepted(["1"]))
+    assert record.accepted
     s.receive(m.Unknown())
     s.take()
     s.receive(welcome(2))
     assert m.Watch(["1"]) in s.take()
+
+
+def test_a_task_that_is_still_to_be_submitted_is_not_watched_on_a_new_connection() -> None:
+    s = session()
+    record = s.records["1"] = TaskRecord("1")
+    record.known = True  # as Client.submit leaves it, before the I/O thread takes the order
+    s.receive(m.Unknown())
+    s.take()
+    s.receive(welcome(2))
+    assert s.take() == []
+
+
+def test_a_new_connection_is_made_while_other_threads_add_records() -> None:
+    s = session()
+    kept = [s.records.setdefault(str(n), TaskRecord(str(n))) for n in range(1000)]
+    stopped = threading.Event()
+
+    def add() -> None:
+        for n in itertools.count(len(kept)):
+            if stopped.is_set():
+                return
+            kept.append(s.records.setdefault(str(n), TaskRecord(str(n))))
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    try:
+        for boot in range(50):
+            s.receive(m.Unknown())
+            s.receive(welcome(boot))
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def test_what_was_not_answered_is_said_again_on_a_new_connection_after_the_submissions() -> None:
+    s = session()
+    answers: list[m.Answer] = []
+    heard: list[str] = []
+    s.submit(submission("1"))
+    s.make_sure(m.Cancel(["1"]), lambda: heard.append("cancel"))
+    s.ask("status", {}, answers.append)
+    first = s.take()
+    s.receive(m.Unknown())
+    s.take()
+    s.receive(welcome(2))
+    assert s.take() == first
+    asks = [message for message in first if isinstance(message, m.Ask)]
+    for ask in asks:
+        s.receive(m.Answer(ask.number, "data"))
+    assert heard == ["cancel"]
+    assert [answer.data for answer in answers] == ["data"]
+    s.receive(m.Accepted(["1"]))
+    s.receive(m.Unknown())
+    s.take()
+    s.receive(welcome(3))
+    assert s.take() == []
+
+
+def test_a_question_that_nobody_waits_for_is_not_repeated() -> None:
+    s = session()
+    answers: list[m.Answer] = []
+    s.ask("stop", {}, answers.append)
+    s.withdraw(answers.append)
+    s.take()
+    s.receive(m.Unknown())
+    s.take()
+    s.receive(welcome(2))
+    assert s.take() == []
+
+
+def test_a_broker_that_is_back_has_not_ended() -> None:
+    s = session()
+    s.receive(m.Shutdown("restart"))
+    assert s.ended
+    s.receive(m.Unknown())
+    s.receive(welcome(2))
+    assert not s.ended
+
+
+def test_when_a_retry_is_due_and_how_a_worker_was_lost_are_known_until_the_next_start() -> None:
+    s = session()
+    record = s.records["1"] = TaskRecord("1")
+    s.receive(m.Retrying("1", 1, None, at=5.0))
+    assert record.view().due_at == 1005.0
+    s.receive(m.Requeued("1", "its process was killed"))
+    assert record.view().setback == "its process was killed"
+    s.receive(m.Started("1", 7, "w", 6.0))
+    assert (record.view().due_at, record.view().setback) == (None, "")
 
 
 def test_a_missing_definition_is_sent_with_its_tasks() -> None:

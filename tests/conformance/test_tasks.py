@@ -7,6 +7,7 @@ import time
 import uuid
 from typing import Any
 
+import numpy as np
 import pytest
 
 import nbqueue
@@ -367,3 +368,22 @@ def test_a_task_sends_tasks_and_they_know_where_they_came_from(app: App, broker_
     inner_id = app.AsyncResult(middle_id).get(LIMIT)
     assert root == result.id
     assert app.AsyncResult(inner_id).get(LIMIT) == (middle_id, result.id)
+
+
+def test_the_same_id_twice_is_one_task_with_one_result(app: App) -> None:
+    add = app.task(lambda x, y: x + y, name="add")
+    id = str(uuid.uuid4())
+    first = add.apply_async((1, 2), task_id=id)
+    second = add.apply_async((1, 2), task_id=id)
+    assert (first.get(LIMIT), second.get(LIMIT)) == (3, 3)
+    third = add.apply_async((1, 2), task_id=id)
+    assert third.get(LIMIT) == 3
+
+
+def test_one_badly_typed_option_harms_no_other_task(app: App) -> None:
+    add = app.task(lambda x, y: x + y, name="add")
+    before = add.delay(1, 2)
+    with pytest.raises(ValueError, match="expires"):
+        add.apply_async((1, 2), expires="soon")  # type: ignore[arg-type]
+    assert add.apply_async((1, 2), countdown=np.float64(0.01), queue=np.str_("default")).get(LIMIT) == 3
+    assert before.get(LIMIT) == 3

@@ -149,7 +149,7 @@ def test_the_control_link_reports_everything_that_is_held(core):
     core.take()
     core.finish(outcome(1))
     core.take()
-    assert core.heartbeat(CONTROL) == [Held([1, 2, 3])]
+    assert core.heartbeat(CONTROL) == [Held([1, 2, 3], latest=3)]
 
 
 def test_a_recall_gives_back_the_last_tasks_that_were_not_started(core):

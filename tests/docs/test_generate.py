@@ -6,7 +6,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
+from nbqueue.cli.main import cli
 from nbqueue.core.lifecycle import TRANSITIONS
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "generate.py"
@@ -28,6 +30,12 @@ def test_the_pages_in_docs_are_those_that_the_code_makes(generate: ModuleType) -
     ]
 
     assert not stale, "run `make docs`"
+
+
+def test_the_help_in_docs_is_what_a_person_sees(generate: ModuleType) -> None:
+    shown = CliRunner().invoke(cli, ["-h"], prog_name="nbqueue", terminal_width=90)
+
+    assert shown.output in generate.pages()["command-line.md"]
 
 
 def test_the_drawing_of_the_states_has_every_state_and_event(generate: ModuleType) -> None:

@@ -35,5 +35,9 @@ def test_codes_become_styles(code, style):
     assert list(segments(f"\x1b[{code}mtext")) == [("text", style)]
 
 
+def test_a_colour_code_that_is_no_number_of_sane_length_is_left_out():
+    assert to_html(f"a\x1b[{'1' * 5000}mb") == "ab"
+
+
 def test_other_codes_and_control_characters_are_left_out():
     assert to_html("a\x1b[2Kb\x1b]c\x07d\te") == "abcd\te"

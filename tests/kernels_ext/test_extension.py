@@ -17,6 +17,7 @@ def state(shell):
         list(shell.input_transformers_cleanup),
         {event: list(callbacks) for event, callbacks in shell.events.callbacks.items()},
         list(shell.Completer.custom_matchers),
+        shell.custom_exceptions,
     )
 
 
@@ -32,6 +33,18 @@ def test_loading_twice_is_loading_once(cells):
     before = state(cells.shell)
     nbqueue.load_ipython_extension(cells.shell)
     assert state(cells.shell) == before
+
+
+def test_who_shows_errors_in_a_way_of_their_own_goes_on_to_do_so(shell):
+    theirs = (KeyError,)
+    shell.set_custom_exc(theirs, None)
+    try:
+        nbqueue.load_ipython_extension(shell)
+        assert shell.custom_exceptions is theirs
+        nbqueue.unload_ipython_extension(shell)
+        assert shell.custom_exceptions is theirs
+    finally:
+        shell.set_custom_exc((), None)
 
 
 def test_it_can_be_loaded_and_unloaded_by_name(shell):

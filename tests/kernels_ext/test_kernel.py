@@ -93,6 +93,26 @@ def test_an_error_that_the_notebook_cannot_load_is_readable(kernel):
     assert "----> 5     raise Odd('strange')" in reply.traceback
 
 
+@pytest.mark.parametrize(
+    ("ending", "error"),
+    [
+        ("endless.cancel()\nendless.get(30)", "TaskRevokedError"),
+        ("endless.get(0)", "TimeoutError"),
+        ("type(endless)('nobody', endless.client).get()", "ResultNotFoundError"),
+    ],
+)
+def test_an_error_of_nbqueue_itself_shows_the_cells_line_and_nothing_of_ours(kernel, ending, error):
+    kernel.run("%%task\ndef sleep():\n    import time\n    time.sleep(30)")
+    kernel.run("endless = sleep.delay()")
+    for reply in (kernel.run(ending), kernel.run("%tb")):
+        shown = reply.traceback + reply.printed
+        assert f"{error}: " in shown
+        assert f"----> {ending.count(chr(10)) + 1} {ending.splitlines()[-1]}" in shown
+        assert "nbqueue/" not in shown
+        assert "hidden" not in shown
+    kernel.run("endless.cancel()")
+
+
 def test_retries_run_a_task_again(kernel):
     kernel.run(
         "%%task again --retries 1 --bind\ndef again(self):\n"
@@ -147,6 +167,15 @@ def test_what_cannot_travel_is_named_at_submission(kernel):
     reply = kernel.run("%%submit\nwith lock: pass")
     assert "SerializationError" in reply.traceback
     assert "'lock', which the cell reads" in reply.traceback
+
+
+def test_an_error_of_a_magic_shows_the_cells_line_and_not_how_magics_are_called(kernel):
+    reply = kernel.run(
+        "import threading\nlock = threading.Lock()\nget_ipython().run_cell_magic('submit', '', 'lock')"
+    )
+    assert "----> 3 get_ipython().run_cell_magic" in reply.traceback
+    assert "magics_submit" not in reply.traceback
+    assert "interactiveshell" not in reply.traceback
 
 
 def test_misuse_is_told_in_one_line(kernel):

@@ -163,6 +163,19 @@ def test_a_failure_leaves_the_names_unbound_and_the_notebook_says_why(cells, sub
     assert "a was to come from a submitted cell:  ✗ Cell In[2]  FAILURE" in capsys.readouterr().err
 
 
+def test_a_name_whose_value_cannot_be_loaded_here_is_explained(cells, submitted, capsys):
+    result = cells.run(
+        "%%submit -o a\n"
+        "class Foreign:\n"
+        "    def __reduce__(self): return __import__, ('only_there',)\n"
+        "a = Foreign()"
+    )
+    result.finish()
+    assert cells.run("1") == 1
+    assert isinstance(cells.fails("a"), NameError)
+    assert "the module 'only_there', which is not installed here" in capsys.readouterr().err
+
+
 def test_a_name_that_was_never_awaited_is_not_explained(cells, submitted, capsys):
     cells.fails("nobody_knows_it")
     assert capsys.readouterr().err == ""

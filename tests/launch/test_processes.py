@@ -77,6 +77,7 @@ def test_the_tail_of_a_log_is_its_last_lines(tmp_path):
     log.write_text("".join(f"{number}\n" for number in range(100)))
     assert tail(log).splitlines()[-1] == "99"
     assert len(tail(log).splitlines()) == 12
+    assert tail(log, log.stat().st_size - 6).splitlines() == ["98", "99"]
 
 
 def test_the_tail_of_a_log_that_is_empty_or_not_there_says_so(tmp_path):

@@ -195,7 +195,8 @@ def test_why_names_what_is_missing(
     answers: list[m.Answer] = []
     client.session.ask("why", {"id": record.id}, answers.append)
     world.run_for(3)
-    assert answers[0].data.startswith(reason)
+    assert answers[0].data["text"].startswith(reason)
+    assert answers[0].data["stuck"]
     assert record.state == PENDING
 
 
@@ -236,12 +237,158 @@ def test_the_brokers_own_pause_costs_nobody_his_lease() -> None:
     assert [run[0] for run in world.runs] == [record.id]
 
 
+def test_an_upload_that_takes_longer_than_a_lease_is_accepted() -> None:
+    world = World()
+    world.add_worker()
+    client = world.add_client()
+    world.run_for(1)
+    client.wire.slowness = 30.0
+    record = client.submit()
+    assert world.run_until(lambda: record.settled, limit=61)
+
+
+def test_an_assignment_that_travels_for_long_is_not_issued_again() -> None:
+    world = World()
+    worker = world.add_worker()
+    client = world.add_client()
+    world.run_for(1)
+    worker.executors[0].main.slowness = 20.0
+    record = client.submit(duration=1.0)
+    assert world.run_until(lambda: record.settled, limit=60)
+    assert len(world.runs) == 1
+
+
+def test_a_death_that_was_not_heard_of_is_found_out() -> None:
+    """The worker's link is broken in the moment in which it tells of its executor's death."""
+    world = World()
+    worker = world.add_worker()
+    record = world.add_client().submit(duration=5.0)
+    world.run_for(1)
+    worker.executors[0].die(-9)
+    worker.wire.break_()
+    assert world.run_until(lambda: record.settled, limit=30)
+    assert record.state == SUCCESS
+
+
+def test_a_time_limit_does_not_strike_a_task_that_waits_behind_another() -> None:
+    world = World()
+    world.add_worker()
+    client = world.add_client()
+    quick = [client.submit(duration=0.001) for _ in range(10)]
+    assert world.run_until(lambda: settled(*quick), limit=5)
+    slow = client.submit(duration=60.0)
+    limited = client.submit(duration=1.0, time_limit=5.0, name="other", definition="other")
+    assert world.run_until(lambda: settled(slow, limited), limit=90)
+    assert limited.state == SUCCESS
+
+
+def test_a_time_limit_strikes_a_run_that_cannot_report_its_start() -> None:
+    world = World()
+    worker = world.add_worker()
+    worker.executors[0].silent = True
+    record = world.add_client().submit(duration=1000.0, time_limit=5.0)
+    assert world.run_until(lambda: record.settled, limit=10)
+    assert record.failure is not None
+    assert record.failure.type == "TimeLimitExceeded"
+
+
+def test_a_stubborn_task_is_killed_though_it_was_forgotten() -> None:
+    world = World()
+    worker = world.add_worker()
+    worker.executors[0].stubborn = True
+    client = world.add_client()
+    record = client.submit(duration=1000.0)
+    world.run_for(1)
+    client.cancel(record)
+    client.session.say(m.Forget([record.id]))
+    after = client.submit()
+    assert world.run_until(lambda: settled(after), limit=10)
+
+
+def test_a_kill_that_was_lost_is_said_again() -> None:
+    world = World()
+    worker = world.add_worker()
+    worker.executors[0].stubborn = True
+    client = world.add_client()
+    record = client.submit(duration=1000.0, time_limit=5.0)
+    world.run_for(5.9)
+    after = client.submit()
+    worker.wire.break_()
+    assert world.run_until(lambda: settled(record, after), limit=20)
+
+
+def test_a_task_that_was_cancelled_while_the_control_link_was_away_does_not_run() -> None:
+    world = World()
+    worker = world.add_worker()
+    client = world.add_client()
+    quick = [client.submit(duration=0.001) for _ in range(10)]
+    assert world.run_until(lambda: settled(*quick), limit=5)
+    slow, waiting = client.submit(duration=10.0), client.submit(duration=0.001)
+    world.run_for(1)
+    worker.executors[0].control.break_()
+    client.cancel(waiting)
+    assert world.run_until(lambda: settled(slow, waiting), limit=30)
+    world.run_for(5)
+    assert waiting.id not in [run[0] for run in world.runs]
+
+
+def test_what_a_lost_worker_held_comes_back_in_order() -> None:
+    world = World()
+    worker = world.add_worker()
+    client = world.add_client()
+    quick = [client.submit(duration=0.001) for _ in range(10)]
+    assert world.run_until(lambda: settled(*quick), limit=5)
+    slow = client.submit(duration=5.0)
+    held = [client.submit(duration=0.001) for _ in range(5)]
+    world.run_for(1)
+    worker.vanish()
+    world.add_worker()
+    assert world.run_until(lambda: settled(slow, *held), limit=60)
+    last = [run[0] for run in world.runs][-6:]
+    assert last == [slow.id, *(record.id for record in held)]
+
+
+def test_a_task_that_runs_again_shows_nothing_of_its_last_run() -> None:
+    world = World()
+    worker = world.add_worker()
+    client = world.add_client()
+    record = client.submit(duration=100.0)
+    world.run_for(1)
+    executor = worker.executors[0]
+    executor.main.send([m.Update(record.id, executor.token, "LOADING", b"")])
+    executor.main.send([m.Progress(record.id, executor.token, 5, 10)])
+    world.run_for(1)
+    assert record.state == "LOADING"
+    executor.die(-9)
+    world.run_for(5)
+    kept = world.core.tasks.records.get(record.id)
+    assert kept is not None
+    assert (kept.state, kept.update, kept.progress) == (STARTED, None, None)
+
+
+def test_nothing_grows_with_what_is_over() -> None:
+    world = World()
+    world.add_worker()
+    client = world.add_client()
+    for round in range(300):
+        records = [client.submit(expires=86_400.0, queue=f"queue {round}") for _ in range(10)]
+        for record in records:
+            client.cancel(record)
+        world.run_for(0.1)
+    world.run_for(5)
+    lanes = world.core.dispatch.lanes.by_key
+    assert len(lanes) <= 1
+    assert len(world.core._timers) <= 1000
+    assert world.core.tasks.records.unfinished == 0
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed: int) -> None:
     """Random work, broken links, dying processes and vanishing machines: each task ends exactly once."""
     choose = random.Random(seed)
     world = World(seed, settings=BrokerSettings(max_task_deaths=3))
-    world.on_change = lambda: invariants.check(world.core)
+    if seed < 60:  # dear: it looks at everything after every message
+        world.on_change = lambda: invariants.check(world.core)
     clients = [world.add_client() for _ in range(2)]
     workers = [world.add_worker(executors=choose.randint(1, 3)) for _ in range(3)]
     records: list[TaskRecord] = []
@@ -296,3 +443,15 @@ def test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed: int
     held = [e for e in world.core.dispatch.executors.values() if e.held]
     world.run_for(60)
     assert not [e for e in held if e.held and e.id in world.core.dispatch.executors]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_thousand_schedules_that_were_never_tried() -> None:
+    """The same with new seeds at each run; the one that fails is in the message, and replays it."""
+    first = random.SystemRandom().randrange(10**9)
+    for seed in range(first, first + 1000):
+        try:
+            test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {error!r}") from error

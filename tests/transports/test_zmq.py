@@ -365,3 +365,16 @@ def test_a_link_is_not_used_by_a_forked_child(broker: Broker) -> None:
         assert os.waitpid(pid, 0)[1] == 0
         link.send([Ping()])
         receive_one(link, Pong)
+
+
+def test_what_is_kept_leaves_while_messages_keep_coming(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connected(broker.connection) as link:
+        link.send([Hello(CLIENT, "c")])
+        assert isinstance(receive_one(link, Welcome), Welcome)
+        link._keep(codec.encode([Ping()])[0])
+        with monkeypatch.context() as patch:
+            patch.setattr(link, "_drain", lambda: [Pong(0)])  # as if they came without a pause
+            link.receive(0)
+        assert isinstance(receive_one(link, Pong), Pong)

@@ -68,13 +68,23 @@ def test_a_message_past_the_limit_is_refused_with_advice() -> None:
         codec.encode([m.Define("key", b"x" * (2 * codec.FRAME_BYTES))], limit=codec.FRAME_BYTES)
 
 
-def test_text_that_utf8_cannot_carry_is_shown_with_replacement_characters() -> None:
+def test_text_that_utf8_cannot_carry_is_spelled_out() -> None:
     output = m.Output("id", 1, 0, "stdout", "file \udc80")
     answer = m.Answer(1, {"bad\ud800key": [b"\xff", "\udfff"]})
     assert codec.decode(codec.encode([output, answer])) == [
-        m.Output("id", 1, 0, "stdout", "file \N{REPLACEMENT CHARACTER}"),
-        m.Answer(1, {"bad\N{REPLACEMENT CHARACTER}key": [b"\xff", "\N{REPLACEMENT CHARACTER}"]}),
+        m.Output("id", 1, 0, "stdout", "file \\udc80"),
+        m.Answer(1, {"bad\\ud800key": [b"\xff", "\\udfff"]}),
     ]
+
+
+def test_texts_of_other_classes_than_str_are_texts() -> None:
+    class Text(str):
+        def __str__(self) -> str:
+            return self
+
+    said = [m.Output("id", 1, 0, "stdout", Text(text)) for text in ("a", "file \udc80")]
+    texts = [output.text for output in codec.decode(codec.encode(said)) if isinstance(output, m.Output)]
+    assert texts == ["a", "file \\udc80"]
 
 
 def test_a_refusal_is_read_by_any_version_as_its_text() -> None:

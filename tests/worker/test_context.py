@@ -2,7 +2,9 @@
 
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from nbqueue import progress
@@ -42,9 +44,10 @@ def test_inside_of_a_task_it_is_the_current_one():
 
 def test_progress_counts_items_when_they_are_done():
     with inside(make()) as reports:
-        seen = [(item, reports.current) for item in progress("abc", description="letters")]
-    assert seen == [("a", 0.0), ("b", 1.0), ("c", 2.0)]
-    assert reports.collect() == [Progress("id1", 7, 3.0, 3.0, "letters")]
+        seen = [(item, *reports.collect()) for item in progress("abc", description="letters")]
+    reported = [Progress("id1", 7, done, 3.0, "letters") for done in (0.0, 1.0, 2.0, 3.0)]
+    assert seen == list(zip("abc", reported, strict=False))
+    assert reports.collect() == reported[3:]
 
 
 def test_progress_of_something_without_length_has_the_total_that_was_given_or_none():
@@ -53,6 +56,24 @@ def test_progress_of_something_without_length_has_the_total_that_was_given_or_no
         assert reports.collect() == [Progress("id1", 7, 2.0, None, "")]
         list(progress(iter("ab"), total=5))
         assert reports.collect() == [Progress("id1", 7, 2.0, 5.0, "")]
+
+
+@pytest.mark.parametrize("length", [4, None])
+def test_the_total_is_the_length_of_whatever_has_one(length):
+    class Loader:
+        """Like PyTorch's, it may find out late that it has none."""
+
+        def __iter__(self):
+            return iter(range(4))
+
+        def __len__(self):
+            if length is None:
+                raise TypeError("no length")
+            return length
+
+    with inside(make()) as reports:
+        list(progress(Loader()))
+    assert reports.collect() == [Progress("id1", 7, 4.0, length, "")]
 
 
 def test_of_nested_loops_the_outermost_reports():
@@ -79,6 +100,14 @@ def test_only_what_is_new_is_collected_and_of_progress_only_the_latest():
     assert task.reports.collect() == []
 
 
+def test_numbers_in_a_meta_move_the_progress_whatever_their_kind():
+    task = make()
+    task.update_state(meta={"current": np.int64(2), "total": np.float32(4), "description": 5})
+    assert task.reports.collect()[0] == Progress("id1", 7, 2.0, 4.0, "5")
+    task.update_state(meta={"current": 3, "total": "?"})
+    assert task.reports.collect()[0] == Progress("id1", 7, 3.0, None, "")
+
+
 def test_update_state_pickles_its_meta_at_once():
     task, meta = make(), {"loss": [1]}
     task.update_state(state="TRAINING", meta=meta)
@@ -91,6 +120,12 @@ def test_update_state_pickles_its_meta_at_once():
 def test_meta_that_cannot_be_pickled_is_the_callers_error():
     with pytest.raises(SerializationError):
         make().update_state(meta={"lock": threading.Lock()})
+
+
+@pytest.mark.parametrize("state", [5, ["A"]])
+def test_a_state_that_is_no_text_is_the_callers_error(state):
+    with pytest.raises(TypeError, match="a state is a str"):
+        make().update_state(state=state)
 
 
 def test_update_state_cannot_end_a_task():
@@ -120,7 +155,14 @@ def test_retry_raises_with_the_delay_of_the_task_or_the_one_that_is_given():
         task.retry()
     with pytest.raises(Retry) as given:
         task.retry(countdown=5)
-    assert (default.value.countdown, given.value.countdown) == (180.0, 5)
+    with pytest.raises(Retry) as duration:
+        task.retry(countdown=timedelta(minutes=1))
+    assert (default.value.countdown, given.value.countdown, duration.value.countdown) == (180.0, 5.0, 60.0)
+
+
+def test_a_countdown_that_is_no_number_is_the_callers_error():
+    with pytest.raises(ValueError, match="soon"):
+        make().retry(countdown="soon")
 
 
 def test_retry_ends_with_the_exception_or_a_message_when_none_are_left():

@@ -1,10 +1,12 @@
 """What an executor says on its links, and when; the test is the broker."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from nbqueue import messages as m
+from nbqueue.exceptions import ProtocolError
 from nbqueue.wire import payload
 from nbqueue.wire.payload import Definer, TaskOptions
 from nbqueue.worker.executor import Executor, exchange
@@ -173,7 +175,7 @@ def test_what_arrives_behind_a_long_run_is_held_and_can_be_recalled(rig):
     rig.main.wait_sent(m.Started)
     rig.assign(2, "", name="pause")
     rig.control.wait_sent(m.Held, len(rig.control.of(m.Held)) + 2)
-    assert rig.control.of(m.Held)[-1] == m.Held([1, 2])
+    assert rig.control.of(m.Held)[-1].tokens == [1, 2]
     rig.control.deliver(m.Recall(5))
     assert rig.control.wait_sent(m.Returned) == m.Returned([2])
     rig.leave.set()
@@ -202,3 +204,28 @@ def test_an_executor_that_cannot_listen_to_its_control_link_ends(rig, monkeypatc
     rig.thread.join(5)
     assert not rig.thread.is_alive()
     assert "no more" in rig.executor.refused
+
+
+def test_a_broker_that_finds_its_words_malformed_ends_the_executor(rig):
+    rig.main.trouble = ProtocolError("the other side sent a malformed message")
+    rig.thread.join(5)
+    assert not rig.thread.is_alive()
+    assert "malformed" in rig.executor.refused
+
+
+def test_a_log_that_takes_long_can_be_killed_for_its_task():
+    seen = []
+    slot = SimpleNamespace(token=0)
+    log = SimpleNamespace(received=lambda task: None, ended=lambda task, ending: seen.append(slot.token))
+    transport = FakeTransport()
+    done = RegisteredTask("done", lambda: None, TaskOptions(name="done"))
+    executor = Executor(transport, m.Hello(m.EXECUTOR, "e1"), tasks=[done], slot=slot, log=log)
+    thread = threading.Thread(target=executor.run)
+    thread.start()
+    task = m.Task("id7", "done", "", payload.dumps_arguments((), {}))
+    transport.links[0].deliver(WELCOME, m.Assign([m.Assignment(task, 7)]))
+    transport.links[0].wait_sent(m.Settle)
+    executor.stop()
+    transport.links[0].deliver(m.Acknowledge([7]))
+    thread.join(10)
+    assert (seen, slot.token) == ([7], 0)

@@ -311,6 +311,21 @@ def test_progress_of_a_loop_is_reported_with_its_total(client):
     assert [r.current for r in reports] == sorted(r.current for r in reports)
 
 
+def test_progress_in_any_kind_of_numbers_and_texts_is_reported(client):
+    def work():
+        from fractions import Fraction
+        from pathlib import Path
+
+        from nbqueue import progress
+
+        list(progress(range(2), total=Fraction(4), description=Path("data.csv")))
+
+    id = client.submit(work)
+    client.value(id)
+    report = client.heard(m.Progress, id)[-1]
+    assert (report.current, report.total, report.description) == (2.0, 4.0, "data.csv")
+
+
 def test_a_custom_state_travels_with_its_meta_and_moves_the_progress(client):
     def work(self):
         self.update_state(state="LOADING", meta={"current": 3, "total": 9, "file": "a.csv"})

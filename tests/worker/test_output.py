@@ -15,7 +15,6 @@ from nbqueue.worker.output import (
     OutputBuffer,
     Piece,
     TaskStream,
-    sendable,
 )
 
 
@@ -58,11 +57,6 @@ def test_past_the_total_only_the_tail_is_sent_at_the_end():
     (piece,) = buffer.take(last=True)
     assert piece.text.endswith(f"{TAIL_LIMIT - 1}\n")
     assert len(piece.text) <= TAIL_LIMIT + 100
-
-
-def test_text_that_has_no_encoding_is_spelled_out():
-    assert sendable("ok … é") == "ok … é"
-    assert sendable("bad \udc80") == "bad \\udc80"
 
 
 def test_many_threads_may_write_at_once():

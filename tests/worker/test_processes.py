@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import textwrap
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="workers run on 
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):
-    with processes.broker(tmp_path_factory.mktemp("broker")) as made:
+    with processes.broker(tmp_path_factory.mktemp("broker"), max_task_deaths=2) as made:
         yield made
 
 
@@ -240,7 +242,7 @@ def test_a_hard_limit_kills_and_a_soft_limit_raises(client):
 
 @pytest.mark.parametrize(("how", "manner"), [("segfault", "11|SIGSEGV"), ("3", "exit code 3")])
 def test_a_task_that_kills_its_process_is_tried_again_and_then_fails_with_the_reason(client, how, manner):
-    outcome = client.outcome(client.submit(crash, how, max_deaths=2), timeout=30)
+    outcome = client.outcome(client.submit(crash, how), timeout=30)
     assert (outcome.state, outcome.failure.type) == (FAILURE, "WorkerLostError")
     assert re.search(manner, outcome.failure.message)
     assert "last words" in outcome.failure.message
@@ -249,9 +251,9 @@ def test_a_task_that_kills_its_process_is_tried_again_and_then_fails_with_the_re
 
 def test_neighbours_of_a_task_that_kills_its_process_are_not_charged(client):
     client.value(client.submit(nap, 0))
-    neighbours = client.submit_many(nap, [(0,)] * 50, max_deaths=1)
-    client.submit(crash, "3", max_deaths=1)
-    neighbours += client.submit_many(nap, [(0,)] * 50, max_deaths=1)
+    neighbours = client.submit_many(nap, [(0,)] * 50)
+    client.submit(crash, "3")
+    neighbours += client.submit_many(nap, [(0,)] * 50)
     assert [client.outcome(id, timeout=30).state for id in neighbours] == [SUCCESS] * 100
 
 
@@ -333,7 +335,7 @@ def test_an_idle_worker_ends_at_once(lone):
 @pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGQUIT]])
 def test_int_twice_or_quit_stops_now_and_the_task_goes_back(lone, signals):
     client, worker, queue = lone
-    id = client.submit(nap, 60, queue=queue, max_deaths=1)
+    id = client.submit(nap, 60, queue=queue)
     client.wait_for(m.Started, id)
     for number in signals:
         worker.signal(number)
@@ -451,3 +453,34 @@ def test_no_options_end_it_quietly(tmp_path):
         [sys.executable, "-m", "nbqueue.worker"], input=b"", capture_output=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_an_executor_that_fails_does_not_wait_for_the_threads_of_tasks(tmp_path):
+    code = """
+        import runpy, sys, threading, time
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        timer = threading.Timer
+        threading.Timer = lambda seconds, *args: timer(0.1, *args)
+        runpy.run_module("nbqueue.worker.executor", run_name="__main__")
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(b"garbage\n")
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            stdin=theirs,
+            stderr=subprocess.PIPE,
+            timeout=20,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert b"DecodeError" in done.stderr
+
+
+def test_a_worker_that_says_little_still_tells_of_failures(broker, client, tmp_path):
+    with processes.worker(broker, tmp_path, queues=("little",), loglevel="ERROR") as worker:
+        client.value(client.submit(nap, 0.0, queue="little"))
+        failing = client.submit(nap, "x", queue="little")
+        worker.wait_said(f"task nap[{failing}] raised unexpected: TypeError")
+        assert "received" not in worker.said
+        assert "succeeded" not in worker.said

@@ -1,5 +1,6 @@
 """Eight bytes between an executor and its supervisor."""
 
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,12 @@ from nbqueue.worker.slot import Slot
 
 def test_a_new_slot_holds_nothing():
     assert Slot.create().token == 0
+
+
+def test_a_full_disk_cannot_take_its_memory_away(tmp_path):
+    slot = Slot.create()
+    assert os.fstat(slot.fd).st_blocks > 0 or "memfd" in os.readlink(f"/proc/self/fd/{slot.fd}")
+    slot.close_file()
 
 
 def test_what_a_process_wrote_is_there_after_its_death():

@@ -147,12 +147,27 @@ def test_a_broker_that_does_not_know_it_hears_hello_again(rig):
     assert rig.link.wait_sent(m.Hello, 2) == rig.link.sent[0]
 
 
+def test_a_hello_that_was_lost_is_said_again(start, monkeypatch):
+    monkeypatch.setattr(supervisor, "HEARTBEAT", 0.05)
+    rig = start()
+    assert rig.link.wait_sent(m.Hello, 3) == rig.link.sent[0]
+    assert rig.link.of(m.Heartbeat) == []
+
+
 def test_a_death_is_reported_with_its_lease_and_reason_and_the_executor_replaced(rig):
     rig.children[0].slot.token = 77
     rig.children[0].end(-signal.SIGSEGV)
     assert rig.link.wait_sent(m.ExecutorLost) == m.ExecutorLost("e0", 77, -11, 5, "boom")
     rig.wait_children(3)
-    rig.wait_said("executor 1000 ended by SIGSEGV")
+    rig.wait_said("executor 1000: its process was killed by signal 11 (SIGSEGV")
+
+
+def test_executors_that_die_between_tasks_are_not_replaced_in_a_rush(rig, monkeypatch):
+    monkeypatch.setattr(supervisor, "RESTART_DELAY", 60.0)
+    rig.children[0].end(1)
+    rig.link.wait_sent(m.ExecutorLost)
+    rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 2)
+    assert len(rig.children) == 2
 
 
 def test_a_kill_is_asked_politely_first(rig):
@@ -267,6 +282,24 @@ def test_executors_that_die_at_their_start_end_it_after_three_in_a_row(start):
         rig.children[number].end(1)
     assert rig.exit_code() == 1
     assert rig.said("executors die at their start, 3 times in a row")
+
+
+def test_executors_that_die_together_count_once(start):
+    rig = start(concurrency=4)
+    for number in range(2):
+        rig.wait_children(4 * number + 4)
+        for child in rig.children[-4:]:
+            child.end(1)
+    rig.wait_children(12)
+    rig.children[-1].end(1)
+    assert rig.exit_code() == 1
+
+
+def test_one_that_dies_at_its_start_does_not_end_those_that_work(rig):
+    for number in range(4):
+        rig.wait_children(2 + number)
+        rig.children[-1].end(1)
+    rig.wait_children(6)
 
 
 def test_an_executor_that_got_ready_ends_the_row(start):

@@ -78,6 +78,16 @@ def test_outside_of_tasks_tqdm_prints_as_always():
     assert "plain: 100%" in done.stderr
 
 
+def test_a_file_may_be_given_by_position():
+    run("""
+        enter()
+        from tqdm import tqdm
+        for _ in tqdm(range(3), "epochs", 3, True, sys.stdout):
+            pass
+        assert told() == [(3.0, 3.0, "epochs")], told()
+    """)
+
+
 def test_tqdm_write_is_output():
     run("""
         enter()

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from nbqueue.exceptions import ConfigurationError
+from nbqueue.platform import import_from
 from nbqueue.transports import transport
 from nbqueue.worker import context, output, registry
 from nbqueue.worker.executor.loop import Executor
@@ -47,22 +48,15 @@ def _prepare(options: ExecutorOptions) -> None:
     faulthandler.enable(sys.__stderr__ or 2)
     remember(options.worker)
     os.environ["NBQUEUE_BROKER"] = options.worker.url  # tasks submit to the same broker
-    _add_folder(os.getcwd())
+    import_from(os.getcwd())
     output.show_logging()
     # a child that a task forks is not the task
     os.register_at_fork(after_in_child=lambda: context.enter(None, whole_process=True))
 
 
-def _add_folder(folder: str) -> None:
-    """Import from the worker's folder, as its notebook would, but never instead of the standard library."""
-    packages = (i for i, path in enumerate(sys.path) if path.endswith(("site-packages", "dist-packages")))
-    sys.path.insert(next(packages, len(sys.path)), folder)
-
-
 def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
     worker = options.worker
     tasks = registry.load(worker.app) if worker.app else []
-    verbose = worker.loglevel.upper() in ("DEBUG", "INFO")
     slot = Slot(options.slot)
     slot.close_file()
     return Executor(
@@ -71,7 +65,7 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
         tasks=tasks,
         whole_process=True,
         slot=slot,
-        log=TaskLog(logger(worker.nodename, worker.loglevel)) if verbose else None,
+        log=TaskLog(logger(worker.nodename, worker.loglevel)),
         on_welcome=lifeline.ready,
     )
 
@@ -84,6 +78,9 @@ def _give_up_soon(code: int) -> None:
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    _give_up_soon(exit_code)
+    exit_code = 1
+    try:
+        exit_code = main()
+    finally:
+        _give_up_soon(exit_code)
     sys.exit(exit_code)

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Final
 
 from nbqueue.core.worker import Ending, ExecutorCore, Leave, Raise
-from nbqueue.exceptions import ConnectionLostError, SerializationError
+from nbqueue.exceptions import ConnectionLostError, ProtocolError, SerializationError
 from nbqueue.messages import (
     CONTROL,
     EXECUTOR,
@@ -26,10 +26,9 @@ from nbqueue.messages import (
 )
 from nbqueue.transports.base import Link
 from nbqueue.worker.interrupts import Gate
+from nbqueue.worker.options import HEARTBEAT
 from nbqueue.worker.reports import Reports
 
-#: seconds between two signs of life, until the broker's Welcome says otherwise
-HEARTBEAT: Final = 2.0
 #: seconds after which a run counts as started, for those who watch
 SHORT: Final = 0.025
 #: seconds between two requests for the same blob
@@ -91,7 +90,7 @@ class Exchange:
         there is none in time."""
         timeout = 0.0 if self._core.waiting else self.heartbeat
         with self._link_lock:
-            messages = self._link.receive(timeout)
+            messages = self._receive(timeout)
             self._handle(EXECUTOR, messages, self._link)
             if timeout and not messages and not self._left:
                 with self._core_lock:
@@ -148,7 +147,7 @@ class Exchange:
                     raise ConnectionLostError(self.refused)
                 if self.run is not None and self._gate.cancelled(self.run.assignment.token):
                     raise KeyboardInterrupt
-                self._handle(EXECUTOR, self._link.receive(ASK_AGAIN), self._link)
+                self._handle(EXECUTOR, self._receive(ASK_AGAIN), self._link)
             return self._blob
 
     def depart(self, link: Link, timeout: float) -> None:
@@ -157,7 +156,7 @@ class Exchange:
         deadline = monotonic() + timeout
         with self._link_lock:
             while True:
-                self._handle(EXECUTOR, self._link.receive(0), link)
+                self._handle(EXECUTOR, self._receive(0), link)
                 self._send_waiting(link)
                 if self._core.settled or self.refused or monotonic() >= deadline:
                     break
@@ -185,7 +184,7 @@ class Exchange:
             if self.run is not None:
                 self._report(self.run)
                 self._send_waiting(outlet)
-                self._handle(EXECUTOR, self._link.receive(0), outlet)
+                self._handle(EXECUTOR, self._receive(0), outlet)
         finally:
             self._link_lock.release()
 
@@ -235,6 +234,14 @@ class Exchange:
         self._link.wake()
 
     # ── with the link's lock held ────────────────────────────────────────────────────────────
+
+    def _receive(self, timeout: float) -> list[AnyMessage]:
+        messages = self._link.receive(timeout)
+        trouble = self._link.trouble
+        if isinstance(trouble, ProtocolError) and self._core.welcome is not None:
+            # a frame that it cannot read is dropped, perhaps with an outcome that nobody would see again
+            self.fail(str(trouble))
+        return messages
 
     def _send_waiting(self, link: Link) -> None:
         with self._core_lock:

@@ -131,8 +131,9 @@ class Executor:
         ending = self._runner.run(assignment, run.reports)
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the task forked and let return
-        if self._slot is not None:
-            self._slot.token = 0
+        self._exchange.end(run, ending)
         if self._log is not None:
             self._log.ended(assignment.task, ending)
-        self._exchange.end(run, ending)
+        # last: should any of the above kill the process, or hang, it is this task's doing
+        if self._slot is not None:
+            self._slot.token = 0

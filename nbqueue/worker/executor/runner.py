@@ -40,26 +40,33 @@ class Runner:
 
     def run(self, assignment: Assignment, reports: Reports) -> Ending:
         """Run the task.  Raises nothing."""
-        task, token = assignment.task, assignment.token
         current = TaskContext(assignment, reports, self._worker)
         context.enter(current, whole_process=self._whole_process)
         began = perf_counter()
         try:
-            loaded = self._definitions.load(task)
-            current.options = loaded.options
-            self._gate.enter(token)
-            args, kwargs = current.args, current.kwargs = payload.loads(task.payload)
-            bound = (current, *args) if loaded.options.bind else args
-            value = _finished(loaded.function(*bound, **kwargs))
-            data = b"" if task.ignore_result else payload.dumps_value(value)
-            self._gate.leave()
+            try:
+                data = self._value(current, assignment)
+            finally:
+                self._gate.leave()
         except BaseException as exc:  # whatever a task raises is how it ended
+            # a pending interrupt is raised in here as soon as Python code runs, so by the first leave()
             self._gate.leave()
             return self._ended(exc, current, assignment, perf_counter() - began)
         finally:
             _discharge(current)
             context.enter(None, whole_process=self._whole_process)
         return self._outcome(assignment, SUCCESS, perf_counter() - began, value=data)
+
+    def _value(self, current: TaskContext, assignment: Assignment) -> bytes:
+        """What the task returns, pickled; raises what it raises."""
+        task = assignment.task
+        loaded = self._definitions.load(task)
+        current.options = loaded.options
+        self._gate.enter(assignment.token)
+        args, kwargs = current.args, current.kwargs = payload.loads(task.payload)
+        bound = (current, *args) if loaded.options.bind else args
+        value = _finished(loaded.function(*bound, **kwargs))
+        return b"" if task.ignore_result else payload.dumps_value(value)
 
     def _outcome(
         self,
@@ -89,8 +96,11 @@ class Runner:
             return self._outcome(assignment, REVOKED, runtime, failed=revoked)
         if isinstance(exc, Ignore):
             return self._outcome(assignment, SUCCESS, runtime)
-        countdown, reason = _next_run(exc, current, assignment.retries)
-        failed = failure.capture(reason)
+        try:
+            countdown, reason = _next_run(exc, current, assignment.retries)
+            failed = failure.capture(reason)
+        except Exception as error:  # options that nobody has checked
+            countdown, failed = None, failure.capture(error)
         if countdown is not None:
             return RetryMessage(assignment.task.id, assignment.token, countdown, failed, runtime)
         return self._outcome(assignment, FAILURE, runtime, failed=failed)
@@ -101,7 +111,7 @@ def _next_run(exc: BaseException, current: TaskContext, retries: int) -> tuple[f
     options = current.options
     if isinstance(exc, Retry):
         if exc is current.granted or retry.allowed(options.max_retries, retries):
-            return exc.countdown, exc.exc or exc
+            return float(exc.countdown), exc.exc or exc
         return None, exc.exc or current.exhausted(options.max_retries)
     if isinstance(exc, Reject) and exc.requeue:
         return 0.0, exc
@@ -109,7 +119,7 @@ def _next_run(exc: BaseException, current: TaskContext, retries: int) -> tuple[f
         return None, exc
     if not retry.allowed(options.max_retries, retries):
         return None, exc
-    return retry.delay(options, retries, int.from_bytes(os.urandom(4)) / 2**32), exc
+    return float(retry.delay(options, retries, int.from_bytes(os.urandom(4)) / 2**32)), exc
 
 
 def _discharge(current: TaskContext) -> None:

@@ -1,0 +1,185 @@
+"""What may be said of a task and of a call: names, types and limits, checked before anything is sent.
+
+Values go out as the protocol's own types (``np.float64(0.1)`` as 0.1): one field of another type would
+make the broker refuse the whole batch that it travels in.
+"""
+
+import datetime
+import math
+import numbers
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypedDict, cast
+
+from nbqueue.exceptions import ConfigurationError
+from nbqueue.wire.payload import TaskOptions
+
+_HIGHEST = 9
+
+
+class CallOptions(TypedDict, total=False):
+    """What may be said of a call; times in seconds."""
+
+    task_id: str
+    #: 0 to 9, 9 first
+    queue: str
+    priority: int
+    #: wait so long before the first run
+    countdown: float
+    #: or until then: a datetime with time zone
+    eta: datetime.datetime
+    #: REVOKED if not started within so long, or by then
+    expires: "float | datetime.datetime"
+    time_limit: float
+    soft_time_limit: float
+    #: keep the state, drop the value
+    ignore_result: bool
+
+
+def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptions:
+    """The defaults of a task with the options of a call, as they are sent; None leaves the default.
+
+    Raises
+    ------
+    TypeError
+        There is no option of that name.
+    ConfigurationError
+        It cannot have that value, or not together with another.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    merged = cast(CallOptions, {**defaults, **_converted(given, _CALL)})
+    hard, soft = merged.get("time_limit"), merged.get("soft_time_limit")
+    if hard is not None and soft is not None and soft > hard:
+        raise ConfigurationError(
+            f"soft_time_limit ({soft:g} s) is above time_limit ({hard:g} s): it would never be reached"
+        )
+    return merged
+
+
+def split(options: Mapping[str, Any]) -> tuple[TaskOptions, CallOptions]:
+    """The options of ``@task``: what workers have to know, and what holds for each call.
+
+    Raises
+    ------
+    TypeError, ConfigurationError
+        As :func:`call_options`.
+    """
+    retry = options.get("retry_kwargs") or {}
+    if unknown := retry.keys() - {"max_retries", "countdown"}:
+        raise TypeError(
+            f"retry_kwargs has no {', '.join(sorted(unknown))}; there are: max_retries, countdown"
+        )
+    said = {k: v for k, v in options.items() if k != "retry_kwargs" and (v is not None or k == "max_retries")}
+    said |= {"default_retry_delay" if k == "countdown" else k: v for k, v in retry.items()}
+    converted = _converted(said, {**_TASK, **_DEFAULTS}, also="retry_kwargs")
+    task = {k: v for k, v in converted.items() if k in _TASK}
+    call = {k: v for k, v in converted.items() if k in _DEFAULTS}
+    return TaskOptions(**task), call_options({}, call)
+
+
+def seconds_from_now(when: "float | datetime.datetime") -> float:
+    """How long until then: times travel as durations, so that no two clocks need agree."""
+    return max(0.0, when.timestamp() - time.time()) if isinstance(when, datetime.datetime) else when
+
+
+# ── conversions ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _converted(
+    options: Mapping[str, Any], table: Mapping[str, Callable[[str, Any], Any]], also: str = ""
+) -> dict[str, Any]:
+    if unknown := sorted(options.keys() - table.keys()):
+        known = ", ".join(sorted({*table, also} - {""}))
+        raise TypeError(f"no option is called {', '.join(unknown)}; there are: {known}")
+    return {name: table[name](name, value) for name, value in options.items()}
+
+
+def text(name: str, value: Any) -> str:
+    """A plain str, of a str or of a subclass such as ``np.str_``."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} is a str, not {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{name} has characters that cannot be sent: {value!r}") from None
+    return str.__str__(value)  # not str(): an enum's says its member's name
+
+
+def _seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
+    seconds = float(value)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
+    return seconds
+
+
+def _moment(name: str, value: Any) -> datetime.datetime:
+    if not isinstance(value, datetime.datetime):
+        raise ConfigurationError(f"{name} is a datetime with time zone, not {value!r}")
+    if value.tzinfo is None:
+        raise ConfigurationError(f"{value} has no time zone: use datetime.now(timezone.utc) + timedelta(…)")
+    return value
+
+
+def _seconds_or_moment(name: str, value: Any) -> float | datetime.datetime:
+    return _moment(name, value) if isinstance(value, datetime.datetime) else _seconds(name, value)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+        raise ConfigurationError(f"{name} is a number from 0 on, not {value!r}")
+    return int(value)
+
+
+def _count_or_none(name: str, value: Any) -> int | None:
+    return None if value is None else _count(name, value)
+
+
+def _priority(name: str, value: Any) -> int:
+    priority = _count(f"{name} ({_HIGHEST} first)", value)
+    if priority > _HIGHEST:
+        warnings.warn(f"priority {priority} counts as {_HIGHEST}, the highest", stacklevel=6)
+    return min(priority, _HIGHEST)
+
+
+def _flag(name: str, value: Any) -> bool:
+    return bool(value)
+
+
+def _backoff(name: str, value: Any) -> float:
+    return float(value) if isinstance(value, bool) else _seconds(name, value)  # True: one second, as Celery
+
+
+def _exceptions(name: str, value: "type | Iterable[type]") -> tuple[type[BaseException], ...]:
+    classes = (value,) if isinstance(value, type) or not isinstance(value, Iterable) else tuple(value)
+    for each in classes:
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise TypeError(f"{name} is a tuple of exception classes; {each!r} is none")
+    return cast(tuple[type[BaseException], ...], classes)
+
+
+_CALL: Mapping[str, Callable[[str, Any], Any]] = {
+    "task_id": text,
+    "queue": text,
+    "priority": _priority,
+    "countdown": _seconds,
+    "eta": _moment,
+    "expires": _seconds_or_moment,
+    "time_limit": _seconds,
+    "soft_time_limit": _seconds,
+    "ignore_result": _flag,
+}
+#: what a task may say of its calls
+_DEFAULTS = {name: convert for name, convert in _CALL.items() if name not in ("task_id", "eta")}
+_TASK: Mapping[str, Callable[[str, Any], Any]] = {
+    "name": text,
+    "bind": _flag,
+    "max_retries": _count_or_none,
+    "autoretry_for": _exceptions,
+    "default_retry_delay": _seconds,
+    "retry_backoff": _backoff,
+    "retry_backoff_max": _seconds,
+    "retry_jitter": _flag,
+}

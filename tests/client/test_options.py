@@ -1,0 +1,110 @@
+"""Options are checked, and sent as the protocol's own types."""
+
+import datetime
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nbqueue.client.app import App
+from nbqueue.client.options import call_options, split
+from nbqueue.exceptions import ConfigurationError
+
+
+class Queue(str, Enum):  # noqa: UP042 - unlike of a StrEnum, str() of it is "Queue.GPU"
+    GPU = "gpu"
+
+
+NAIVE = datetime.datetime(2030, 1, 1)  # noqa: DTZ001 - that is the point
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sent"),
+    [
+        ("queue", np.str_("q"), "q"),
+        ("queue", Queue.GPU, "gpu"),
+        ("task_id", np.str_("1"), "1"),
+        ("priority", np.int64(3), 3),
+        ("countdown", np.float64(0.5), 0.5),
+        ("countdown", np.int64(2), 2.0),
+        ("expires", np.float32(0.5), 0.5),
+        ("time_limit", 3, 3.0),
+        ("ignore_result", 1, True),
+        ("ignore_result", np.bool_(False), False),
+    ],
+)
+def test_values_become_the_protocols_own_types(name: str, value: Any, sent: object) -> None:
+    converted = call_options({}, {name: value})[name]  # type: ignore[literal-required]
+    assert converted == sent
+    assert type(converted) is type(sent)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("queue", 5),
+        ("queue", "\udcff"),
+        ("task_id", 5),
+        ("priority", True),
+        ("priority", -1),
+        ("priority", 1.5),
+        ("countdown", "soon"),
+        ("countdown", float("nan")),
+        ("countdown", float("inf")),
+        ("countdown", -1),
+        ("eta", 5.0),
+        ("eta", NAIVE),
+        ("expires", "soon"),
+        ("expires", NAIVE),
+        ("time_limit", True),
+        ("soft_time_limit", "1"),
+    ],
+)
+def test_other_values_are_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=name if value is not NAIVE else "time zone"):
+        call_options({}, {name: value})
+
+
+def test_none_leaves_the_default_of_the_task() -> None:
+    assert call_options({"queue": "gpu"}, {"queue": None}) == {"queue": "gpu"}
+
+
+def test_limits_of_the_task_and_of_the_call_must_agree() -> None:
+    task = App(broker="memory://options").task(time_limit=10)(print)
+    with pytest.raises(ValueError, match="soft_time_limit"):
+        task.apply_async(soft_time_limit=20)
+
+
+def test_a_wrong_option_is_refused_before_anything_is_sent() -> None:
+    task = App(broker="memory://options").task(print)
+    with pytest.raises(ValueError, match="task_id"):
+        task.apply_async(task_id=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("classes", [[OSError, ValueError], {OSError, ValueError}, (OSError, ValueError)])
+def test_exceptions_to_retry_after_come_in_any_collection(classes: Any) -> None:
+    options, _ = split({"name": "f", "autoretry_for": classes})
+    assert type(options.autoretry_for) is tuple
+    assert set(options.autoretry_for) == {OSError, ValueError}
+
+
+@pytest.mark.parametrize("classes", [[5], 5, "ValueError", [int]])
+def test_what_is_no_exception_is_a_type_error(classes: Any) -> None:
+    with pytest.raises(TypeError, match="exception"):
+        split({"name": "f", "autoretry_for": classes})
+
+
+def test_retry_kwargs_say_how_often_and_how_soon() -> None:
+    options, _ = split({"name": "f", "retry_kwargs": {"max_retries": np.int64(2), "countdown": 1}})
+    assert (options.max_retries, options.default_retry_delay) == (2, 1.0)
+    with pytest.raises(TypeError, match="retry_kwargs"):
+        split({"name": "f", "retry_kwargs": {"often": 2}})
+
+
+def test_no_limit_of_retries_is_none() -> None:
+    assert split({"name": "f", "max_retries": None})[0].max_retries is None
+
+
+def test_backoff_may_be_switched_on() -> None:
+    assert split({"name": "f", "retry_backoff": True})[0].retry_backoff == 1.0
