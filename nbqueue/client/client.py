@@ -261,12 +261,19 @@ class Client:
     def check(self) -> None:
         """Raise what makes waiting useless: the client is closed, the broker refuses it, or ended, or is
         silent for a lease."""
-        trouble, welcome = self.trouble, self._session.welcome
-        if trouble is None:
-            return
-        final = trouble is self._session.fatal or self._parted is not None
-        if final or welcome is None or self._silence > welcome.lease:
-            raise trouble
+        trouble = self.trouble
+        if trouble is not None and self._is_gone:
+            raise type(trouble)(*trouble.args)  # each time anew: a traceback must not grow with each raise
+
+    @property
+    def _is_gone(self) -> bool:
+        welcome = self._session.welcome
+        return not self.usable or welcome is None or self._silence > welcome.lease
+
+    @property
+    def linked(self) -> bool:
+        """Whether there is a connection just now."""
+        return self._link.trouble is None
 
     @property
     def usable(self) -> bool:
@@ -319,12 +326,21 @@ class Client:
         messages = self._link.receive(patience)
         if not messages:
             self._silence += min(patience, time.monotonic() - now)
+            self._give_up_if_gone()
         else:
             self._silence = 0.0
             for message in messages:
                 self._session.receive(message)
             self._after_messages()
+            if self._session.ended:
+                self._give_up_if_gone()
         self._tell_subscribers()
+
+    def _give_up_if_gone(self) -> None:
+        """Futures and awaits, which cannot look for themselves, learn that the broker is gone."""
+        if self._is_gone:
+            for record in self._session.unsettled():
+                record.give_up()
 
     def _send(self, messages: list[m.AnyMessage]) -> None:
         try:

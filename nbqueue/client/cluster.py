@@ -72,11 +72,8 @@ def start(workers: int = 0) -> Cluster:
     ConfigurationError
         NBQUEUE_BROKER names another broker, and wins.
     """
-    running = local.find()
-    application.check_default_broker(running.url if running is not None else "")
-    connection = local.ensure(Settings(workers=workers))
-    launched.wait_ready(connection)
-    application.set_default_broker(connection.url)
+    application.set_default_broker("")
+    launched.wait_ready(local.ensure(Settings(workers=workers)))
     return Cluster(application.default_app().client)
 
 
@@ -88,10 +85,9 @@ def attach() -> Cluster:
     ConnectionLostError
         None is running.
     """
-    connection = local.find()
-    if connection is None:
+    if local.find() is None:
         raise ConnectionLostError("no local cluster is running: nbqueue.start() starts one")
-    application.set_default_broker(connection.url)
+    application.set_default_broker("")
     return Cluster(application.default_app().client)
 
 

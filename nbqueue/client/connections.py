@@ -12,6 +12,9 @@ from nbqueue.transports import transport
 #: of the default application, and of whatever was unpickled from another process
 default_settings = Settings()
 
+#: URLs of the local cluster, wherever it listens
+_LOCAL = ("", "zmq://")
+
 _clients: dict[str, Client] = {}
 _lock = threading.Lock()
 
@@ -31,10 +34,18 @@ def client_for(url: str, settings: Settings | None = None) -> Client:
     settings = settings if settings is not None else Settings()
     with _lock:
         client = _clients.get(url)
-        if client is None or not client.usable:
+        if client is None or not client.usable or _has_lost_its_broker(url, client):
             client = _clients[url] = _connect(url, settings)
             _clients[client.url] = client
         return client
+
+
+def _has_lost_its_broker(url: str, client: Client) -> bool:
+    """Whether the local cluster that it is connected to has died: a new one takes its place."""
+    if url not in _LOCAL or client.linked:
+        return False
+    connection = local.find()
+    return connection is None or connection.url != client.url
 
 
 class Route(NamedTuple):
@@ -58,7 +69,12 @@ class Router:
     def route(self) -> Route:
         """The connection, made on first use, and anew when the settings have changed."""
         route, settings = self._route, self.settings
-        if route is None or route.version != settings.version or not route.client.usable:
+        if (
+            route is None
+            or route.version != settings.version
+            or not route.client.usable
+            or not route.client.linked
+        ):
             client = client_for(settings.broker, settings)
             queue = text("task_default_queue", settings.task_default_queue)
             route = self._route = Route(client, queue, settings.version)
@@ -70,6 +86,6 @@ default_router = Router(default_settings)
 
 
 def _connect(url: str, settings: Settings) -> Client:
-    if url in ("", "zmq://"):
+    if url in _LOCAL:
         url = local.ensure(settings).url
     return Client(transport(url), settings)

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # guards the hand-over between "not done yet, call me" and "done, call them"; held for a moment only
 _lock = threading.Lock()
+#: records that somebody waits for, who may hold nothing but a callback
+_awaited: set["TaskRecord"] = set()
 
 
 class View(NamedTuple):
@@ -123,6 +125,7 @@ class TaskRecord:
         with _lock:
             if self._callbacks is not None:
                 self._callbacks.append(callback)
+                _awaited.add(self)
                 return
         _call(callback)
 
@@ -131,11 +134,24 @@ class TaskRecord:
         with _lock:
             if self._callbacks is not None and callback in self._callbacks:
                 self._callbacks.remove(callback)
+                if not self._callbacks:
+                    _awaited.discard(self)
 
     def _settle(self) -> None:
         with _lock:
             callbacks, self._callbacks = self._callbacks, None
+            _awaited.discard(self)
         for callback in callbacks or ():
+            _call(callback)
+
+    def give_up(self) -> None:
+        """The broker is gone: call those who wait, although it is not settled (and may be later)."""
+        with _lock:
+            if self._callbacks is None:
+                return
+            callbacks, self._callbacks = self._callbacks, []
+            _awaited.discard(self)
+        for callback in callbacks:
             _call(callback)
 
     def ask_again(self) -> None:
@@ -183,9 +199,10 @@ class TaskRecord:
     def on_retrying(self, message: m.Retrying, at: float) -> None:
         self.state, self.retries, self.failure = RETRY, message.retries, message.failure
         self.started_at, self.due_at = None, at
+        self.progress, self.meta = None, b""
 
     def on_requeued(self, message: m.Requeued) -> None:
-        self.state, self.started_at, self.progress = PENDING, None, None
+        self.state, self.started_at, self.progress, self.meta = PENDING, None, None, b""
         self.setback = message.reason
 
     def on_outcome(self, outcome: m.Outcome, at: float) -> None:

@@ -187,6 +187,8 @@ class AsyncResult:
             self._wait_for(done, timeout, max(interval, _SHORTEST), began)
         finally:
             record.unlisten(done.set)
+        if not record.settled:  # called because the broker is gone
+            self.client.check()
 
     def _wait_for(self, done: threading.Event, timeout: float | None, interval: float, began: float) -> None:
         __tracebackhide__ = True
@@ -312,6 +314,8 @@ class AsyncResult:
 
     def _why(self) -> tuple[str, bool]:
         """Why it is not done yet, and whether nothing that is there can get it done."""
+        if self.record.missing:
+            return str(self._not_found()), True
         if self.record.settled:
             refused = self.record.refusal is not None
             return ("it is refused" if refused else f"it is done: {self.record.state}"), False
@@ -328,18 +332,31 @@ class AsyncResult:
     # ── other ways to wait ───────────────────────────────────────────────────────────────────
 
     def then(self, callback: Callable[["AsyncResult"], object]) -> "AsyncResult":
-        """Call ``callback(result)`` when done, on the client's I/O thread: it must not block."""
-        self._known().when_settled(lambda: callback(self))
+        """Call ``callback(result)`` when done: on the client's I/O thread, where it must not block, or here
+        and now if it is done already."""
+        record = self._known()
+
+        def done() -> None:
+            if record.settled:
+                callback(self)
+            else:  # the broker is gone, but may come back
+                record.when_settled(done)
+
+        record.when_settled(done)
         return self
 
     def future(self) -> "Future[Any]":
         """A ``concurrent.futures.Future`` of the outcome; cancelling it leaves the task alone."""
         future: Future[Any] = Future()
 
+        record = self._known()
+
         def transfer() -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
+                if not record.settled:
+                    self.client.check()
                 is_error, content = self._outcome()
             except Exception as error:
                 is_error, content = True, error
@@ -348,7 +365,6 @@ class AsyncResult:
             else:
                 future.set_result(content)
 
-        record = self._known()
         record.when_settled(transfer)
         future.add_done_callback(lambda _: record.unlisten(transfer))  # cancelled: nobody waits any more
         return future
@@ -369,7 +385,7 @@ class AsyncResult:
         self.revoke(terminate=True)
 
     def forget(self) -> None:
-        """Delete the record; the broker no longer knows the id."""
+        """Delete the record of a task that is done; of another one, hear no more."""
         self.client.forget([self.id])
 
 

@@ -176,9 +176,13 @@ class Session:
 
     def _unfinished(self) -> list[str]:
         """Tasks that the broker keeps; one that is still to be submitted would not be found."""
+        return [r.id for r in self.unsettled() if r.accepted and r.id not in self.pending]
+
+    def unsettled(self) -> list[TaskRecord]:
+        """Records for which something may still come."""
         # valuerefs() is one step, and other threads add records all the time
         records = [record for ref in self.records.valuerefs() if (record := ref()) is not None]
-        return [r.id for r in records if r.accepted and not r.settled and r.id not in self.pending]
+        return [record for record in records if not record.settled]
 
     def _on_unknown(self, message: m.Unknown) -> None:
         self._returning = True

@@ -96,19 +96,24 @@ class Task:
             An option cannot have that value.
         """
         __tracebackhide__ = True
+        if not isinstance(args, Iterable) or isinstance(args, str | bytes):
+            raise TypeError(f"apply_async() takes the arguments as a tuple or list, args=({args!r},)")
         return self._send(tuple(args), dict(kwargs or {}), call_options(self._call, options))
 
     def map(self, items: Iterable[Any], **options: Unpack[CallOptions]) -> GroupResult:
         """One task for each item: ``f.map([1, 2])`` is ``f(1)`` and ``f(2)``."""
-        return self.starmap(((item,) for item in items), **options)
+        __tracebackhide__ = True
+        return self.starmap([(item,) for item in _iterated("map", items)], **options)
 
     def starmap(self, items: Iterable[Sequence[Any]], **options: Unpack[CallOptions]) -> GroupResult:
         """One task for each tuple of arguments: ``f.starmap([(1, 2), (3, 4)])``: ``f(1, 2)``, ``f(3, 4)``."""
+        __tracebackhide__ = True
         group = str(uuid.uuid4())
         call = call_options(self._call, options)
         if "task_id" in call:
             raise ConfigurationError("task_id names one task: map() makes many")
-        return GroupResult(group, [self._send(tuple(args), {}, call, group) for args in items], self.name)
+        calls = [_iterated("starmap", args) for args in _iterated("starmap", items)]
+        return GroupResult(group, [self._send(tuple(args), {}, call, group) for args in calls], self.name)
 
     def _send(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], call: CallOptions, group: str = ""
@@ -151,3 +156,11 @@ class Task:
         if run is not None:
             run.duties.add(client.drain)
         return result
+
+
+def _iterated(method: str, items: Any) -> Iterable[Any]:
+    __tracebackhide__ = True
+    if not isinstance(items, Iterable):
+        wanted = "an iterable of tuples of arguments" if method == "starmap" else "an iterable of arguments"
+        raise TypeError(f"{method}() takes {wanted}, and {items!r} is none")
+    return items

@@ -112,7 +112,8 @@ def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
     if record.place == DONE:
         return {"text": f"it is done: {record.state}", "stuck": False}
     if record.place == SCHEDULED:
-        cause = f"after {record.retries} retries " if record.retries else ""
+        retries = "1 retry" if record.retries == 1 else f"{record.retries} retries"
+        cause = f"after {retries} " if record.retries else ""
         return {
             "text": f"{cause}it waits for its time, in {max(0.0, record.due - now):.1f} s",
             "stuck": False,

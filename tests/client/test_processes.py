@@ -197,3 +197,33 @@ def test_a_cluster_that_is_started_again_is_used_again() -> None:
     assert double.delay(1).get(LIMIT) == 2
     nbqueue.stop()
     assert double.delay(2).get(LIMIT) == 4
+
+
+def test_a_kernel_gets_a_new_cluster_when_its_own_has_died() -> None:
+    out = output_of(script("""
+        import psutil
+        @nbqueue.task
+        def pid():
+            return os.getpid()
+        cluster = nbqueue.start(1)
+        waiting = pid.apply_async(countdown=60).future()
+        psutil.Process(cluster.status()["broker"]["pid"]).kill()
+        time.sleep(1)
+        print(pid.delay().get(20) > 0)
+    """))  # fmt: skip
+    assert out == "True\n"
+
+
+def test_a_future_fails_when_the_broker_ends() -> None:
+    out = output_of(script("""
+        from nbqueue.launch import teardown
+        @nbqueue.task
+        def sleep():
+            time.sleep(60)
+        future = sleep.delay().future()
+        time.sleep(0.5)
+        teardown.stop()
+        began = time.monotonic()
+        print(type(future.exception(20)).__name__, time.monotonic() - began < 5)
+    """))  # fmt: skip
+    assert out == "ConnectionLostError True\n"

@@ -1,6 +1,7 @@
 """What a task queue does, whatever carries its messages."""
 
 import asyncio
+import gc
 import logging
 import sys
 import time
@@ -387,3 +388,33 @@ def test_one_badly_typed_option_harms_no_other_task(app: App) -> None:
         add.apply_async((1, 2), expires="soon")  # type: ignore[arg-type]
     assert add.apply_async((1, 2), countdown=np.float64(0.01), queue=np.str_("default")).get(LIMIT) == 3
     assert before.get(LIMIT) == 3
+
+
+def test_a_future_keeps_what_it_waits_for(app: App) -> None:
+    """Nobody but the callback holds the result."""
+
+    @app.task
+    def slow() -> str:
+        time.sleep(0.5)
+        return "done"
+
+    called: list[str] = []
+    future = slow.delay().future()
+    slow.delay().then(lambda result: called.append(result.get()))
+    gc.collect()
+    assert future.result(LIMIT) == "done"
+    end = time.monotonic() + LIMIT
+    while not called:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_all_that_a_task_printed_is_there_as_long_as_it_is_little(app: App) -> None:
+    @app.task
+    def talk() -> None:
+        for number in range(5000):
+            print("x" * 100, number)
+
+    result = talk.delay()
+    result.get(LIMIT)
+    assert result.output == "".join(f"{'x' * 100} {number}\n" for number in range(5000))
