@@ -35,13 +35,15 @@ class Current(Generic[T]):
 class Run:
     """A task that runs, as far as others than its executor are concerned."""
 
-    __slots__ = ("duties", "task")
+    #: what is to be done before its outcome is sent: tasks that it submitted must have been accepted,
+    #: or whoever gets their ids from it would ask for them too early
+    duties: frozenset[Callable[[], object]] = frozenset()
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        #: what is to be done before its outcome is sent: tasks that it submitted must have been accepted,
-        #: or whoever gets their ids from it would ask for them too early
-        self.duties: set[Callable[[], object]] = set()
+
+    def before_end(self, duty: Callable[[], object]) -> None:
+        self.duties |= {duty}
 
 
 run: Final[Current[Run]] = Current("nbqueue_run")

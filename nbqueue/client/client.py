@@ -278,7 +278,8 @@ class Client:
     @property
     def usable(self) -> bool:
         """Whether this process may go on using it: not closed, not inherited by a fork, not refused."""
-        return self._parted is None and self._session.fatal is None and not self._session.ended
+        session = self._session
+        return not (self._closing or session.fatal or session.ended) and self.pid == os.getpid()
 
     def close(self, drain: bool = True) -> None:
         """Wait up to ``drain_timeout`` until all is accepted, then leave; says on stderr what was not."""

@@ -113,7 +113,8 @@ class TaskRecord:
         self.loaded: tuple[bool, Any] | None = None
         #: (subscription, index) of those who are told of changes
         self.subscriptions: tuple[tuple[Any, int], ...] = ()
-        self._callbacks: list[Callable[[], object]] | None = []
+        #: whom to call when it is settled; None from then on
+        self._callbacks: tuple[Callable[[], object], ...] | None = ()
 
     @property
     def settled(self) -> bool:
@@ -124,7 +125,7 @@ class TaskRecord:
         """Call once when settled: on the I/O thread, or at once in this one if it is settled already."""
         with _lock:
             if self._callbacks is not None:
-                self._callbacks.append(callback)
+                self._callbacks += (callback,)
                 _awaited.add(self)
                 return
         _call(callback)
@@ -132,15 +133,16 @@ class TaskRecord:
     def unlisten(self, callback: Callable[[], object]) -> None:
         """Take back :meth:`when_settled`."""
         with _lock:
-            if self._callbacks is not None and callback in self._callbacks:
-                self._callbacks.remove(callback)
+            if self._callbacks and callback in self._callbacks:
+                self._callbacks = tuple(c for c in self._callbacks if c != callback)
                 if not self._callbacks:
                     _awaited.discard(self)
 
     def _settle(self) -> None:
         with _lock:
             callbacks, self._callbacks = self._callbacks, None
-            _awaited.discard(self)
+            if callbacks:
+                _awaited.discard(self)
         for callback in callbacks or ():
             _call(callback)
 
@@ -149,7 +151,7 @@ class TaskRecord:
         with _lock:
             if self._callbacks is None:
                 return
-            callbacks, self._callbacks = self._callbacks, []
+            callbacks, self._callbacks = self._callbacks, ()
             _awaited.discard(self)
         for callback in callbacks:
             _call(callback)
@@ -160,7 +162,7 @@ class TaskRecord:
             if self._callbacks is None and self.outcome is None:
                 self.missing, self.refusal, self.loaded = False, None, None
                 self.state = PENDING
-                self._callbacks = []
+                self._callbacks = ()
 
     # ── what the broker says: I/O thread only ────────────────────────────────────────────────
 

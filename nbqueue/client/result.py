@@ -31,6 +31,8 @@ class AsyncResult:
     of the same id, and to the id itself.
     """
 
+    __slots__ = ("__weakref__", "client", "id", "record")
+
     def __init__(self, id: str, client: Client, record: TaskRecord | None = None) -> None:
         if not isinstance(id, str) or not id:
             raise ValueError(f"a task id is a non-empty str, not {id!r}")

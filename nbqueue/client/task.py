@@ -154,7 +154,7 @@ class Task:
         )
         result = AsyncResult(id, client, client.submit(task, blobs, fresh=not named))
         if run is not None:
-            run.duties.add(client.drain)
+            run.before_end(client.drain)
         return result
 
 

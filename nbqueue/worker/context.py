@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from datetime import timedelta
 from numbers import Real
-from typing import Any, Final, NoReturn, SupportsFloat, TypeVar
+from typing import Any, Final, NoReturn, SupportsFloat, TypeVar, cast
 
 from nbqueue.core import retry
-from nbqueue.current import Current, Run
+from nbqueue.current import Run
 from nbqueue.current import run as current_run
 from nbqueue.exceptions import MaxRetriesExceededError, Retry
 from nbqueue.messages import Assignment
@@ -19,25 +19,23 @@ from nbqueue.worker.reports import Reports
 
 T = TypeVar("T")
 
-_current: "Final[Current[TaskContext]]" = Current("nbqueue_context")
 
 _DEFAULT_OPTIONS: Final = payload.TaskOptions(name="")
 
 
 def current() -> "TaskContext | None":
     """The task that the caller runs in, None outside of tasks."""
-    return _current.get()
+    return cast("TaskContext | None", current_run.get())  # executors enter nothing else
 
 
 def enter(context: "TaskContext | None", *, whole_process: bool) -> None:
     """Make this the current task (None: there is none), of the whole process or of this thread."""
-    _current.enter(context, whole_process=whole_process)
-    current_run.enter(None if context is None else context.run, whole_process=whole_process)
+    current_run.enter(context, whole_process=whole_process)
 
 
 def output_buffer() -> OutputBuffer | None:
     """Where the caller's printing goes, None outside of tasks."""
-    context = _current.get()
+    context = current()
     return None if context is None else context.reports.output
 
 
@@ -67,7 +65,7 @@ class Request:
     called_directly: bool = field(default=False, init=False)
 
 
-class TaskContext:
+class TaskContext(Run):
     """The running task: what it was called with, and what it can say while it runs."""
 
     def __init__(self, assignment: Assignment, reports: Reports, hostname: str) -> None:
@@ -78,7 +76,7 @@ class TaskContext:
         self.kwargs: dict[str, Any] = {}
         #: the retry that :meth:`retry` has granted
         self.granted: Retry | None = None
-        self.run = Run(assignment.task)
+        super().__init__(assignment.task)
         self._assignment = assignment
         self._hostname = hostname
 

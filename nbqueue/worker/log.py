@@ -35,14 +35,16 @@ class TaskLog:
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
+        self._talks = log.isEnabledFor(logging.INFO)
 
     def received(self, task: Task) -> None:
-        self._log.info("task %s[%s] received", task.name, task.id)
+        if self._talks:
+            self._log.info("task %s[%s] received", task.name, task.id)
 
     def ended(self, task: Task, ending: Ending) -> None:
         failed = isinstance(ending, Outcome) and ending.state == FAILURE
         level = logging.ERROR if failed else logging.INFO
-        if self._log.isEnabledFor(level):
+        if failed or self._talks:
             self._log.log(level, "task %s[%s] %s", task.name, task.id, _account(ending))
 
 

@@ -124,7 +124,7 @@ def _next_run(exc: BaseException, current: TaskContext, retries: int) -> tuple[f
 
 def _discharge(current: TaskContext) -> None:
     """Do what the task has left to be done; it has ended, and this cannot change how."""
-    for duty in current.run.duties:
+    for duty in current.duties:
         try:
             duty()
         except Exception as error:  # the broker is gone, say, and so is the way for the outcome
