@@ -306,18 +306,14 @@ def memory_file(content: bytes) -> int:
     return fd
 
 
-if sys.platform == "linux":
-
-    def _nameless() -> int:
+def _nameless() -> int:
+    # a Python that was built for an old libc has no memfd
+    if sys.platform == "linux" and hasattr(os, "memfd_create"):
         return os.memfd_create("nbqueue")
+    import tempfile  # 4 ms, and others do without
 
-else:
-
-    def _nameless() -> int:
-        import tempfile  # 4 ms, and Linux does without
-
-        with tempfile.TemporaryFile() as file:
-            return os.dup(file.fileno())
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 # ── machine and processes ────────────────────────────────────────────────────────────────────────

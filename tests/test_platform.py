@@ -143,3 +143,13 @@ def test_it_stands_on_the_lowest_floor() -> None:
     code = "import sys, nbqueue.platform; print([n for n in sys.modules if n.startswith('nbqueue.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "['nbqueue._version', 'nbqueue.platform']"
+
+
+def test_memory_files_do_without_memfd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a Python that was built for an old libc."""
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    fd = platform.memory_file(b"content")
+    try:
+        assert os.pread(fd, 100, 0) == b"content"
+    finally:
+        os.close(fd)

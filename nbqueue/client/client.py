@@ -261,14 +261,16 @@ class Client:
     def check(self) -> None:
         """Raise what makes waiting useless: the client is closed, the broker refuses it, or ended, or is
         silent for a lease."""
-        trouble = self.trouble
-        if trouble is not None and self._is_gone:
-            raise type(trouble)(*trouble.args)  # each time anew: a traceback must not grow with each raise
+        if (verdict := self.verdict) is not None:
+            raise verdict
 
     @property
-    def _is_gone(self) -> bool:
-        welcome = self._session.welcome
-        return not self.usable or welcome is None or self._silence > welcome.lease
+    def verdict(self) -> NBQueueError | None:
+        """What :meth:`check` raises; each time anew, or its traceback would grow with each raise."""
+        trouble, welcome = self.trouble, self._session.welcome
+        if trouble is None or (self.usable and welcome is not None and self._silence <= welcome.lease):
+            return None
+        return type(trouble)(*trouble.args)
 
     @property
     def linked(self) -> bool:
@@ -316,6 +318,7 @@ class Client:
                 f"the client's I/O thread ended by {error!r}; please report this"
             )
         finally:
+            self._give_up_if_gone()
             self._leave()
 
     def _turn(self) -> None:
@@ -339,9 +342,9 @@ class Client:
 
     def _give_up_if_gone(self) -> None:
         """Futures and awaits, which cannot look for themselves, learn that the broker is gone."""
-        if self._is_gone:
+        if (verdict := self.verdict) is not None:
             for record in self._session.unsettled():
-                record.give_up()
+                record.give_up(verdict)
 
     def _send(self, messages: list[m.AnyMessage]) -> None:
         try:

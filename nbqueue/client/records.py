@@ -4,6 +4,7 @@ Only the I/O thread writes; any thread reads.  An ``AsyncResult`` is a view of o
 results of the same id see the same.
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class TaskRecord:
     __slots__ = (
         "__weakref__",
         "_callbacks",
+        "_mourners",
         "accepted",
         "due_at",
         "failure",
@@ -115,6 +117,8 @@ class TaskRecord:
         self.subscriptions: tuple[tuple[Any, int], ...] = ()
         #: whom to call when it is settled; None from then on
         self._callbacks: tuple[Callable[[], object], ...] | None = ()
+        #: whom to tell that the broker is gone, with the task unfinished
+        self._mourners: tuple[Callable[[NBQueueError], object], ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -141,20 +145,24 @@ class TaskRecord:
     def _settle(self) -> None:
         with _lock:
             callbacks, self._callbacks = self._callbacks, None
+            self._mourners = ()
             if callbacks:
                 _awaited.discard(self)
         for callback in callbacks or ():
             _call(callback)
 
-    def give_up(self) -> None:
-        """The broker is gone: call those who wait, although it is not settled (and may be later)."""
+    def when_given_up(self, callback: Callable[[NBQueueError], object]) -> None:
+        """Call once if the broker is gone before it is settled: for those who cannot look for themselves."""
         with _lock:
-            if self._callbacks is None:
-                return
-            callbacks, self._callbacks = self._callbacks, ()
-            _awaited.discard(self)
-        for callback in callbacks:
-            _call(callback)
+            self._mourners += (callback,)
+
+    def give_up(self, error: NBQueueError) -> None:
+        """The broker is gone; should it come back, the record may still be settled."""
+        with _lock:
+            mourners, self._mourners = self._mourners, ()
+        if not self.settled:
+            for callback in mourners:
+                _call(functools.partial(callback, error))
 
     def ask_again(self) -> None:
         """A record that was missing or refused may be there by now."""

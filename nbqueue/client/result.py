@@ -189,8 +189,6 @@ class AsyncResult:
             self._wait_for(done, timeout, max(interval, _SHORTEST), began)
         finally:
             record.unlisten(done.set)
-        if not record.settled:  # called because the broker is gone
-            self.client.check()
 
     def _wait_for(self, done: threading.Event, timeout: float | None, interval: float, began: float) -> None:
         __tracebackhide__ = True
@@ -336,15 +334,7 @@ class AsyncResult:
     def then(self, callback: Callable[["AsyncResult"], object]) -> "AsyncResult":
         """Call ``callback(result)`` when done: on the client's I/O thread, where it must not block, or here
         and now if it is done already."""
-        record = self._known()
-
-        def done() -> None:
-            if record.settled:
-                callback(self)
-            else:  # the broker is gone, but may come back
-                record.when_settled(done)
-
-        record.when_settled(done)
+        self._known().when_settled(lambda: callback(self))
         return self
 
     def future(self) -> "Future[Any]":
@@ -354,11 +344,9 @@ class AsyncResult:
         record = self._known()
 
         def transfer() -> None:
-            if not future.set_running_or_notify_cancel():
+            if future.done() or not future.set_running_or_notify_cancel():
                 return
             try:
-                if not record.settled:
-                    self.client.check()
                 is_error, content = self._outcome()
             except Exception as error:
                 is_error, content = True, error
@@ -367,7 +355,14 @@ class AsyncResult:
             else:
                 future.set_result(content)
 
+        def fail(error: exceptions.NBQueueError) -> None:
+            if not future.done() and future.set_running_or_notify_cancel():
+                future.set_exception(error)
+
         record.when_settled(transfer)
+        record.when_given_up(fail)
+        if not record.settled and (verdict := self.client.verdict) is not None:
+            record.give_up(verdict)  # perhaps there is no I/O thread any more that would
         future.add_done_callback(lambda _: record.unlisten(transfer))  # cancelled: nobody waits any more
         return future
 

@@ -181,6 +181,15 @@ class Tasks:
         if record.revoked:
             self.revoke(record, "cancelled", now)
             return
+        expires = record.task.expires
+        if (
+            expires is not None
+            and record.started_at is None
+            and not record.retries
+            and record.at + expires <= now
+        ):
+            self.revoke(record, "expired: not started in time", now)
+            return
         record.state = lifecycle.follow(record.state, lifecycle.REQUEUE, record)
         record.forget_run()
         if reason:

@@ -87,9 +87,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships n
             return self._reduce_class(obj)
         if issubclass(kind, types.ModuleType):
             return self._reduce_module(obj)
-        if kind in _FILES:
+        if kind in _FILES and obj is not sys.stdout and obj is not sys.stderr:
             # cloudpickle would send all that is in a file opened for reading, without a word
-            raise pickle.PicklingError(f"cannot pickle an open file ({obj.name!r}): send its name")
+            raise pickle.PicklingError(
+                f"cannot pickle an open file ({getattr(obj, 'name', obj)!r}): send its name"
+            )
         return super().reducer_override(obj)
 
     # ── functions ────────────────────────────────────────────────────────────────────────────

@@ -465,3 +465,31 @@ def test_a_subscription_is_told_of_what_changed_before_it_was_taken_up(connect: 
     told: list[list[int]] = []
     watch([result], told.append, interval=0.0)
     soon(lambda: told == [[0]])
+
+
+def test_a_future_ends_with_the_thread_that_would_have_settled_it(connect: Connect) -> None:
+    client, _ = connect()
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+    before = result.future()
+    client._do(lambda: 1 / 0)
+    assert isinstance(before.exception(5.0), NBQueueError)
+    assert isinstance(result.future().exception(5.0), NBQueueError)
+
+
+def test_waiting_that_outlives_a_silent_time_of_the_broker_is_not_harmed(connect: Connect) -> None:
+    silent = threading.Event()
+    client, link = connect(lambda message: [] if silent.is_set() else polite(message))
+    result = AsyncResult("1", client, client.submit(task("1"), ()))
+    assert client.flush(5.0)
+    called: list[str] = []
+    result.then(lambda r: called.append(r.state))
+    silent.set()
+    with pytest.raises(ConnectionLostError):
+        result.future().result(10.0)
+    with pytest.raises(ConnectionLostError):
+        result.get(10.0)
+    assert called == []
+    silent.clear()
+    link.say(m.Settle([m.Outcome("1", 1, "SUCCESS")]))
+    assert result.get(5.0) is None
+    assert called == ["SUCCESS"]

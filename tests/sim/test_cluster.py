@@ -366,6 +366,20 @@ def test_a_task_that_runs_again_shows_nothing_of_its_last_run() -> None:
     assert (kept.state, kept.update, kept.progress) == (STARTED, None, None)
 
 
+def test_a_task_that_lost_its_worker_before_its_start_still_expires() -> None:
+    world = World()
+    worker = world.add_worker()
+    world.run_for(1)
+    record = world.add_client().submit(duration=0.04, expires=5.0)
+    while record.id not in {r.task.id for r in world.core.tasks.records}:
+        world.step()
+    worker.vanish()
+    world.run_for(60)
+    world.add_worker()
+    assert world.run_until(lambda: record.settled, limit=20)
+    assert record.state == REVOKED
+
+
 def test_nothing_grows_with_what_is_over() -> None:
     world = World()
     world.add_worker()

@@ -744,3 +744,10 @@ def test_what_is_too_large_to_travel_is_refused_at_the_call(monkeypatch: pytest.
         payload.dumps_arguments((b"x" * 2000,), {}, "f")
     with pytest.raises(SerializationError, match="the return value"):
         payload.dumps_value(b"x" * 2000)
+
+
+def test_an_open_file_is_refused_and_the_standard_streams_are_not(tmp_path: Path) -> None:
+    with open(tmp_path / "data.txt", "w") as file, pytest.raises(SerializationError, match=r"data\.txt"):
+        payload.dumps_arguments((file,), {}, "f")
+    with open(tmp_path / "data.txt") as file, pytest.raises(SerializationError, match="send its name"):
+        payload.dumps_arguments((file,), {}, "f")
