@@ -181,7 +181,7 @@ def _is_order(exc: BaseException) -> bool:
 def _stand_in(failure: Failure) -> BaseException:
     ours = getattr(exceptions, failure.type, None) if failure.module == exceptions.__name__ else None
     if ours is not None and issubclass(ours, exceptions.TaskError):  # the broker's words: it pickles nothing
-        return ours(failure.message)  # type: ignore[no-any-return]
+        return ours(failure.message)  # type: ignore[no-any-return]  # looked up by name
     text = f"{failure.type}: {failure.message}" if failure.message else failure.type
     return RemoteError(text, type=failure.type, module=failure.module, traceback=failure.traceback)
 

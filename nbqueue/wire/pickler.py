@@ -219,6 +219,7 @@ _SPECIAL: dict[type, Any] = {
     typing.TypeVarTuple: _named(typing.TypeVarTuple, "__name__"),
     typing.NewType: _named(typing.NewType, "__name__", "__supertype__"),
     type(dataclasses.MISSING): _by_name("MISSING"),
+    # a sentinel of generated __init__ methods, which typeshed does not know
     type(dataclasses._HAS_DEFAULT_FACTORY): _by_name("_HAS_DEFAULT_FACTORY"),  # type: ignore[attr-defined]
     WeakKeyDictionary: lambda pickler, obj: (WeakKeyDictionary, (dict(obj),)),
 }

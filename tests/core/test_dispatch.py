@@ -72,3 +72,11 @@ def test_an_outcome_with_an_old_token_is_refused_and_acknowledged() -> None:
     assert record is not None
     assert record.outcome is None
     assert Send("late", m.Acknowledge([lease.token])) in actions
+
+
+def test_a_priority_that_no_lane_has_is_rejected_and_the_others_are_accepted() -> None:
+    core = core_with_executor()
+    tasks = [m.Task("fine", "f", "d", b""), m.Task("odd", "f", "d", b"", priority=12)]
+    actions = core.receive("client", m.Submit(tasks), 0.0)
+    assert Send("client", m.Rejected("odd", "a priority is 0 to 9, not 12")) in actions
+    assert Send("client", m.Accepted(["fine"])) in actions

@@ -9,11 +9,17 @@ from nbqueue.client.records import TaskRecord
 from nbqueue.core.broker import BrokerSettings
 from nbqueue.states import FAILURE, PENDING, REVOKED, STARTED, SUCCESS
 from nbqueue.testing import invariants
-from nbqueue.testing.simulation import World
+from nbqueue.testing.simulation import SimulatedClient, World
 
 
 def settled(*records: TaskRecord) -> bool:
     return all(record.settled for record in records)
+
+
+def measure(world: World, client: SimulatedClient) -> None:
+    """Run the usual function a few times, so that it is known to be short and travels in batches."""
+    quick = [client.submit(duration=0.001) for _ in range(10)]
+    assert world.run_until(lambda: settled(*quick), limit=5)
 
 
 def test_a_submitted_task_runs_and_its_client_hears_of_it() -> None:
@@ -274,8 +280,7 @@ def test_a_time_limit_does_not_strike_a_task_that_waits_behind_another() -> None
     world = World()
     world.add_worker()
     client = world.add_client()
-    quick = [client.submit(duration=0.001) for _ in range(10)]
-    assert world.run_until(lambda: settled(*quick), limit=5)
+    measure(world, client)
     slow = client.submit(duration=60.0)
     limited = client.submit(duration=1.0, time_limit=5.0, name="other", definition="other")
     assert world.run_until(lambda: settled(slow, limited), limit=90)
@@ -321,8 +326,7 @@ def test_a_task_that_was_cancelled_while_the_control_link_was_away_does_not_run(
     world = World()
     worker = world.add_worker()
     client = world.add_client()
-    quick = [client.submit(duration=0.001) for _ in range(10)]
-    assert world.run_until(lambda: settled(*quick), limit=5)
+    measure(world, client)
     slow, waiting = client.submit(duration=10.0), client.submit(duration=0.001)
     world.run_for(1)
     worker.executors[0].control.break_()
@@ -336,8 +340,7 @@ def test_what_a_lost_worker_held_comes_back_in_order() -> None:
     world = World()
     worker = world.add_worker()
     client = world.add_client()
-    quick = [client.submit(duration=0.001) for _ in range(10)]
-    assert world.run_until(lambda: settled(*quick), limit=5)
+    measure(world, client)
     slow = client.submit(duration=5.0)
     held = [client.submit(duration=0.001) for _ in range(5)]
     world.run_for(1)
