@@ -11,7 +11,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -38,7 +38,9 @@ class Waker:
         waker.disarm()
 
     ``wake`` sets its flag before it looks whether the owner sleeps, and ``arm`` says that the owner
-    sleeps before it looks at the flag: whichever comes second sees the other.
+    sleeps before it looks at the flag: whichever comes second sees the other.  One call is enough for
+    a sleep: until the owner is really up, which takes it long next to a busy thread, others only leave
+    their flag.
     """
 
     def __init__(self) -> None:
@@ -53,6 +55,7 @@ class Waker:
         """End the owner's wait, or its next one.  Safe from any thread and from signal handlers."""
         self._called = True
         if self._armed:
+            self._armed = False
             # a full pipe wakes just as well; a closed one has nobody to wake
             with contextlib.suppress(OSError):
                 os.write(self._writer, b"\1\0\0\0\0\0\0\0")
@@ -111,6 +114,12 @@ def listens(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(path) == 0
+
+
+def in_forked_children(call: Callable[[], object]) -> None:
+    """Call this in each child that is forked from this process, where there is fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """``nbqueue broker``, and the process that a local cluster starts: a broker until it is told to end."""
 
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -29,12 +30,20 @@ def main(options: BrokerOptions) -> int:
                     number, lambda number, _: broker.stop(f"told to by {signal.Signals(number).name}")
                 )
             broker.announce()
+            _spare_collections()
             broker.run()
     except ConfigurationError as error:
         return _fail(error, BrokerStartError.exit_code)
     except BrokerStartError as error:
         return _fail(error, error.exit_code)
     return 0
+
+
+def _spare_collections() -> None:
+    """Look for cycles of garbage rarely: the broker makes next to none, and each look at a million waiting
+    tasks takes longer than a turn may."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 def main_from_stdin() -> int:

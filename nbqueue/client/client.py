@@ -15,12 +15,14 @@ import sys
 import threading
 import time
 import uuid
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 from nbqueue import messages as m
+from nbqueue import platform
 from nbqueue._version import __version__
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.session import Session, Submission, singly
@@ -39,6 +41,9 @@ _IMPATIENCE = 0.5
 #: what a message that no frame can hold raises: of a type that does not travel, or too large
 _UNWRITABLE = (TypeError, ValueError, OverflowError, NotImplementedError)
 
+#: all of this process
+_clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
+
 
 class Client:
     """A connected client.
@@ -53,6 +58,9 @@ class Client:
         self.url = transport.url
         self.settings = settings
         self.pid = os.getpid()
+        #: this process was forked from the one that made it, and has nothing but a copy
+        self._inherited = False
+        _clients.add(self)
         self._transport = transport
         self._link: Link = transport.connect()
         self._session = Session(_hello(), settings.max_output_bytes)
@@ -61,8 +69,6 @@ class Client:
         self._welcomed = threading.Event()
         #: notified after each batch from the broker
         self._news = threading.Condition()
-        #: held while a record gets its name
-        self._naming = threading.Lock()
         self._closing = False
         self._ping_at = 0.0
         #: seconds that we have listened in vain; not those for which we ourselves were held up or stopped
@@ -110,7 +116,7 @@ class Client:
             raise self._session.fatal or ConnectionLostError("this client is closed")
         if fresh:
             record = TaskRecord(task.id, task.name, task.queue, task.group)
-            self._session.records[task.id] = record
+            self._session.records.add(record)
         else:
             record = self._named_again(task)
         record.known = True
@@ -129,11 +135,7 @@ class Client:
 
     def record(self, id: str) -> TaskRecord:
         """The record of an id, one object for all who ask."""
-        with self._naming:
-            record = self._session.records.get(id)
-            if record is None:
-                record = self._session.records[id] = TaskRecord(id)
-            return record
+        return self._session.records.named(id)
 
     def look_up(self, record: TaskRecord, timeout: float | None = None) -> None:
         """Make sure that a record that was not submitted here is what the broker knows of it.
@@ -181,7 +183,7 @@ class Client:
 
     def forget(self, ids: list[str]) -> None:
         """Ask the broker to delete records; returns at once."""
-        gone = [record for id in ids if (record := self._session.records.pop(id, None)) is not None]
+        gone = [record for id in ids if (record := self._session.records.pop(id)) is not None]
         self._do(lambda: self._session.forget(ids, gone))
 
     def subscribe(self, record: TaskRecord, subscription: Subscription, index: int) -> None:
@@ -239,7 +241,7 @@ class Client:
     @property
     def _parted(self) -> ConnectionLostError | None:
         """Why this process cannot use it any more, whatever the broker does."""
-        if self.pid != os.getpid():
+        if self._inherited:
             return ConnectionLostError(
                 f"this client belongs to process {self.pid}, from which this one was forked"
             )
@@ -281,11 +283,11 @@ class Client:
     def usable(self) -> bool:
         """Whether this process may go on using it: not closed, not inherited by a fork, not refused."""
         session = self._session
-        return not (self._closing or session.fatal or session.ended) and self.pid == os.getpid()
+        return not (self._closing or self._inherited or session.fatal or session.ended)
 
     def close(self, drain: bool = True) -> None:
         """Wait up to ``drain_timeout`` until all is accepted, then leave; says on stderr what was not."""
-        if self._closing or self.pid != os.getpid():
+        if self._closing or self._inherited:
             return
         try:
             if drain and self.unacknowledged:
@@ -407,6 +409,15 @@ class Client:
             logger.debug("no goodbye: %s", error)
         self._link.close()
         self._transport.close()
+
+
+def _after_fork() -> None:
+    for client in _clients:
+        client._inherited = True
+
+
+# each call asks, and a flag costs less than os.getpid()
+platform.in_forked_children(_after_fork)
 
 
 def _hello() -> m.Hello:

@@ -7,6 +7,8 @@ import itertools
 import os
 from collections.abc import Iterator
 
+from nbqueue import platform
+
 
 def _ids() -> Iterator[str]:
     random = os.urandom(10).hex()
@@ -27,4 +29,4 @@ def _after_fork() -> None:
     _source = _ids()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+platform.in_forked_children(_after_fork)

@@ -7,7 +7,8 @@ results of the same id see the same.
 import functools
 import logging
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from nbqueue import messages as m
@@ -252,6 +253,56 @@ class TaskRecord:
             due_at=self.due_at if self.state == RETRY else None,
             setback=self.setback if self.state == PENDING else "",
         )
+
+
+class Records:
+    """The records that somebody still holds, by id.
+
+    A ``WeakValueDictionary`` would do the same for five times the price, which each call pays: here
+    entries of records that are gone stay until there are as many of them as of others.
+    """
+
+    #: entries below which nobody minds those that are gone
+    _FEW = 1000
+
+    def __init__(self) -> None:
+        self._refs: dict[str, weakref.ref[TaskRecord]] = {}
+        self._sweep_at = self._FEW
+        #: held while a record gets its name, and while names go
+        self._naming = threading.Lock()
+
+    def get(self, id: str) -> TaskRecord | None:
+        ref = self._refs.get(id)
+        return None if ref is None else ref()
+
+    def add(self, record: TaskRecord) -> None:
+        """Add the record of an id that nobody else can know."""
+        self._refs[record.id] = weakref.ref(record)
+        if len(self._refs) > self._sweep_at:
+            self._sweep()
+
+    def named(self, id: str) -> TaskRecord:
+        """The record of an id, one object for all who ask."""
+        with self._naming:
+            record = self.get(id)
+            if record is None:
+                record = TaskRecord(id)
+                self._refs[id] = weakref.ref(record)
+            return record
+
+    def pop(self, id: str) -> TaskRecord | None:
+        ref = self._refs.pop(id, None)
+        return None if ref is None else ref()
+
+    def __iter__(self) -> Iterator[TaskRecord]:
+        # copied in one step: other threads add records all the time
+        return iter([record for ref in list(self._refs.values()) if (record := ref()) is not None])
+
+    def _sweep(self) -> None:
+        with self._naming:
+            for id in [id for id, ref in list(self._refs.items()) if ref() is None]:
+                self._refs.pop(id, None)
+            self._sweep_at = max(self._FEW, 2 * len(self._refs))
 
 
 def _call(callback: Callable[[], object]) -> None:

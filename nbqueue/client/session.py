@@ -8,10 +8,9 @@ answered, and which unfinished tasks it wants to hear of.
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
-from weakref import WeakValueDictionary
 
 from nbqueue import messages as m
-from nbqueue.client.records import TaskRecord
+from nbqueue.client.records import Records, TaskRecord
 from nbqueue.exceptions import NBQueueError, ProtocolError, SubmissionRefused
 from nbqueue.wire.shipment import Blob
 
@@ -40,7 +39,7 @@ class Session:
         self._outgoing: list[m.AnyMessage] = [hello]
         #: submitted, and not in ``outgoing`` yet
         self._tasks: list[m.Task] = []
-        self.records: WeakValueDictionary[str, TaskRecord] = WeakValueDictionary()
+        self.records = Records()
         #: submissions that were not accepted yet, in order
         self.pending: dict[str, Submission] = {}
         self.welcome: m.Welcome | None = None
@@ -180,9 +179,7 @@ class Session:
 
     def unsettled(self) -> list[TaskRecord]:
         """Records for which something may still come."""
-        # valuerefs() is one step, and other threads add records all the time
-        records = [record for ref in self.records.valuerefs() if (record := ref()) is not None]
-        return [record for record in records if not record.settled]
+        return [record for record in self.records if not record.settled]
 
     def _on_unknown(self, message: m.Unknown) -> None:
         self._returning = True

@@ -204,7 +204,7 @@ class SimulatedClient:
         self._world.durations[id] = duration
         record = self.records[id] = TaskRecord(id, task.name, task.queue)
         record.known = True
-        self.session.records[id] = record
+        self.session.records.add(record)
         blobs = (Blob(task.definition, b"definition"),) if task.definition else ()
         self.session.submit(Submission(task, blobs))
         self._flush()

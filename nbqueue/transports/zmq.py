@@ -31,8 +31,10 @@ from nbqueue.wire.keys import Connection
 
 #: Number and value, as a socket monitor sends them; zmq.utils.monitor would load asyncio.
 _EVENT: Final = struct.Struct("=HI")
-#: A plain number: the enum's own operators take longer than sending does.
+#: Plain numbers: the enums' own operators take longer than sending does.
 NOBLOCK: Final = int(zmq.NOBLOCK)
+_POLLIN: Final = int(zmq.POLLIN)
+_POLLOUT: Final = int(zmq.POLLOUT)
 #: Frames taken in one receive().
 _DRAIN: Final = 200
 #: Frames that zmq holds for a connection in each direction; a batch is one frame.
@@ -79,7 +81,7 @@ class ZmqLink(Link):
         self._monitor = self._dealer.get_monitor_socket(WATCHED)
         self._poller = zmq.Poller()
         for source in (self._dealer, self._monitor, self._waker):
-            self._poller.register(source, zmq.POLLIN)
+            self._poller.register(source, _POLLIN)
         self._dealer.connect(self._endpoint)
 
     # ── Link ─────────────────────────────────────────────────────────────────────────────────
@@ -135,14 +137,14 @@ class ZmqLink(Link):
         if self._kept and self._kept_bytes + len(frame) > _KEPT_BYTES:
             self._make_room(len(frame))
         if not self._kept:
-            self._poller.register(self._dealer, zmq.POLLIN | zmq.POLLOUT)
+            self._poller.register(self._dealer, _POLLIN | _POLLOUT)
         self._kept.append(frame)
         self._kept_bytes += len(frame)
 
     def _make_room(self, size: int) -> None:
         """Wait for a broker that is slow; give up on a connection that takes nothing at all."""
         while self._kept and self._kept_bytes + size > _KEPT_BYTES:
-            if not self._diagnosis.linked or not self._dealer.poll(_STALL, zmq.POLLOUT):
+            if not self._diagnosis.linked or not self._dealer.poll(_STALL, _POLLOUT):
                 self._start_over()
                 return
             self._flush()
@@ -153,12 +155,12 @@ class ZmqLink(Link):
                 self._dealer.send(self._kept[0], NOBLOCK)
                 self._kept_bytes -= len(self._kept.popleft())
         if not self._kept:
-            self._poller.register(self._dealer, zmq.POLLIN)
+            self._poller.register(self._dealer, _POLLIN)
 
     def _forget_kept(self) -> None:
         self._kept.clear()
         self._kept_bytes = 0
-        self._poller.register(self._dealer, zmq.POLLIN)
+        self._poller.register(self._dealer, _POLLIN)
 
     def _start_over(self) -> None:
         """Drop all under way, Hello included: the broker does not know the new connection, and says so."""
@@ -199,12 +201,12 @@ class ZmqLink(Link):
         while self._waker.arm():
             ready = dict(self._poller.poll(self._pause(deadline)))
             dealer = ready.get(self._dealer, 0)
-            if dealer & zmq.POLLOUT:
+            if dealer & _POLLOUT:
                 self._flush()
             if self._waker.fileno() in ready:
                 self._waker.drain()
                 return
-            if dealer & zmq.POLLIN or (self._monitor in ready and self._heed_monitor()):
+            if dealer & _POLLIN or (self._monitor in ready and self._heed_monitor()):
                 return
             now = time.monotonic()
             if self._redial_at is not None and now >= self._redial_at:
@@ -243,7 +245,7 @@ class ZmqLink(Link):
     # ── closing ──────────────────────────────────────────────────────────────────────────────
 
     def _part(self) -> None:
-        if self._diagnosis.linked or self._dealer.poll(0, zmq.POLLOUT):
+        if self._diagnosis.linked or self._dealer.poll(0, _POLLOUT):
             self._flush()
         self._dealer.disable_monitor()
         self._monitor.close(0)

@@ -10,6 +10,7 @@ zmq itself retries for ever in silence.  What its events mean was tried against 
     says nothing (stopped, HTTP server)   HANDSHAKE_FAILED_NO_DETAIL(EAGAIN)         retries
     hangs up                              HANDSHAKE_FAILED_NO_DETAIL(ECONNRESET)     retries
     zmq without CURVE                     HANDSHAKE_FAILED_PROTOCOL                  gives up
+    … when it was faster to hang up       HANDSHAKE_FAILED_NO_DETAIL(EPIPE)          retries
     speaks first (ssh)                    DISCONNECTED alone                         gives up
     nobody                                no CONNECTED, but CLOSED                   retries
     a name without address                no CONNECTED, no CLOSED                    retries

@@ -26,15 +26,14 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        #: reason of the interrupt that was raised in this run, "" if none was
-        self.raised = ""
+        #: token and reason of the interrupt that was raised last
+        self._raised: tuple[int, str] | None = None
         self._inside = 0
         self._request: tuple[int, str] | None = None
         self._thread = threading.get_ident()
 
     def attach(self) -> None:
-        """Prepare for the next run, whatever the last one did.  Called by the thread that runs tasks."""
-        self.raised = ""
+        """Prepare for the next runs, whatever the last one did.  Called by the thread that runs tasks."""
         if signal.getsignal(signal.SIGINT) != self._on_signal:
             signal.signal(signal.SIGINT, self._on_signal)
 
@@ -54,16 +53,15 @@ class Gate:
 
     def cancelled(self, token: int) -> bool:
         """Whether that run was cancelled, before it began or while it was on."""
-        return self.raised == CANCEL or self._request == (token, CANCEL)
+        return (token, CANCEL) in (self._raised, self._request)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._let_through()
 
     def _let_through(self) -> None:
         if self._request is not None and self._request[0] == self._inside:
-            self.raised = self._request[1]
-            self._request = None
-            raise _exception(self.raised)
+            self._raised, self._request = self._request, None
+            raise _exception(self._raised[1])
 
 
 class ThreadGate(Gate):
@@ -73,9 +71,10 @@ class ThreadGate(Gate):
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
+        #: something was raised that may still be on its way
+        self._thrown = False
 
     def attach(self) -> None:
-        self.raised = ""
         self._thread = threading.get_ident()
 
     def enter(self, token: int) -> None:
@@ -87,8 +86,9 @@ class ThreadGate(Gate):
             try:
                 with self._lock:
                     self._inside = 0
-                    if self.raised:
+                    if self._thrown:
                         self._throw(None)
+                        self._thrown = False
                 return
             except (KeyboardInterrupt, SoftTimeLimitExceeded):
                 # raised a moment too late: the run is over
@@ -97,7 +97,8 @@ class ThreadGate(Gate):
     def interrupt(self, token: int, reason: str) -> None:
         with self._lock:
             if self._inside == token:
-                self.raised = reason
+                self._raised = (token, reason)
+                self._thrown = True
                 self._throw(_exception(reason))
             else:
                 self._request = (token, reason)

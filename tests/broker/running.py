@@ -108,7 +108,9 @@ def receive_one(link: Link, kind: type[AnyMessage], timeout: float = 20.0) -> An
     raise AssertionError(f"no {kind.__name__} came: {link.trouble}")
 
 
-def receive_trouble(link: Link, kind: type[Exception], timeout: float = 20.0) -> Exception:
+def receive_trouble(
+    link: Link, kind: type[Exception] | tuple[type[Exception], ...], timeout: float = 20.0
+) -> Exception:
     """Wait until the link's trouble is of that kind."""
 
     def in_trouble() -> bool:

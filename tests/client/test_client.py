@@ -1,6 +1,7 @@
 """The connection and its thread, against a broker that does as it is told."""
 
 import asyncio
+import os
 import queue
 import threading
 import time
@@ -360,14 +361,21 @@ def test_a_closed_client_blames_nobody_else(connect: Connect) -> None:
     watch([result], lambda changed: None).close()  # a view of what is known goes on
 
 
-def test_a_forked_child_is_told_whose_client_it_has(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forked_child_is_told_whose_client_it_has(connect: Connect) -> None:
     client, _ = connect()
-    monkeypatch.setattr(client, "pid", client.pid + 1)
-    with pytest.raises(ConnectionLostError, match="forked"):
-        client.ask("status")
-    monkeypatch.undo()
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            client.ask("status")
+        except ConnectionLostError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert b"forked" in os.read(reader, 1000)
+    os.close(reader)
+    os.close(writer)
+    assert client.usable
 
 
 def test_looking_up_an_id_takes_no_longer_than_get_is_given(connect: Connect) -> None:

@@ -4,7 +4,6 @@ import itertools
 import threading
 
 from nbqueue import messages as m
-from nbqueue.client.records import TaskRecord
 from nbqueue.client.session import Session, Submission
 from nbqueue.exceptions import ProtocolError
 from nbqueue.wire.shipment import Blob
@@ -58,7 +57,7 @@ def test_what_was_not_accepted_is_said_again_on_a_new_connection() -> None:
 
 def test_unfinished_tasks_are_watched_again_on_a_new_connection() -> None:
     s = session()
-    record = s.records["1"] = TaskRecord("1")
+    record = s.records.named("1")
     s.receive(m.Accepted(["1"]))
     assert record.accepted
     s.receive(m.Unknown())
@@ -69,7 +68,7 @@ def test_unfinished_tasks_are_watched_again_on_a_new_connection() -> None:
 
 def test_a_task_that_is_still_to_be_submitted_is_not_watched_on_a_new_connection() -> None:
     s = session()
-    record = s.records["1"] = TaskRecord("1")
+    record = s.records.named("1")
     record.known = True  # as Client.submit leaves it, before the I/O thread takes the order
     s.receive(m.Unknown())
     s.take()
@@ -79,14 +78,14 @@ def test_a_task_that_is_still_to_be_submitted_is_not_watched_on_a_new_connection
 
 def test_a_new_connection_is_made_while_other_threads_add_records() -> None:
     s = session()
-    kept = [s.records.setdefault(str(n), TaskRecord(str(n))) for n in range(1000)]
+    kept = [s.records.named(str(n)) for n in range(1000)]
     stopped = threading.Event()
 
     def add() -> None:
         for n in itertools.count(len(kept)):
             if stopped.is_set():
                 return
-            kept.append(s.records.setdefault(str(n), TaskRecord(str(n))))
+            kept.append(s.records.named(str(n)))
 
     thread = threading.Thread(target=add)
     thread.start()
@@ -146,7 +145,7 @@ def test_a_broker_that_is_back_has_not_ended() -> None:
 
 def test_when_a_retry_is_due_and_how_a_worker_was_lost_are_known_until_the_next_start() -> None:
     s = session()
-    record = s.records["1"] = TaskRecord("1")
+    record = s.records.named("1")
     s.receive(m.Retrying("1", 1, None, at=5.0))
     assert record.view().due_at == 1005.0
     s.receive(m.Requeued("1", "its process was killed"))
@@ -165,7 +164,7 @@ def test_a_missing_definition_is_sent_with_its_tasks() -> None:
 
 def test_the_first_outcome_counts() -> None:
     s = session()
-    record = s.records["1"] = TaskRecord("1")
+    record = s.records.named("1")
     s.receive(m.Settle([m.Outcome("1", 7, "SUCCESS", b"first", at=5.0)]))
     s.receive(m.Settle([m.Outcome("1", 8, "SUCCESS", b"second")]))
     assert record.outcome is not None
@@ -181,6 +180,6 @@ def test_a_refusal_is_fatal() -> None:
 
 def test_results_nobody_holds_are_not_kept() -> None:
     s = session()
-    s.records["1"] = TaskRecord("1")
-    assert len(s.records) == 0
+    s.records.named("1")
+    assert s.records.get("1") is None
     s.receive(m.Settle([m.Outcome("1", 7, "SUCCESS")]))

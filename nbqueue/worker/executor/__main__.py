@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from nbqueue.exceptions import ConfigurationError
-from nbqueue.platform import import_from
+from nbqueue.platform import import_from, in_forked_children
 from nbqueue.transports import transport
 from nbqueue.worker import context, output, registry
 from nbqueue.worker.executor.loop import Executor
@@ -51,7 +51,7 @@ def _prepare(options: ExecutorOptions) -> None:
     import_from(os.getcwd())
     output.show_logging()
     # a child that a task forks is not the task
-    os.register_at_fork(after_in_child=lambda: context.enter(None, whole_process=True))
+    in_forked_children(lambda: context.enter(None, whole_process=True))
 
 
 def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:

@@ -87,7 +87,6 @@ class Executor:
     def run(self) -> None:
         """Work until :meth:`stop`, or until the broker refuses (see :attr:`refused`)."""
         tqdm.install(notebook=self._whole_process)
-        self._gate.attach()
         self._exchange.introduce()
         self._control.start()
         with output.captured_streams():
@@ -107,6 +106,7 @@ class Executor:
         """Run what waits, as long as the outcomes may wait for one another; then send them."""
         exchange = self._exchange
         began = monotonic()
+        self._gate.attach()
         kind = ""
         while not exchange.draining and (run := exchange.begin()) is not None:
             task = run.assignment.task
@@ -126,7 +126,6 @@ class Executor:
         if self._log is not None:
             self._log.received(assignment.task)
         output.capture(context.output_buffer)
-        self._gate.attach()
         self._control.notice()
         ending = self._runner.run(assignment, run.reports)
         if os.getpid() != self._pid:
