@@ -4,6 +4,8 @@ A blob stays while a task refers to it; one that no task refers to stays as long
 so that the next call of the function need not send it again.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 #: bytes of blobs that no task refers to
@@ -40,8 +42,8 @@ class Blobs:
         blob = self._blobs.get(key)
         return blob.data if blob is not None else b""
 
-    def keys(self) -> list[str]:
-        return list(self._blobs)
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._blobs))
 
     def __contains__(self, key: str) -> bool:
         return key in self._blobs

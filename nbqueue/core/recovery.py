@@ -164,7 +164,7 @@ def _by_age(record: Record) -> tuple[bool, float]:
 def standing(tasks: "Tasks", executors: Iterable[Hello], began: Began) -> Iterator[list[AnyEntry]]:
     """All that there is to know, in portions; what happens meanwhile is to be written down beside it."""
     yield [began, *(Joined(hello) for hello in executors)]
-    for key in tasks.blobs.keys():
+    for key in tasks.blobs:
         yield [Defined(key, tasks.blobs.get(key))]
     portion: list[AnyEntry] = []
     for record in list(tasks.records):
