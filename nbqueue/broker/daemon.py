@@ -29,7 +29,6 @@ from nbqueue._version import __version__
 from nbqueue.broker import sockets
 from nbqueue.broker.complaints import Complaints, log
 from nbqueue.broker.home import Home
-from nbqueue.broker.journal import Journal
 from nbqueue.broker.keeper import Keeper
 from nbqueue.broker.options import BrokerOptions
 from nbqueue.broker.outgoing import Outgoing, Peer
@@ -115,9 +114,9 @@ class Broker:
             host=self.connection.hostname,
             pid=self.connection.pid,
         )
-        journal = Journal(self._home.folder / "journal", sync=options.journal_sync == "batch")
-        self._resources.callback(journal.close)
-        self._keeper = Keeper(journal, self._core)
+        sync = options.journal_sync == "batch"
+        self._keeper = Keeper(self._home.folder / "journal", self._core, sync=sync)
+        self._resources.callback(self._keeper.close)
         self._keeper.restore(time.monotonic())
 
     def _listen(self, bind: sockets.Bind) -> Connection:

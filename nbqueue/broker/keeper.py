@@ -11,6 +11,7 @@ waits here in order, promises are not sent, and the core refuses new tasks.
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from nbqueue.broker.complaints import log
@@ -32,10 +33,12 @@ _BREATH: Final = 0.01
 
 
 class Keeper:
-    """See the module's docstring."""
+    """See the module's docstring.  ``sync``: writing waits for the disk."""
 
-    def __init__(self, journal: Journal, core: BrokerCore) -> None:
-        self._journal = journal
+    def __init__(self, folder: Path, core: BrokerCore, *, sync: bool) -> None:
+        self.syncs = sync
+        self._folder = folder
+        self._journal = Journal(folder, sync=sync)
         self._core = core
         self._waiting: list[AnyEntry] = []
         self._snapshot: Snapshot | None = None
@@ -71,11 +74,6 @@ class Keeper:
     # ── writing ──────────────────────────────────────────────────────────────────────────────
 
     @property
-    def syncs(self) -> bool:
-        """Whether writing waits for the disk."""
-        return self._journal.sync
-
-    @property
     def waiting(self) -> bool:
         """Whether something could not be written yet."""
         return bool(self._waiting)
@@ -90,17 +88,18 @@ class Keeper:
         try:
             if entries:
                 self._journal.append(words.encode(entries), essential=True)
-            elif not self._journal.room and now >= self._ask_at:
-                self._ask_at = now + _ASK_AGAIN
-                self._journal.append(words.encode([]))
         except JournalFull as error:
             self._ask_at = now + _ASK_AGAIN
             self._waiting = entries
             self._refuse(str(error))
         else:
             self._waiting = []
-            self._refuse("" if self._journal.room else self._journal.lack)
+            room = self._journal.room
+            self._refuse("" if room else f"no room is left for new tasks in {self._folder}: the disk is full")
         return not self._waiting
+
+    def close(self) -> None:
+        self._journal.close()
 
     def _refuse(self, reason: str) -> None:
         if bool(reason) != bool(self._core.full):
@@ -110,7 +109,7 @@ class Keeper:
     def due(self, now: float) -> float | None:
         """When to call :meth:`write` or :meth:`work` again, though nothing else happens."""
         if self._core.full:
-            return max(now, self._ask_at)
+            return max(now + _BREATH, self._ask_at)
         if self._snapshot is not None:
             return now + _BREATH if self._portions is None or self._snapshot.busy else now
         return None
@@ -121,8 +120,15 @@ class Keeper:
         """Begin a snapshot when it pays, or do a little of the one that was begun."""
         if self._snapshot is not None:
             self._go_on(self._snapshot)
-        elif self._journal.bytes > 2 * self._base + _WASTE and not self._waiting:
+        elif self._journal.bytes > 2 * self._base + _WASTE and not self._core.full:
+            self._begin()
+
+    def _begin(self) -> None:
+        try:
             self._snapshot = self._journal.begin_snapshot()
+        except JournalFull as error:
+            self._refuse(str(error))
+        else:
             self._portions = self._core.standing()
 
     def _go_on(self, snapshot: Snapshot) -> None:
@@ -137,5 +143,5 @@ class Keeper:
         if snapshot.done:
             self._snapshot = None
             self._base = self._journal.bytes
-            if snapshot.error is not None:
+            if snapshot.error:
                 log.warning("the journal stays as large as it is: %s", snapshot.error)
