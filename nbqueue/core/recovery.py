@@ -29,7 +29,7 @@ from nbqueue.core.entries import (
 )
 from nbqueue.core.ledger import stood
 from nbqueue.core.output import OutputLog
-from nbqueue.core.records import DONE, LEASED, Record
+from nbqueue.core.records import DONE, LEASED, SCHEDULED, Record
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import Hello, Outcome, Task
 
@@ -98,7 +98,9 @@ class Recovery:
         at = entry.at + self._shift
         for order, task in enumerate(entry.tasks, entry.order):
             if task.id not in self._records:
-                self._records[task.id] = Record(task, at, order, watchers=(entry.client,))
+                record = self._records[task.id] = Record(task, at, order, watchers=(entry.client,))
+                if task.countdown > 0:
+                    record.place, record.due = SCHEDULED, at + task.countdown
         self._order = max(self._order, entry.order + len(entry.tasks))
 
     def _leased(self, entry: Leased) -> None:

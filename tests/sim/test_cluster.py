@@ -415,6 +415,7 @@ def test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed: int
     clients = [world.add_client() for _ in range(2)]
     workers = [world.add_worker(executors=choose.randint(1, 3)) for _ in range(3)]
     records: list[TaskRecord] = []
+    not_before: dict[str, float] = {}
     deadly: set[str] = set()
     for _ in range(150):
         match choose.choices(list(FAULTS), list(FAULTS.values()))[0]:
@@ -422,14 +423,12 @@ def test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed: int
                 name, duration = choose.choice(
                     [("quick", 0.0002), ("slow", 1.0), ("mixed", choose.uniform(0, 2))]
                 )
+                countdown = choose.choice([0.0, 0.0, 1.0, 10.0])
                 record = choose.choice(clients).submit(
-                    duration,
-                    name=name,
-                    definition=name,
-                    priority=choose.randint(0, 9),
-                    countdown=choose.choice([0.0, 0.0, 1.0]),
+                    duration, name=name, definition=name, priority=choose.randint(0, 9), countdown=countdown
                 )
                 records.append(record)
+                not_before[record.id] = world.now + countdown
                 if choose.random() < 0.03:
                     world.deadly.add(record.id)
                     deadly.add(record.id)
@@ -461,6 +460,7 @@ def test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed: int
             case _:
                 world.run_for(choose.uniform(0, 1))
     assert world.run_until(lambda: settled(*records), limit=600), [r.state for r in records if not r.settled]
+    assert all(began >= not_before[id] for id, _, began, _ in world.runs)
     for record in records:
         if record.id in deadly:
             assert record.state in (FAILURE, REVOKED)
