@@ -17,6 +17,7 @@ an earlier segment has of that number or above is passed over in recovery.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import time
@@ -118,6 +119,8 @@ class Journal:
             yield from self._read_segments(survey)
             self._take_over(survey)
         except OSError as error:
+            if error.errno == errno.EIO:
+                raise corrupt(self._folder / "*", 0, "the disk cannot read all of it") from error
             raise FolderUnusable(
                 f"the journal in {self._folder} cannot be read: {error}; get access there, or name another"
                 " folder with --data-dir"
@@ -362,7 +365,13 @@ class Journal:
             self._snapshot.give_up()
         self._seal()
         while self._spares:
-            self._spares.pop().remove()
+            spare = self._spares.pop()
+            if self._spares or self._used or not self._snapshot_bytes:
+                spare.remove()
+            else:
+                # the one that the snapshot says comes next: that it is there tells that none is missing
+                spare.cut(keep_room=False)
+                spare.close()
 
 
 class _Segment:

@@ -44,6 +44,8 @@ FRAME_BYTES: Final = _RECORD.size + len(_STOP)
 
 #: Bytes read at once.
 _BLOCK: Final = 4 << 20
+#: What cannot be read is passed over in pieces of this size.
+_PAGE: Final = 4096
 #: What a disk writes as a whole, or not at all.
 _SECTOR: Final = 512
 
@@ -108,7 +110,7 @@ def _octets(part: Buffer) -> Buffer:
 
 
 class LogFile:
-    """A file of the journal that is read.
+    """A file of the journal that is read; with ``skip_unreadable``, zeros stand for what cannot be read.
 
     Raises
     ------
@@ -116,15 +118,16 @@ class LogFile:
         It cannot be; so may every method.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, skip_unreadable: bool = False) -> None:
         self.path = path
+        self._skip_unreadable = skip_unreadable
         self._file = path.open("rb", buffering=0)
         self.size = self._file.seek(0, 2)
         # filled again and again: fresh memory for each block would cost more than reading it
         self._window = memoryview(b"")
         self._window_at = self._loaded = 0
-        self._file.seek(0)
-        self.header = decode_header(self._file.read(HEADER_BYTES))
+        self._load(0, HEADER_BYTES)
+        self.header = decode_header(bytes(self._window[: self._loaded]))
         #: where the next record is expected, and its sequence number
         self.position = HEADER_BYTES
         self.due = 0
@@ -156,11 +159,18 @@ class LogFile:
         if len(self._window) < length:
             self._window = memoryview(bytearray(length))
         self._window_at, self._loaded = offset, 0
-        self._file.seek(offset)
+        length = min(length, max(0, self.size - offset))
         while self._loaded < length:
-            read = self._file.readinto(self._window[self._loaded : length])
+            self._file.seek(offset + self._loaded)
+            try:
+                read = self._file.readinto(self._window[self._loaded : length])
+            except OSError:
+                if not self._skip_unreadable:
+                    raise
+                read = min(_PAGE - (offset + self._loaded) % _PAGE, length - self._loaded)
+                self._window[self._loaded : self._loaded + read] = bytes(read)
             if not read:
-                break
+                break  # it became shorter under our hands
             self._loaded += read
 
     # ── records ──────────────────────────────────────────────────────────────────────────────
@@ -219,7 +229,8 @@ class LogFile:
         return end
 
     def find_record(self, offset: int, mark: bytes, lowest: int) -> tuple[int, int] | None:
-        """Offset and sequence number of the first valid record from there on, with at least that number."""
+        """Offset and sequence number of the first valid record from there on, with at least that number; it
+        may be the one that ends a snapshot."""
         at = offset
         while at < self.size:
             block = self.read(at, _BLOCK)
@@ -231,7 +242,7 @@ class LogFile:
             head = self.read(at, _RECORD.size)
             if len(head) == _RECORD.size:
                 sequence = _RECORD.unpack(head)[3]
-                if sequence >= lowest and self._data_at(at, mark, sequence) is not None:
+                if sequence >= lowest and (self._data_at(at, mark, sequence) is not None or self.complete):
                     return at, sequence
             at += 1
         return None

@@ -17,9 +17,15 @@ Warning: this broker listens on {host}, which only this machine can reach.  To o
     "--bind", default="", metavar="HOST[:PORT]", help="Listen there; else on loopback, a free port."
 )
 @click.option("--data-dir", type=_FOLDER, help="Keep keys and records there; else where the local one does.")
+@click.option(
+    "--repair", is_flag=True, help="Make a damaged journal readable again, say what was lost, and end."
+)
 @click.pass_obj
-def broker(app: str, bind: str, data_dir: Path | None) -> None:
+def broker(app: str, bind: str, data_dir: Path | None, repair: bool) -> None:
     """Run a broker in the foreground, until it is interrupted."""
+    if repair:
+        _repair(data_dir)
+        return
     # loaded here, so that `nbqueue --help` needs no sockets
     from nbqueue.broker.main import main
     from nbqueue.broker.options import BrokerOptions
@@ -32,6 +38,14 @@ def broker(app: str, bind: str, data_dir: Path | None) -> None:
     if settings.lookup("idle_timeout")[1] == "default":
         chosen = replace(chosen, idle_timeout=0.0)  # who starts it by hand ends it by hand
     sys.exit(main(BrokerOptions(bind=bind, data_dir=str(data_dir or ""), settings=chosen)))
+
+
+def _repair(data_dir: Path | None) -> None:
+    # loaded here, so that `nbqueue --help` needs no sockets and no rich
+    from nbqueue.cli.repair import repair_and_show
+    from nbqueue.wire import keys
+
+    repair_and_show(data_dir or keys.data_dir())
 
 
 @click.command()
