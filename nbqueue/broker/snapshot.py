@@ -22,9 +22,9 @@ _WAITING: Final = 8 << 20
 #: What a small record counts at least: its objects take memory, too.
 _LEAST: Final = 200
 #: Bytes gathered for one write.
-_BLOCK: Final = 1 << 20
+_BLOCK: Final = 256 << 10
 #: Bytes after which the disk is waited for: one large sync at the end would hold up the syncs of the journal.
-_SYNC_EVERY: Final = 16 << 20
+_SYNC_EVERY: Final = 4 << 20
 
 
 class Snapshot:
