@@ -60,9 +60,9 @@ class Header(NamedTuple):
 
     #: SEGMENT or SNAPSHOT
     kind: bytes
-    #: its place among the segments; a snapshot has that of the first segment that it does not replace
+    #: its place among the segments; a snapshot has that of the segment that was appended to when it began
     number: int
-    #: the sequence number of the first record of that segment
+    #: the sequence number of its first record; in a snapshot, of the first record that it does not replace
     first: int
     mark: bytes
 

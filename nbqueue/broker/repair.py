@@ -220,18 +220,20 @@ class _Salvage:
         with LogFile(path, skip_unreadable=True) as file:
             if file.header:
                 self._lose(file.header.first - self._due)
-                self._due = max(self._due, file.header.first)
             yield from self._read(file, until)
 
     def _read(self, file: LogFile, until: int | None) -> Iterator[bytes]:
         if file.header is None:
             file.position = 0
-        file.due = self._due
+            file.due = self._due
+        floor = self._due  # what is before that is in the snapshot
         while True:
-            yield from file.records(self._mark, until)
+            for record in file.records(self._mark, until):
+                if file.due > floor:
+                    yield record
             if file.complete or file.due == until:
                 break
-            behind = file.find_record(file.position + 1, self._mark, file.due)
+            behind = file.find_record(file.position + 1, self._mark, max(file.due, floor))
             if behind and until is not None and behind[1] >= until:
                 behind = None
             stop = behind[0] if behind else file.written_end(file.position)
@@ -240,9 +242,9 @@ class _Salvage:
             if not behind:
                 self._lose(until is None and not file.is_unfinished(file.position, self._mark))
                 break
-            self._lose(behind[1] - file.due)
+            self._lose(behind[1] - max(file.due, floor))
             file.position, file.due = behind
-        self._due = file.due
+        self._due = max(file.due, floor)
 
     def _lose(self, records: int) -> None:
         self.report.lost_records += max(0, records)

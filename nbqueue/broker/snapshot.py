@@ -87,6 +87,7 @@ class Snapshot:
         try:
             size = self._write(part)
             if not self._given_up:
+                _sync_file(logfolder.segment_path(self._folder, self.number))
                 part.replace(logfolder.snapshot_path(self._folder, self.number))
                 platform.sync_folder(self._folder)
                 self.bytes = size
@@ -154,6 +155,15 @@ class _Writer:
         if self._unsynced >= _SYNC_EVERY:
             platform.sync_data(self._fd)
             self._unsynced = 0
+
+
+def _sync_file(path: Path) -> None:
+    """Have the segment last that the snapshot points into: recovery reads it up to that place, too."""
+    fd = os.open(path, os.O_RDWR | platform.O_BINARY)
+    try:
+        platform.sync_data(fd)
+    finally:
+        os.close(fd)
 
 
 def _weight(record: Buffer | Sequence[Buffer]) -> int:

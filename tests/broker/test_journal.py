@@ -203,6 +203,16 @@ def test_a_record_inside_of_a_torn_one_is_not_taken_for_one(folder: Path) -> Non
     assert read(folder) == [b"first"]
 
 
+def with_snapshot(folder: Path) -> Path:
+    """A journal that has lost its first segments to a snapshot; the snapshot's file."""
+    journal, _ = opened(folder)
+    for _ in range(20):
+        journal.append(b"old" * 300)
+    snapshot(journal, [b"new", b"newer"])
+    journal.append(b"newest")
+    return next(iter(folder.glob("*.snapshot")))
+
+
 # ── damage ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -288,22 +298,15 @@ def test_a_segment_that_lost_its_last_record_is_named(folder: Path) -> None:
 
 
 def test_a_missing_snapshot_is_named(folder: Path) -> None:
-    journal, _ = opened(folder)
-    journal.append(b"old")
-    snapshot(journal, [b"new"])
-    journal.append(b"newer")
-    (folder / "0000000002.snapshot").unlink()
+    with_snapshot(folder).unlink()
     with pytest.raises(JournalCorrupt, match=r"0000000001\.log: it is missing"):
         read(folder)
 
 
 def test_a_snapshot_that_lost_its_end_is_named(folder: Path) -> None:
-    journal, _ = opened(folder)
-    journal.append(b"old")
-    snapshot(journal, [b"new"])
-    path = folder / "0000000002.snapshot"
+    path = with_snapshot(folder)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(JournalCorrupt, match=r"it is missing, and 0000000002\.snapshot is incomplete"):
+    with pytest.raises(JournalCorrupt, match=rf"it is missing, and {path.name} is incomplete"):
         read(folder)
 
 
@@ -332,8 +335,24 @@ def test_a_snapshot_replaces_what_was_before(folder: Path) -> None:
     assert made.error is None
     journal.append(b"afterwards")
     assert journal.bytes < before / 50
-    assert journal.bytes == sum(map(written_end, files(folder).values()))
+    assert journal.bytes == sum(
+        written_end(content[content.find(b"meanwhile") - 24 :] if name.endswith(".log") else content)
+        for name, content in files(folder).items()
+        if content.strip(b"\0")
+    )
     assert read(folder) == [b"all", b"that counts", b"meanwhile", b"afterwards"]
+
+
+def test_what_a_snapshot_replaces_of_its_segment_is_not_needed(folder: Path) -> None:
+    journal, _ = opened(folder)
+    journal.append(b"old")
+    snapshot(journal, [b"new"])
+    path = folder / FIRST
+    path.write_bytes(path.read_bytes()[:60])
+    for n in range(3):
+        again, records = opened(folder)
+        assert records == [b"new", *(b"%d" % m for m in range(n))]
+        again.append(b"%d" % n)
 
 
 def test_bytes_are_the_same_after_a_start(folder: Path) -> None:
