@@ -161,17 +161,23 @@ class LogFile:
         self._window_at, self._loaded = offset, 0
         length = min(length, max(0, self.size - offset))
         while self._loaded < length:
-            self._file.seek(offset + self._loaded)
-            try:
-                read = self._file.readinto(self._window[self._loaded : length])
-            except OSError:
-                if not self._skip_unreadable:
-                    raise
-                read = min(_PAGE - (offset + self._loaded) % _PAGE, length - self._loaded)
-                self._window[self._loaded : self._loaded + read] = bytes(read)
+            read = self._fill(offset + self._loaded, self._window[self._loaded : length])
             if not read:
                 break  # it became shorter under our hands
             self._loaded += read
+
+    def _fill(self, offset: int, buffer: memoryview) -> int:
+        self._file.seek(offset)
+        try:
+            return self._file.readinto(buffer) or 0
+        except OSError:
+            if not self._skip_unreadable:
+                raise
+            page = buffer[: _PAGE - offset % _PAGE]
+            if len(page) < len(buffer):
+                return self._fill(offset, page)
+            buffer[:] = bytes(len(buffer))
+            return len(buffer)
 
     # ── records ──────────────────────────────────────────────────────────────────────────────
 

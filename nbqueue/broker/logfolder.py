@@ -33,6 +33,10 @@ def part_path(folder: Path, number: int) -> Path:
     return folder / f"{number:010d}{_PART_SUFFIX}"
 
 
+def is_snapshot(path: Path) -> bool:
+    return path.name.endswith(_SNAPSHOT_SUFFIX)
+
+
 def segments(folder: Path) -> dict[int, Path]:
     """Number → file, in order."""
     return _numbered(folder, _SEGMENT_SUFFIX)

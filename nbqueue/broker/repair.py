@@ -139,14 +139,15 @@ class _Salvage:
             self._save_originals(self._folder.parent / f"{self._folder.name}-{stamp}")
             # the segment that the snapshot points to: once that is in place, only these two count
             logfolder.segment_path(self._folder, number).touch(0o600)
+            snapshot.finish()
+            while not snapshot.done:
+                time.sleep(_PAUSE)
+            if snapshot.error:
+                raise snapshot.error
         except BaseException:
             snapshot.give_up()
+            self._remove_saved()
             raise
-        snapshot.finish()
-        while not snapshot.done:
-            time.sleep(_PAUSE)
-        if snapshot.error:
-            raise snapshot.error
 
     # ── what to read ─────────────────────────────────────────────────────────────────────────
 
@@ -240,7 +241,8 @@ class _Salvage:
             if stop > file.position:
                 self.report.dropped.append(Dropped(file.path, file.position, stop - file.position))
             if not behind:
-                self._lose(until is None and not file.is_unfinished(file.position, self._mark))
+                if until is None and not logfolder.is_snapshot(file.path):
+                    self._lose(not file.is_unfinished(file.position, self._mark))
                 break
             self._lose(behind[1] - max(file.due, floor))
             file.position, file.due = behind
@@ -254,6 +256,7 @@ class _Salvage:
     def _save_dropped(self, path: Path) -> None:
         if not self.report.dropped:
             return
+        self.report.saved = path
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             for dropped in self.report.dropped:
                 out.write(f"{dropped.path.name} at {dropped.offset}: {dropped.length} bytes\n".encode())
@@ -262,12 +265,12 @@ class _Salvage:
             out.flush()
             os.fsync(out.fileno())
         platform.sync_folder(path.parent)
-        self.report.saved = path
 
     def _save_originals(self, folder: Path) -> None:
         damaged = {dropped.path for dropped in self.report.dropped}
         if not damaged:
             return
+        self.report.originals = folder
         folder.mkdir(mode=0o700)
         for path in sorted(damaged):
             try:
@@ -276,7 +279,13 @@ class _Salvage:
                 shutil.copy2(path, folder / path.name)
         platform.sync_folder(folder)
         platform.sync_folder(folder.parent)
-        self.report.originals = folder
+
+    def _remove_saved(self) -> None:
+        """Nothing was repaired: leave nothing behind."""
+        if self.report.saved:
+            self.report.saved.unlink(missing_ok=True)
+        if self.report.originals:
+            shutil.rmtree(self.report.originals, ignore_errors=True)
 
 
 def _blocks(dropped: Dropped) -> Iterator[bytes]:

@@ -9,9 +9,18 @@ from tests.broker.running import until
 SMALL = {"segment_bytes": 4096, "reserve_bytes": 4096}
 
 
+class MortalJournal(Journal):
+    """Dies with its last reference as by SIGKILL: its descriptors are closed, and nothing is tidied up."""
+
+    def __del__(self) -> None:
+        for segment in (self._segment, *self._spares):
+            if segment:
+                segment.close()
+
+
 def opened(folder: Path, **options: Any) -> tuple[Journal, list[bytes]]:
     """An open journal, and what was in it."""
-    journal = Journal(folder, **{**SMALL, **options})
+    journal = MortalJournal(folder, **{**SMALL, **options})
     return journal, list(journal.recover())
 
 

@@ -244,7 +244,7 @@ def test_an_error_leaves_the_files_as_they_were(folder: Path) -> None:
     assert files(folder) == before
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data(), records=st.lists(st.binary(max_size=300), min_size=2, max_size=30))
 def test_a_flipped_bit_is_always_found(data: st.DataObject, records: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as made:
