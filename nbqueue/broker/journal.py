@@ -14,7 +14,8 @@ which only essential records (what became of tasks that were accepted) may use.
 
 A write that fails does not count, and leaves nothing: it is cut off.  Where not even that can be done, the
 segment is given up, and the next one begins with the sequence number of the record that did not count; what
-an earlier segment has of that number or above is passed over in recovery.
+an earlier segment has of that number or above is passed over in recovery.  (Only if we die before there is a
+next one may the record be there, as one may whose writer died before it could tell.)
 """
 
 import contextlib
@@ -117,6 +118,8 @@ class Journal:
         FolderUnusable
             A file cannot be read.
         """
+        if self._recovered:
+            raise RuntimeError("this journal was read already")
         try:
             survey = logfolder.survey(self._folder)
             if survey.snapshot:
@@ -175,6 +178,11 @@ class Journal:
                 path.unlink()
         for number, path in survey.blanks.items():
             self._adopt(number, path)
+        if self._sync:
+            # what was read will be acted on, and its writer may have died before it waited for the disk
+            for path in survey.segments.values():
+                platform.sync_file(path)
+            platform.sync_folder(self._folder)
         self._recovered = True
 
     def _adopt(self, number: int, path: Path) -> None:

@@ -89,14 +89,27 @@ def frame(mark: bytes, sequence: int, data: Buffer | Sequence[Buffer]) -> tuple[
     ValueError
         It is larger than a record may be.
     """
+    length = size_of(data)
     parts: list[Buffer] = [_octets(data)] if isinstance(data, Buffer) else [_octets(part) for part in data]
-    length = sum(map(len, parts))
-    if length > MAX_RECORD:
-        raise ValueError(f"a record of {length:,} bytes: {MAX_RECORD:,} are allowed")
     crc = zlib.crc32(_COVERED.pack(length, sequence))
     for part in parts:
         crc = zlib.crc32(part, crc)
     return [_RECORD.pack(mark, crc, length, sequence), *parts, _STOP], length + FRAME_BYTES
+
+
+def size_of(data: Buffer | Sequence[Buffer]) -> int:
+    """Bytes of a record's data.
+
+    Raises
+    ------
+    ValueError
+        It is larger than a record may be.
+    """
+    parts = [data] if isinstance(data, Buffer) else data
+    length = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)
+    if length > MAX_RECORD:
+        raise ValueError(f"a record of {length:,} bytes: {MAX_RECORD:,} are allowed")
+    return length
 
 
 def frame_end(mark: bytes, sequence: int) -> bytes:

@@ -52,11 +52,18 @@ class Snapshot:
         self._thread.start()
 
     def add(self, record: Buffer | Sequence[Buffer]) -> None:
-        """Hand over a record, which must not change any more."""
+        """Hand over a record, which must not change any more.
+
+        Raises
+        ------
+        ValueError
+            It is larger than a record may be.
+        """
         if self._finishing:
             raise RuntimeError("this snapshot is finished")
+        size = logfile.size_of(record)
         if not self.done:
-            self._handed_over += _weight(record)
+            self._handed_over += max(size, _LEAST)
             self._records.put(record)
 
     @property
@@ -87,13 +94,17 @@ class Snapshot:
         try:
             size = self._write(part)
             if not self._given_up:
-                _sync_file(logfolder.segment_path(self._folder, self.number))
+                # it points into that segment, which recovery reads up to there, too
+                platform.sync_file(logfolder.segment_path(self._folder, self.number))
                 part.replace(logfolder.snapshot_path(self._folder, self.number))
                 platform.sync_folder(self._folder)
                 self.bytes = size
                 self._remove_replaced()
         except OSError as error:
             self.error = error
+        except BaseException:
+            self.error = OSError("its thread has failed, see the traceback")
+            raise
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -105,7 +116,7 @@ class Snapshot:
             out = _Writer(fd, self._header)
             while (record := self._records.get()) is not None:
                 out.add(record)
-                self._taken += _weight(record)
+                self._taken += max(logfile.size_of(record), _LEAST)
             if not self._given_up:
                 out.end()
             return out.size
@@ -155,17 +166,3 @@ class _Writer:
         if self._unsynced >= _SYNC_EVERY:
             platform.sync_data(self._fd)
             self._unsynced = 0
-
-
-def _sync_file(path: Path) -> None:
-    """Have the segment last that the snapshot points into: recovery reads it up to that place, too."""
-    fd = os.open(path, os.O_RDWR | platform.O_BINARY)
-    try:
-        platform.sync_data(fd)
-    finally:
-        os.close(fd)
-
-
-def _weight(record: Buffer | Sequence[Buffer]) -> int:
-    size = len(record) if isinstance(record, Buffer) else sum(map(len, record))
-    return max(size, _LEAST)

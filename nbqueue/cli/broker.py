@@ -23,6 +23,8 @@ Warning: this broker listens on {host}, which only this machine can reach.  To o
 @click.pass_obj
 def broker(app: str, bind: str, data_dir: Path | None, repair: bool) -> None:
     """Run a broker in the foreground, until it is interrupted."""
+    if repair and bind:
+        raise click.UsageError("--repair listens nowhere: leave out --bind")
     if repair:
         _repair(data_dir)
         return

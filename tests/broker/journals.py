@@ -1,5 +1,7 @@
 """Journals for tests: small files, so that a few records fill several."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +56,16 @@ def files(folder: Path) -> dict[str, bytes]:
 def written_end(content: bytes) -> int:
     """Where the zeros begin that a file ends in."""
     return len(content.rstrip(b"\0"))
+
+
+def failing(number: int, *, after: int = 0) -> Callable[..., Any]:
+    """A system call that fails; a write does so when it has written that many bytes."""
+    write: Callable[..., int] = os.pwritev
+
+    def call(fd: int, *arguments: Any) -> None:
+        if after:
+            parts, offset = arguments
+            write(fd, [b"".join(parts)[:after]], offset)
+        raise OSError(number, os.strerror(number))
+
+    return call

@@ -6,7 +6,6 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ from nbqueue import platform
 from nbqueue.broker import journal as journal_module
 from nbqueue.broker.errors import JournalFull
 from nbqueue.broker.journal import Journal
-from tests.broker.journals import files, opened, read, written
+from tests.broker.journals import failing, files, opened, read, written
 from tests.broker.running import until
 
 SEGMENT, RESERVE, DISK = 64 << 10, 128 << 10, 1 << 20
@@ -212,19 +211,6 @@ def test_a_disk_that_has_become_read_only_is_read_and_not_written(tmp_path: Path
 
 
 # ── writes and syncs that fail ───────────────────────────────────────────────────────────────────
-
-
-def failing(number: int, *, after: int = 0) -> Callable[..., Any]:
-    """A system call that fails; a write does so when it has written that many bytes."""
-    write: Callable[..., int] = os.pwritev
-
-    def call(fd: int, *arguments: Any) -> None:
-        if after:
-            parts, offset = arguments
-            write(fd, [b"".join(parts)[:after]], offset)
-        raise OSError(number, os.strerror(number))
-
-    return call
 
 
 @pytest.mark.parametrize("after", [0, 1, 20, 30, 10_000])

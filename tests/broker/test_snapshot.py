@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import random
 import shutil
 import threading
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from nbqueue import platform
+from nbqueue.broker.errors import JournalFull
 from nbqueue.broker.journal import Journal
-from tests.broker.journals import files, opened, read, snapshot
+from tests.broker.journals import failing, files, opened, read, snapshot
 from tests.broker.running import until
 
 OLD = [b"old %d" % n + bytes(300) for n in range(40)]
@@ -157,6 +159,20 @@ def test_what_is_given_up_leaves_the_old_state(tmp_path: Path) -> None:
     assert read(folder) == [*OLD, b"x"]
 
 
+def test_a_mistake_in_the_thread_is_an_error_of_the_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, _ = opened(tmp_path / "journal")
+    journal.append(b"old")
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    made = journal.begin_snapshot()
+    made._records.put(3)
+    made.finish()
+    until(lambda: made.done)
+    assert made.error is not None
+    assert read(tmp_path / "journal") == [b"old"]
+
+
 def test_one_at_a_time(tmp_path: Path) -> None:
     journal, _ = opened(tmp_path / "journal")
     made = journal.begin_snapshot()
@@ -219,3 +235,46 @@ def test_records_of_a_snapshot_that_has_failed_are_not_kept_in_memory(
         assert not made.busy
     made.finish()
     assert made.error is not None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_in_whatever_order_what_was_taken_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Each snapshot repeats all that was taken: so the truth is always the same list, once or summed up."""
+    chance = random.Random(seed)
+    folder = tmp_path / "journal"
+    sync = seed % 2 == 0
+    journal, _ = opened(folder, sync=sync)
+    truth: list[bytes] = []
+    #: refused, but it could not be cut off: a death before the next append leaves it there
+    doubtful: list[bytes] = []
+    for number in range(100):
+        what = chance.choice(["append"] * 12 + ["snapshot", "give up", "fail", "fail sync", "kill", "close"])
+        record = b"%d " % number + bytes(chance.choice([0, 10, 500, 3000, 9000]))
+        if what == "append":
+            journal.append(record, essential=chance.random() < 0.5)
+            truth.append(record)
+            doubtful = []
+        elif what == "snapshot":
+            snapshot(journal, truth)
+        elif what.startswith("fail"):
+            broken = {"fdatasync": 0} if what == "fail sync" and sync else {"pwritev": chance.choice([0, 30])}
+            if chance.random() < 0.5:
+                broken["ftruncate"] = 0
+            with monkeypatch.context() as patched:
+                for call, after in broken.items():
+                    patched.setattr(os, call, failing(errno.EIO, after=after))
+                with pytest.raises(JournalFull):
+                    journal.append(record)
+            doubtful = doubtful or [record] * ("ftruncate" in broken)
+        else:
+            if what == "give up":
+                journal.begin_snapshot().add(record)
+            if what != "kill":
+                journal.close()
+                doubtful = []
+            del journal
+            journal, found = opened(folder, sync=sync)
+            assert found in (truth, truth + doubtful)
+            truth, doubtful = found, []
