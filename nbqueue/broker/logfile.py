@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from nbqueue.broker.errors import FolderUnusable
 from nbqueue.platform import Buffer
 
 SEGMENT: Final = b"LOG\0"
@@ -72,12 +73,20 @@ class Header(NamedTuple):
 
 
 def decode_header(raw: bytes) -> Header | None:
-    """The header that begins a file; None if these bytes are none."""
+    """The header that begins a file; None if these bytes are none.
+
+    Raises
+    ------
+    FolderUnusable
+        It is one of another version of this format: not damaged, but not for us to read or repair.
+    """
     if len(raw) < HEADER_BYTES:
         return None
     magic, *values, crc = _HEADER.unpack_from(raw)
-    if magic != _MAGIC or crc != zlib.crc32(raw[: HEADER_BYTES - 4]):
+    if crc != zlib.crc32(raw[: HEADER_BYTES - 4]):
         return None
+    if magic != _MAGIC:
+        raise FolderUnusable("the journal was written by another version of nbqueue: start that one")
     return Header(*values)
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from nbqueue.broker.errors import BrokerStartError, FolderUnusable, JournalCorrupt
 from nbqueue.broker.journal import Journal
+from nbqueue.broker.repair import repair
 from tests.broker.journals import SMALL, files, opened, read, snapshot, written, written_end
 from tests.broker.running import until
 
@@ -318,6 +320,18 @@ def test_a_file_of_another_journal_is_not_read(folder: Path, tmp_path: Path) -> 
     shutil.copy(tmp_path / "other" / "0000000002.log", folder)
     with pytest.raises(JournalCorrupt, match="two journals"):
         read(folder)
+
+
+def test_a_journal_of_another_version_is_neither_read_nor_repaired(folder: Path) -> None:
+    written(folder, RECORDS)
+    path = folder / FIRST
+    head = b"nbqueue\2" + path.read_bytes()[8:36]
+    path.write_bytes(head + zlib.crc32(head).to_bytes(4, "little") + path.read_bytes()[40:])
+    before = files(folder)
+    for act in (lambda: read(folder), lambda: repair(folder.parent)):
+        with pytest.raises(FolderUnusable, match="another version of nbqueue"):
+            act()
+    assert files(folder) == before
 
 
 # ── compaction ───────────────────────────────────────────────────────────────────────────────────
