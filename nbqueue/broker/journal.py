@@ -244,8 +244,7 @@ class Journal:
             platform.sync_data(segment.fd)
         except OSError as error:
             self._failing = True
-            segment.cut()
-            segment.capacity = segment.end
+            segment.cut(keep_room=False)
             raise _full(self._folder, error) from error
 
     def _make_room(self, size: int, *, essential: bool) -> "_Segment":
