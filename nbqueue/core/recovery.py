@@ -175,7 +175,7 @@ def standing(tasks: "Tasks", executors: Iterable[Hello], began: Began) -> Iterat
 
 
 def _entries_of(records: list[Record]) -> list[AnyEntry]:
-    """Tasks that came together are named together, and of those that nothing has happened to, no more is said."""
+    """Tasks that came together are named together; of those to which nothing has happened no more is said."""
     entries: list[AnyEntry] = []
     took = Took(0, 0.0, "", [])
     for record in records:

@@ -2,12 +2,9 @@
 
 import contextlib
 import itertools
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -15,78 +12,8 @@ from nbqueue import messages as m
 from nbqueue.broker.daemon import Broker
 from nbqueue.broker.options import BrokerOptions
 from nbqueue.core.broker import BrokerSettings
-from nbqueue.transports.base import Link
-from nbqueue.transports.zmq import ZmqTransport
-from nbqueue.wire import keys
-from tests.broker.running import start_broker, until
-
-M = TypeVar("M", bound=m.AnyMessage)
-
-
-class Peer:
-    """A connected peer, which takes up what it is told in its own time."""
-
-    def __init__(self, link: Link, hello: m.Hello) -> None:
-        self.link = link
-        self._heard: list[m.AnyMessage] = []
-        link.send([hello])
-        self.hear(m.Welcome)
-
-    def send(self, *messages: m.AnyMessage) -> None:
-        self.link.send(messages)
-
-    def hear(self, kind: type[M], timeout: float = 20.0) -> M:
-        """The next message of that kind; others stay."""
-        deadline = time.monotonic() + timeout
-        while True:
-            for message in self._heard:
-                if isinstance(message, kind):
-                    self._heard.remove(message)
-                    return message
-            assert time.monotonic() < deadline, f"no {kind.__name__} among {self._heard}"
-            self._heard += self.link.receive(0.05)
-
-
-class Restarted:
-    """A broker process at one address, and peers that speak the protocol by hand."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._bind = f"127.0.0.1:{free.getsockname()[1]}"
-        self._links = contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        self._process = start_broker(self.folder, self._bind, worker_lease=1.0, worker_heartbeat=0.2)
-        until(lambda: keys.running(self.folder) is not None)
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-
-    def restart(self) -> None:
-        self.kill()
-        self.start()
-
-    def peer(self, hello: m.Hello) -> Peer:
-        connection = keys.running(self.folder)
-        assert connection is not None
-        return Peer(self._links.enter_context(contextlib.closing(ZmqTransport(connection).connect())), hello)
-
-    def client(self) -> Peer:
-        return self.peer(m.Hello(m.CLIENT, "client"))
-
-    def executor(self, held: list[tuple[str, int]] | None = None) -> Peer:
-        return self.peer(m.Hello(m.EXECUTOR, "e", worker="w", queues=["default"], held=held or []))
-
-    def close(self) -> None:
-        self._links.close()
-        self.kill()
+from tests.broker.restarted import Restarted, state, submit, why
+from tests.broker.running import until
 
 
 @pytest.fixture
@@ -94,22 +21,6 @@ def broker(tmp_path: Path) -> Iterator[Restarted]:
     broker = Restarted(tmp_path / "data")
     yield broker
     broker.close()
-
-
-def why(client: Peer, id: str) -> str:
-    client.send(m.Ask(1, "why", {"id": id}))
-    return str(client.hear(m.Answer).data["text"])
-
-
-def state(client: Peer, id: str) -> str:
-    client.send(m.Watch([id]))
-    return client.hear(m.Known).state
-
-
-def submit(client: Peer, *ids: str, **fields: object) -> None:
-    client.send(m.Define("d", b"definition"))
-    client.send(m.Submit([m.Task(id, "f", "d", b"", **fields) for id in ids]))  # type: ignore[arg-type]
-    assert client.hear(m.Accepted).ids == list(ids)
 
 
 def test_what_was_accepted_is_run_by_whoever_comes_next(broker: Restarted) -> None:
