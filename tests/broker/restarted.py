@@ -58,7 +58,9 @@ class Restarted:
         self.start()
 
     def start(self) -> None:
-        self._process = start_broker(self.folder, self._bind, worker_lease=self._lease, worker_heartbeat=self._lease / 5)
+        self._process = start_broker(
+            self.folder, self._bind, worker_lease=self._lease, worker_heartbeat=self._lease / 5
+        )
         until(lambda: keys.running(self.folder) is not None)
 
     def kill(self) -> None:
