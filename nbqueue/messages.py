@@ -174,6 +174,8 @@ class Welcome(Message, tag=2):
     epoch: float
     host: str = ""
     pid: int = 0
+    #: bytes of the largest payload that the broker takes: of arguments, functions and values; 0 if not said
+    max_payload_bytes: int = 0
 
 
 class Refused(Message, tag=3):

@@ -30,7 +30,7 @@ from nbqueue.broker.outgoing import Outgoing, Peer
 from nbqueue.broker.zap import Door
 from nbqueue.core.actions import Action, Send
 from nbqueue.core.broker import BrokerCore
-from nbqueue.exceptions import ProtocolError
+from nbqueue.exceptions import ConfigurationError, ProtocolError
 from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Shutdown
 from nbqueue.transports.zmq import NOBLOCK
 from nbqueue.wire import codec, keys
@@ -66,11 +66,12 @@ class Broker:
 
     def __init__(self, options: BrokerOptions) -> None:
         bind = sockets.parse_bind(options.bind)
+        _check_message_size(options.settings.max_message_bytes)
         self._home = Home(Path(options.data_dir) if options.data_dir else keys.data_dir())
         self._context: sockets.Context = zmq.Context()
         self._waker = platform.Waker()
         try:
-            self.connection = self._listen(bind)
+            self.connection = self._listen(bind, options.settings.max_message_bytes)
         except BaseException:
             self.close()
             raise
@@ -83,6 +84,7 @@ class Broker:
             pid=self.connection.pid,
         )
         self._outgoing = Outgoing(self._routers)
+        self._core.behind(self._outgoing.behind)
         self._outbox: dict[Peer, list[AnyMessage]] = {}
         self._refused: set[Peer] = set()
         self._stop_reason = ""
@@ -93,11 +95,11 @@ class Broker:
         self._told: set[Peer] = set()
         self._turned_at = time.monotonic()
 
-    def _listen(self, bind: sockets.Bind) -> Connection:
+    def _listen(self, bind: sockets.Bind, max_message: int) -> Connection:
         self._complaints = Complaints()
         self._door = Door(self._context, self._home.keys.client_public, self._complaints)
-        tcp, port = sockets.listen_tcp(self._context, bind, self._home.keys)
-        ipc, path = sockets.listen_ipc(self._context, keys.brokers_dir(), port)
+        tcp, port = sockets.listen_tcp(self._context, bind, self._home.keys, max_message)
+        ipc, path = sockets.listen_ipc(self._context, keys.brokers_dir(), port, max_message)
         self._routers = (tcp, ipc)
         self._poller = zmq.Poller()
         for source in (*self._routers, self._door.socket, self._waker):
@@ -263,3 +265,9 @@ class Broker:
     def _send(self, peer: Peer, messages: list[AnyMessage], now: float) -> bool:
         frames = codec.encode(messages, limit=codec.MAX_FRAME_BYTES)
         return self._outgoing.send(peer, frames, now)
+
+
+def _check_message_size(size: int) -> None:
+    smallest, largest = 2 * codec.FRAME_BYTES, codec.MAX_MESSAGE_BYTES
+    if not smallest <= size <= largest:
+        raise ConfigurationError(f"max_message_bytes is {smallest:,} to {largest:,}, not {size:,}")

@@ -1,17 +1,34 @@
-"""Every record, by id; finished ones expire, and go early when they take too much room."""
+"""Every record, by id, within the limits of ``docs/howto/limits.md``.
+
+Unfinished records are counted by queue and by size, so that a new task can be refused when there are
+too many.  Finished ones expire, and go early when they take too much room: the oldest first, but none
+that a client is waiting to be told of.  When only such are left the records are :attr:`Records.full`, and
+no more tasks are run until clients have read, or are gone.
+"""
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
-from nbqueue.core.records import DONE, Record
+from nbqueue.core.records import DONE, Record, task_size
+from nbqueue.core.settings import BrokerSettings
+from nbqueue.messages import Task
+
+#: records looked at, for one finished, in search of one that may go
+_TRIES: Final = 8
 
 
 class Records:
-    def __init__(self, expires: float, max_bytes: int) -> None:
-        self._expires = expires
-        self._max_bytes = max_bytes
+    """See the module's docstring.  ``needed`` says whether a client waits to be told of a finished record."""
+
+    def __init__(self, settings: BrokerSettings, needed: Callable[[Record], bool]) -> None:
+        self._settings = settings
+        self._needed = needed
         self._by_id: dict[str, Record] = {}
+        #: unfinished records a queue, and the bytes of all of them
+        self._queued: dict[str, int] = {}
+        self._queued_bytes = 0
         #: finished records and their sizes when they finished, the oldest first
         self._finished: OrderedDict[str, tuple[Record, int]] = OrderedDict()
         self._finished_bytes = 0
@@ -34,19 +51,67 @@ class Records:
         self._order += 1
         return self._order
 
+    # ── unfinished ones ──────────────────────────────────────────────────────────────────────
+
+    def refusal(self, task: Task) -> str:
+        """Why there is no room for a new task, "" if there is."""
+        settings = self._settings
+        if self._queued.get(task.queue, 0) >= settings.max_queued:
+            return (
+                f"queue {task.queue!r} is full: it has {settings.max_queued:,} unfinished tasks (max_queued);"
+                " submit again when some are done"
+            )
+        size = task_size(task)
+        if self._queued_bytes + size > settings.max_queued_bytes:
+            return (
+                f"the queues are full: a task of {size:,} bytes and the unfinished ones, of"
+                f" {self._queued_bytes:,}, are more than {settings.max_queued_bytes:,} (max_queued_bytes);"
+                " submit again when some are done, or send large data by a file"
+            )
+        return ""
+
     def add(self, record: Record) -> None:
-        self._by_id[record.task.id] = record
+        task = record.task
+        self._by_id[task.id] = record
+        self._queued[task.queue] = self._queued.get(task.queue, 0) + 1
+        self._queued_bytes += task_size(task)
+
+    # ── finished ones ────────────────────────────────────────────────────────────────────────
 
     def finished(self, record: Record, now: float) -> None:
         """The record has its outcome."""
+        task = record.task
+        self._queued_bytes -= task_size(task)
+        left = self._queued[task.queue] - 1
+        if left:
+            self._queued[task.queue] = left
+        else:
+            del self._queued[task.queue]
         record.place = DONE
         record.done_at = now
         record.drop_arguments()
         size = record.size
-        self._finished[record.task.id] = (record, size)
+        self._finished[task.id] = (record, size)
         self._finished_bytes += size
-        while self._finished_bytes > self._max_bytes and len(self._finished) > 1:
-            self.forget(next(iter(self._finished)))
+
+    @property
+    def full(self) -> bool:
+        """Whether finished records take more room than they may."""
+        return (
+            self._finished_bytes > self._settings.max_result_bytes
+            or len(self._finished) > self._settings.max_results
+        ) and len(self._finished) > 1
+
+    def make_room(self) -> None:
+        """Let the oldest go while there are too many; one that is needed gets to the end of the line."""
+        tries = _TRIES
+        while tries and self.full:
+            id, (record, _) = next(iter(self._finished.items()))
+            if self._needed(record):
+                self._finished.move_to_end(id)
+                tries -= 1
+            else:
+                self.forget(id)
 
     def forget(self, id: str) -> None:
         """Delete a finished record."""
@@ -61,10 +126,10 @@ class Records:
             self.forget(next(iter(self._finished)))
 
     def next_expiry(self) -> float | None:
-        if not self._finished or not self._expires:
+        if not self._finished or not self._settings.result_expires:
             return None
         record, _ = next(iter(self._finished.values()))
-        return record.done_at + self._expires
+        return record.done_at + self._settings.result_expires
 
     def newest(self, limit: int) -> list[Record]:
         """The last ``limit`` records that were accepted, newest first."""

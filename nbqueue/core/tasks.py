@@ -21,8 +21,9 @@ from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.output import OutputLog
+from nbqueue.core.queues import PRIORITIES
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
-from nbqueue.core.settings import BrokerSettings
+from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.store import Records
 from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
 
@@ -40,7 +41,7 @@ class Tasks:
         pending: timers.Timers,
         outbox: Outbox,
     ) -> None:
-        self.records = Records(settings.result_expires, settings.max_result_bytes)
+        self.records = Records(settings, audience.waits_for)
         self.blobs = Blobs()
         self._settings = settings
         self._dispatch = dispatch
@@ -53,6 +54,15 @@ class Tasks:
     def lacking(self, task: m.Task) -> str:
         """The key of a blob that the task needs and that is not here, "" if all are."""
         return next((k for k in (task.definition, task.captured_key) if k and k not in self.blobs), "")
+
+    def refusal(self, task: m.Task) -> str:
+        """Why a task that is new cannot be accepted, "" if it can."""
+        if not 0 <= task.priority < PRIORITIES:
+            return f"a priority is 0 to {PRIORITIES - 1}, not {task.priority}"
+        size, limit = len(task.payload) + len(task.captured), self._settings.payload_limit
+        if size > limit:
+            return too_large(f"the arguments of {task.name}()", size, limit)
+        return self.records.refusal(task)
 
     def accept(self, task: m.Task, client: str, now: float) -> None:
         """Keep a task; one that is known already is only told of again."""
@@ -119,6 +129,10 @@ class Tasks:
         if record is not None and _holds(record, outcome.token):
             self._dispatch.durations.note(record.task, outcome.runtime)
             value = b"" if record.task.ignore_result else outcome.value
+            if len(value) > (limit := self._settings.payload_limit):
+                what = f"the return value of {record.task.name}()"
+                self._fail(record, "SerializationError", too_large(what, len(value), limit), now)
+                return
             worker = executor.worker.name
             self.settle(
                 record,
@@ -209,6 +223,13 @@ class Tasks:
                 self.blobs.release(key)
         self.records.finished(record, now)
         self._audience.tell_outcome(record, outcome)
+        if self.records.full:
+            self.make_room(now)
+
+    def make_room(self, now: float) -> None:
+        """Let old results go; while those that clients wait for take all the room, run no more tasks."""
+        self.records.make_room()
+        self._dispatch.pause(self.records.full, now)
 
     def _fail(self, record: Record, error: str, text: str, now: float) -> None:
         self.settle(record, inspect.broker_outcome(record, FAILURE, error, text, now), now)

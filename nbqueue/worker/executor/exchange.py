@@ -76,6 +76,12 @@ class Exchange:
         return HEARTBEAT if welcome is None else welcome.heartbeat
 
     @property
+    def payload_limit(self) -> int:
+        """Bytes of the largest value that the broker takes; 0 if it has not said yet."""
+        welcome = self._core.welcome
+        return 0 if welcome is None else welcome.max_payload_bytes
+
+    @property
     def draining(self) -> bool:
         return self._core.draining
 
