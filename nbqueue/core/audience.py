@@ -44,7 +44,7 @@ class ClientSession:
     #: to be answered after that: an answer proves that what was asked for before has been told
     questions: deque[m.Ask] = field(default_factory=deque)
     #: bytes of stories that it may be told in this turn
-    allowance: int = STORY_BYTES
+    allowance: int = field(default_factory=lambda: STORY_BYTES)
 
 
 class Audience:
