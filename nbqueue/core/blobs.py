@@ -8,11 +8,17 @@ import msgspec
 
 #: bytes of blobs that no task refers to
 IDLE_BYTES = 256 * 2**20
+#: what a blob costs beside its data
+BLOB_BYTES = 400
 
 
 class _Blob(msgspec.Struct):
     data: bytes
     references: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.data) + BLOB_BYTES
 
 
 class Blobs:
@@ -56,11 +62,11 @@ class Blobs:
 
     def _stir(self, key: str) -> None:
         del self._idle[key]
-        self._idle_bytes -= len(self._blobs[key].data)
+        self._idle_bytes -= self._blobs[key].size
 
     def _rest(self, key: str) -> None:
         self._idle[key] = None
-        self._idle_bytes += len(self._blobs[key].data)
+        self._idle_bytes += self._blobs[key].size
         # two always stay: a task has at most two, which come one after the other
         while self._idle_bytes > self._limit and len(self._idle) > 2:
             oldest = next(iter(self._idle))

@@ -61,7 +61,9 @@ class BrokerCore:
     ) -> None:
         self.settings = settings
         beat, lease = settings.worker_heartbeat, settings.worker_lease
-        self.welcome = m.Welcome(boot, version, beat, lease, epoch, host, pid, settings.payload_limit)
+        self.welcome = m.Welcome(
+            boot, version, beat, lease, epoch, host, pid, settings.payload_limit, settings.max_output_bytes
+        )
         self.stopped = False
         self._outbox = Outbox()
         self._timers = Timers()

@@ -31,6 +31,8 @@ from bench import noop, own_cluster, services
 #: tasks of a wave
 WAVE: Final = 20_000
 WORKERS: Final = 2
+#: that are defined again and again
+FUNCTIONS: Final = 1000 * m.MAX_BATCH
 #: lines of the table
 LINES: Final = 20
 
@@ -123,9 +125,9 @@ def through_the_core(tasks: int, period: float) -> Sequence[Sample]:
 
 
 def pass_through(core: BrokerCore, first: int, now: float) -> None:
-    """A batch of tasks, from submission to Forget; every batch of another function."""
+    """A batch of tasks, from submission to Forget; the next ones are of other functions."""
     ids = [f"task-{n}" for n in range(first, first + m.MAX_BATCH)]
-    key = f"function-{first}"
+    key = f"function-{first % FUNCTIONS}"
     core.receive("client", m.Define(key, b"code"), now)
     batch = [m.Task(id, key, key, b"arguments", expires=3600.0, time_limit=3600.0) for id in ids]
     todo: list[Action] = list(core.receive("client", m.Submit(batch), now))
