@@ -66,7 +66,7 @@ class Audience:
 
     def listens(self, client: ClientSession) -> bool:
         """Whether it is told of things as they happen."""
-        return not client.owed and client.peer not in self._behind
+        return not client.owed and not client.questions and client.peer not in self._behind
 
     def waits_for(self, record: Record) -> bool:
         """Whether a client that is there is still to be told of a record."""

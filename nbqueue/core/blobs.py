@@ -28,6 +28,8 @@ class Blobs:
         #: keys that no task refers to, the longest unused first
         self._idle: dict[str, None] = {}
         self._idle_bytes = 0
+        #: bytes of blobs that tasks refer to
+        self.used_bytes = 0
 
     def add(self, key: str, data: bytes) -> None:
         if key not in self._blobs:
@@ -52,12 +54,14 @@ class Blobs:
         blob.references += 1
         if blob.references == 1:
             self._stir(key)
+            self.used_bytes += blob.size
 
     def release(self, key: str) -> None:
         """A task that referred to the blob is done."""
         blob = self._blobs[key]
         blob.references -= 1
         if blob.references == 0:
+            self.used_bytes -= blob.size
             self._rest(key)
 
     def _stir(self, key: str) -> None:

@@ -27,8 +27,8 @@ class Records:
         self._needed = needed
         self._by_id: dict[str, Record] = {}
         #: unfinished records a queue, and the bytes of all of them
-        self._queued: dict[str, int] = {}
-        self._queued_bytes = 0
+        self.queued: dict[str, int] = {}
+        self.queued_bytes = 0
         #: finished records and their sizes when they finished, the oldest first
         self._finished: OrderedDict[str, tuple[Record, int]] = OrderedDict()
         self._finished_bytes = 0
@@ -53,19 +53,20 @@ class Records:
 
     # ── unfinished ones ──────────────────────────────────────────────────────────────────────
 
-    def refusal(self, task: Task) -> str:
-        """Why there is no room for a new task, "" if there is."""
+    def refusal(self, task: Task, used_bytes: int = 0) -> str:
+        """Why there is no room for a new task, "" if there is.  ``used_bytes``: of the definitions that
+        unfinished tasks refer to."""
         settings = self._settings
-        if self._queued.get(task.queue, 0) >= settings.max_queued:
+        if self.queued.get(task.queue, 0) >= settings.max_queued:
             return (
                 f"queue {task.queue!r} is full: it has {settings.max_queued:,} unfinished tasks (max_queued);"
                 " submit again when some are done"
             )
-        size = task_size(task)
-        if self._queued_bytes + size > settings.max_queued_bytes:
+        size, queued = task_size(task), self.queued_bytes + used_bytes
+        if queued + size > settings.max_queued_bytes:
             return (
                 f"the queues are full: a task of {size:,} bytes and the unfinished ones, of"
-                f" {self._queued_bytes:,}, are more than {settings.max_queued_bytes:,} (max_queued_bytes);"
+                f" {queued:,}, are more than {settings.max_queued_bytes:,} (max_queued_bytes);"
                 " submit again when some are done, or send large data by a file"
             )
         return ""
@@ -73,20 +74,20 @@ class Records:
     def add(self, record: Record) -> None:
         task = record.task
         self._by_id[task.id] = record
-        self._queued[task.queue] = self._queued.get(task.queue, 0) + 1
-        self._queued_bytes += task_size(task)
+        self.queued[task.queue] = self.queued.get(task.queue, 0) + 1
+        self.queued_bytes += task_size(task)
 
     # ── finished ones ────────────────────────────────────────────────────────────────────────
 
     def finished(self, record: Record, now: float) -> None:
         """The record has its outcome."""
         task = record.task
-        self._queued_bytes -= task_size(task)
-        left = self._queued[task.queue] - 1
+        self.queued_bytes -= task_size(task)
+        left = self.queued[task.queue] - 1
         if left:
-            self._queued[task.queue] = left
+            self.queued[task.queue] = left
         else:
-            del self._queued[task.queue]
+            del self.queued[task.queue]
         record.place = DONE
         record.done_at = now
         record.drop_arguments()

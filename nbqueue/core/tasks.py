@@ -62,7 +62,7 @@ class Tasks:
         size, limit = len(task.payload) + len(task.captured), self._settings.payload_limit
         if size > limit:
             return too_large(f"the arguments of {task.name}()", size, limit)
-        return self.records.refusal(task)
+        return self.records.refusal(task, self.blobs.used_bytes)
 
     def accept(self, task: m.Task, client: str, now: float) -> None:
         """Keep a task; one that is known already is only told of again."""

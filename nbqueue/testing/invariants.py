@@ -3,7 +3,7 @@
 from collections import Counter
 
 from nbqueue.core.broker import BrokerCore
-from nbqueue.core.records import DONE, LEASED, READY
+from nbqueue.core.records import DONE, LEASED, READY, task_size
 from nbqueue.states import READY_STATES
 
 
@@ -28,5 +28,8 @@ def check(core: BrokerCore) -> None:
         assert executor.worker.executors.get(executor.id) is executor
         tokens = list(executor.held)
         assert tokens == sorted(tokens), (executor.id, "leases are held in the order of their tokens")
-    unfinished = sum(record.place != DONE for record in core.tasks.records)
-    assert core.tasks.records.unfinished == unfinished
+    records = core.tasks.records
+    unfinished = [record.task for record in records if record.place != DONE]
+    assert records.unfinished == len(unfinished)
+    assert records.queued == Counter(task.queue for task in unfinished)
+    assert records.queued_bytes == sum(map(task_size, unfinished))

@@ -53,7 +53,9 @@ class Broker:
         return [message for message in self._said.pop(peer, []) if isinstance(message, kind)]
 
     def submit(self, *ids: str, payload: bytes = b"", **task: Any) -> None:
-        self.say(CLIENT, m.Submit([m.Task(id, "f", "", payload, **task) for id in ids]))
+        self.say(
+            CLIENT, m.Submit([m.Task(id, "f", payload=payload, **{"definition": "", **task}) for id in ids])
+        )
 
     def settle(self, value: bytes = b"") -> list[str]:
         """Everything that was assigned succeeds."""
@@ -122,6 +124,17 @@ def test_tasks_that_wait_for_their_time_count_too() -> None:
     broker.submit("later", countdown=3600.0)
     broker.submit("now")
     assert [r.id for r in broker.heard(CLIENT, m.Rejected)] == ["now"]
+
+
+def test_definitions_that_tasks_wait_with_take_room_in_the_queues() -> None:
+    broker = Broker(max_queued_bytes=100_000)
+    for n in range(5):
+        broker.say(CLIENT, m.Define(f"function {n}", bytes(30_000)))
+        broker.submit(str(n), definition=f"function {n}")
+    assert [r.id for r in broker.heard(CLIENT, m.Rejected)] == ["4"]
+    broker.say(CLIENT, m.Cancel(["0", "1"]))
+    broker.submit("5", definition="function 4")
+    assert broker.state("5") == PENDING
 
 
 def test_payloads_past_their_limit_are_rejected() -> None:
@@ -394,8 +407,8 @@ def test_the_books_are_empty_afterwards() -> None:
         broker.tick(now)
         sizes.append((len(broker.tasks.records), broker.tasks.records.unfinished))
     assert sizes == [(0, 0)] * 20
-    assert broker.tasks.records._queued == {}
-    assert broker.tasks.records._queued_bytes == 0
+    assert broker.tasks.records.queued == {}
+    assert broker.tasks.records.queued_bytes == 0
     assert len(broker._timers) <= 1000 + 400
     assert broker.dispatch.executors[EXECUTOR].held == {}
     assert broker._outbox.flush() == []
