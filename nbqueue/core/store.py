@@ -23,7 +23,10 @@ class Records:
     """See the module's docstring.  ``needed`` says whether a client waits to be told of a finished record."""
 
     def __init__(self, settings: BrokerSettings, needed: Callable[[Record], bool]) -> None:
-        self._settings = settings
+        self._expires = settings.result_expires
+        # plain attributes: each task is measured against them
+        self._max_queued, self._max_queued_bytes = settings.max_queued, settings.max_queued_bytes
+        self._max_results, self._max_result_bytes = settings.max_results, settings.max_result_bytes
         self._needed = needed
         self._by_id: dict[str, Record] = {}
         #: unfinished records a queue, and the bytes of all of them
@@ -56,17 +59,16 @@ class Records:
     def refusal(self, task: Task, used_bytes: int = 0) -> str:
         """Why there is no room for a new task, "" if there is.  ``used_bytes``: of the definitions that
         unfinished tasks refer to."""
-        settings = self._settings
-        if self.queued.get(task.queue, 0) >= settings.max_queued:
+        if self.queued.get(task.queue, 0) >= self._max_queued:
             return (
-                f"queue {task.queue!r} is full: it has {settings.max_queued:,} unfinished tasks (max_queued);"
+                f"queue {task.queue!r} is full: it has {self._max_queued:,} unfinished tasks (max_queued);"
                 " submit again when some are done"
             )
         size, queued = task_size(task), self.queued_bytes + used_bytes
-        if queued + size > settings.max_queued_bytes:
+        if queued + size > self._max_queued_bytes:
             return (
                 f"the queues are full: a task of {size:,} bytes and the unfinished ones, of"
-                f" {queued:,}, are more than {settings.max_queued_bytes:,} (max_queued_bytes);"
+                f" {queued:,}, are more than {self._max_queued_bytes:,} (max_queued_bytes);"
                 " submit again when some are done, or send large data by a file"
             )
         return ""
@@ -99,8 +101,7 @@ class Records:
     def full(self) -> bool:
         """Whether finished records take more room than they may."""
         return (
-            self._finished_bytes > self._settings.max_result_bytes
-            or len(self._finished) > self._settings.max_results
+            self._finished_bytes > self._max_result_bytes or len(self._finished) > self._max_results
         ) and len(self._finished) > 1
 
     def make_room(self) -> None:
@@ -127,10 +128,10 @@ class Records:
             self.forget(next(iter(self._finished)))
 
     def next_expiry(self) -> float | None:
-        if not self._finished or not self._settings.result_expires:
+        if not self._finished or not self._expires:
             return None
         record, _ = next(iter(self._finished.values()))
-        return record.done_at + self._settings.result_expires
+        return record.done_at + self._expires
 
     def newest(self, limit: int) -> list[Record]:
         """The last ``limit`` records that were accepted, newest first."""

@@ -44,6 +44,7 @@ class Tasks:
         self.records = Records(settings, audience.waits_for)
         self.blobs = Blobs()
         self._settings = settings
+        self._payload_limit = settings.payload_limit
         self._dispatch = dispatch
         self._audience = audience
         self._timers = pending
@@ -59,7 +60,7 @@ class Tasks:
         """Why a task that is new cannot be accepted, "" if it can."""
         if not 0 <= task.priority < PRIORITIES:
             return f"a priority is 0 to {PRIORITIES - 1}, not {task.priority}"
-        size, limit = len(task.payload) + len(task.captured), self._settings.payload_limit
+        size, limit = len(task.payload) + len(task.captured), self._payload_limit
         if size > limit:
             return too_large(f"the arguments of {task.name}()", size, limit)
         return self.records.refusal(task, self.blobs.used_bytes)
@@ -129,7 +130,7 @@ class Tasks:
         if record is not None and _holds(record, outcome.token):
             self._dispatch.durations.note(record.task, outcome.runtime)
             value = b"" if record.task.ignore_result else outcome.value
-            if len(value) > (limit := self._settings.payload_limit):
+            if len(value) > (limit := self._payload_limit):
                 what = f"the return value of {record.task.name}()"
                 self._fail(record, "SerializationError", too_large(what, len(value), limit), now)
                 return
