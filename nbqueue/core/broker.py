@@ -13,18 +13,21 @@ This file knows who is connected and which of them may say what.  What becomes o
 ``core.tasks``, who runs it in ``core.dispatch``, who is told of it in ``core.audience``.
 """
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, TypeAlias
 
 from nbqueue import messages as m
 from nbqueue.core import inspect
-from nbqueue.core.actions import Action, Peer
+from nbqueue.core.actions import Action, Keep, Peer
 from nbqueue.core.audience import Audience, ClientSession
 from nbqueue.core.deaths import manner_of_death
 from nbqueue.core.dispatch import Dispatcher
+from nbqueue.core.entries import AnyEntry, Began
 from nbqueue.core.executors import ExecutorState, WorkerState
+from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.records import DONE
+from nbqueue.core.recovery import Recovery, standing
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.tasks import Tasks
 from nbqueue.core.timers import Timers
@@ -65,12 +68,15 @@ class BrokerCore:
             boot, version, beat, lease, epoch, host, pid, settings.payload_limit, settings.max_output_bytes
         )
         self.stopped = False
+        #: why nothing more can be written down, "" if it can: new tasks are refused
+        self.full = ""
         self._outbox = Outbox()
+        self._ledger = Ledger()
         self._timers = Timers()
         self._sessions: dict[Peer, Session] = {}
         self.audience = Audience(self._outbox)
-        self.dispatch = Dispatcher(boot, self._outbox, self._timers)
-        self.tasks = Tasks(settings, self.dispatch, self.audience, self._timers, self._outbox)
+        self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger)
+        self.tasks = Tasks(settings, self.dispatch, self.audience, self._timers, self._outbox, self._ledger)
         self._next_check = 0.0
         self._busy_at: float | None = None
         self._began: float | None = None
@@ -128,7 +134,11 @@ class BrokerCore:
             kind = type(message).__name__
             self._outbox.send(peer, m.Refused(f"a broker expects no {kind} of this peer"))
         self.dispatch.serve(now)
-        return self._outbox.flush()
+        return self._flush()
+
+    def _flush(self) -> list[Action]:
+        entries, actions = self._ledger.flush(), self._outbox.flush()
+        return [Keep(entries), *actions] if entries else actions
 
     def tick(self, now: float) -> list[Action]:
         """Do what is due."""
@@ -145,7 +155,23 @@ class BrokerCore:
             self.tasks.make_room(now)
         self.dispatch.rebalance(now)
         self._check_idle(now)
-        return self._outbox.flush()
+        return self._flush()
+
+    # ── what was and what will be known ──────────────────────────────────────────────────────
+
+    def recovery(self) -> Recovery:
+        """Reads what earlier brokers wrote down; to be finished before anything is received."""
+        return Recovery(self.tasks, self.welcome.epoch, self.settings.max_output_bytes)
+
+    @property
+    def began(self) -> Began:
+        """The first entry that this broker writes."""
+        return Began(self.welcome.boot, self.welcome.epoch)
+
+    def standing(self) -> Iterator[list[AnyEntry]]:
+        """All that a later broker has to know, in portions that take little time each."""
+        holders = [e.hello for e in self.dispatch.executors.values()]
+        return standing(self.tasks, holders, self.began)
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` is to be called next, at the latest; None: not before a message comes."""
@@ -259,22 +285,28 @@ class BrokerCore:
             self._replaced(old, peer)
             if old != peer:
                 executor.stuck = False
-                self.tasks.remind(executor)
+                self.tasks.remind(executor, now)
             return
         old, executor.peer = executor.peer, peer
         self._replaced(old, peer)
         # on the same connection nothing was lost, and what is under way is not in its list yet
         if old != peer:
-            self._reconcile(executor, {token for _, token in hello.held}, now)
+            self._reconcile(executor, hello.held, now)
         self.dispatch.feed(executor, now)
 
-    def _reconcile(self, executor: ExecutorState, held: set[int], now: float) -> None:
+    def _reconcile(self, executor: ExecutorState, held: list[tuple[str, int]], now: float) -> None:
         """After a new connection: what was on its way to the executor is lost, what it still has is not."""
-        for token in [t for t in reversed(list(executor.held)) if t not in held]:
+        tokens = {token for _, token in held}
+        for token in [t for t in reversed(list(executor.held)) if t not in tokens]:
             self.tasks.take_back(executor, token, now)
-        strange = [token for token in held if token not in executor.held]
+        strange = [
+            token
+            for id, token in held
+            if token not in executor.held and not self.tasks.claim(executor, id, token, now)
+        ]
         if strange:
             self._outbox.send(executor.control or executor.peer, m.Drop(strange))
+        self.tasks.remind(executor, now)
 
     def _on_ping(self, peer: Peer, session: Session, message: m.Ping, now: float) -> None:
         self._outbox.send(peer, m.Pong(self.welcome.boot))
@@ -354,14 +386,14 @@ class BrokerCore:
         if len(message.blob) > limit:
             self._outbox.send(peer, m.Refused(too_large("a function", len(message.blob), limit)))
         else:
-            self.tasks.blobs.add(message.key, message.blob)
+            self.tasks.define(message)
 
     def _on_submit(self, peer: Peer, client: ClientSession, message: m.Submit, now: float) -> None:
         accepted: list[str] = []
         missing: dict[str, list[str]] = {}
         for task in message.tasks:
             is_new = self.tasks.records.get(task.id) is None
-            if is_new and (reason := self.tasks.refusal(task)):
+            if is_new and (reason := self.full or self.tasks.refusal(task)):
                 self._outbox.send(peer, m.Rejected(task.id, reason))
             elif is_new and (key := self.tasks.lacking(task)):
                 missing.setdefault(key, []).append(task.id)
@@ -392,6 +424,7 @@ class BrokerCore:
             record = self.tasks.records.get(id)
             if record is not None and record.place == DONE:
                 self.tasks.records.forget(id)
+                self._ledger.forgot(id)
             elif record is not None:
                 self.audience.leave(record, client.hello.id)
         if self.dispatch.paused:

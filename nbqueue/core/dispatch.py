@@ -4,6 +4,7 @@ from typing import Final
 
 from nbqueue.core.actions import Peer
 from nbqueue.core.executors import Durations, ExecutorState, WorkerState
+from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.queues import Lane, Lanes
 from nbqueue.core.records import LEASED, READY, Record
@@ -17,7 +18,7 @@ PATIENCE: Final = 0.05
 class Dispatcher:
     """Hands waiting tasks to executors, and takes them back."""
 
-    def __init__(self, boot: int, outbox: Outbox, timers: Timers) -> None:
+    def __init__(self, boot: int, outbox: Outbox, timers: Timers, ledger: Ledger) -> None:
         self.workers: dict[str, WorkerState] = {}
         self.executors: dict[str, ExecutorState] = {}
         self.lanes = Lanes()
@@ -29,6 +30,7 @@ class Dispatcher:
         self._put_back: dict[Lane, None] = {}
         self._outbox = outbox
         self._timers = timers
+        self._ledger = ledger
 
     # ── executors come and go ────────────────────────────────────────────────────────────────
 
@@ -44,6 +46,8 @@ class Dispatcher:
         executor = self.executors.get(hello.id)
         if executor is None:
             worker = self.worker(hello.worker, now)
+            worker.called = hello.name
+            self._ledger.joined(hello)
             executor = ExecutorState(hello, worker)
             self.executors[executor.id] = worker.executors[executor.id] = executor
             self.lanes.join(executor)
@@ -125,12 +129,24 @@ class Dispatcher:
         if not executor.held:
             executor.moved_at = now
         executor.hold(record)
+        self._ledger.leased(record, now)
+        self._watch_limits(record, now)
+        peer: Peer = executor.peer
+        self._outbox.assign(peer, Assignment(task, record.token, record.retries, record.attempt))
+
+    def _watch_limits(self, record: Record, now: float) -> None:
+        task = record.task
         if task.time_limit is not None:
             self._timers.set(now + task.time_limit, HARD_LIMIT, task.id, record.token)
         if task.soft_time_limit is not None:
             self._timers.set(now + task.soft_time_limit, SOFT_LIMIT, task.id, record.token)
-        peer: Peer = executor.peer
-        self._outbox.assign(peer, Assignment(task, record.token, record.retries, record.attempt))
+
+    def restore(self, record: Record, executor: ExecutorState, now: float) -> None:
+        """A lease that an earlier broker gave goes on."""
+        record.place, record.executor = LEASED, executor.id
+        record.estimate = self.durations.estimate(record.task)
+        executor.hold_again(record, now)
+        self._watch_limits(record, now)
 
     def lost(self, executor: ExecutorState, report: Held) -> list[int]:
         """Leases that did not arrive although later ones did, the last first; twice, to be sure: the

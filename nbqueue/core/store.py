@@ -54,6 +54,10 @@ class Records:
         self._order += 1
         return self._order
 
+    def continue_order(self, order: int) -> None:
+        """Go on counting from there."""
+        self._order = max(self._order, order)
+
     # ── unfinished ones ──────────────────────────────────────────────────────────────────────
 
     def refusal(self, task: Task, used_bytes: int = 0) -> str:
@@ -74,6 +78,7 @@ class Records:
         return ""
 
     def add(self, record: Record) -> None:
+        """Keep an unfinished record."""
         task = record.task
         self._by_id[task.id] = record
         self.queued[task.queue] = self.queued.get(task.queue, 0) + 1
@@ -92,9 +97,14 @@ class Records:
             del self.queued[task.queue]
         record.place = DONE
         record.done_at = now
+        self.shelve(record)
+
+    def shelve(self, record: Record) -> None:
+        """Count a record among the finished ones; of an earlier broker it is not known before."""
+        self._by_id[record.task.id] = record
         record.drop_arguments()
         size = record.size
-        self._finished[task.id] = (record, size)
+        self._finished[record.task.id] = (record, size)
         self._finished_bytes += size
 
     @property

@@ -44,8 +44,8 @@ class Broker:
 
     def _perform(self, actions: list[Any]) -> None:
         for action in actions:
-            assert isinstance(action, Send)
-            self._said.setdefault(action.peer, []).append(action.message)
+            if isinstance(action, Send):
+                self._said.setdefault(action.peer, []).append(action.message)
         invariants.check(self.core)
 
     def heard(self, peer: str, kind: type) -> list[Any]:
@@ -397,7 +397,8 @@ def test_the_books_are_empty_afterwards() -> None:
         ]
         todo = list(broker.receive(CLIENT, m.Submit(tasks), now))
         while todo:
-            message = todo.pop().message  # type: ignore[union-attr]
+            action = todo.pop()
+            message = action.message if isinstance(action, Send) else None
             if isinstance(message, m.Assign):
                 for a in message.assignments:
                     outcome = m.Outcome(a.task.id, a.token, SUCCESS)
