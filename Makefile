@@ -18,7 +18,7 @@ OWN_CLUSTER = source .ci/own-cluster
 ALONE := --ignore=tests/browser --ignore=tests/hosts --ignore=tests/notebooks
 
 .PHONY: help setup demo lab packages test test-all check fmt lint types unit sim conformance notebooks hosts browser \
-	bench docs binder-check lock clean
+	bench soak docs binder-check lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -98,6 +98,9 @@ browser: packages .venv/.with-test  ## JupyterLab and Notebook 7 in a headless C
 
 bench: .venv/.with-demo  ## measure speed and size; the figures of README.md
 	@$(OWN_CLUSTER); $(BIN)/python tests/benchmarks/bench.py $(BENCH)
+
+soak: .venv/.with-demo  ## send TASKS=1000000 tasks through a cluster: nothing in it may grow
+	@$(OWN_CLUSTER); $(BIN)/python tests/benchmarks/soak.py --tasks $(or $(TASKS),1000000)
 
 binder-check: .venv/.with-test  ## run binder/postBuild in a fresh environment, as Binder does
 	@$(PYTEST) -m slow tests/binder

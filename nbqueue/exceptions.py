@@ -58,7 +58,8 @@ class SubmissionRefused(NBQueueError):
 
 
 class ResultNotFoundError(NBQueueError, LookupError):
-    """The broker has no record of that id: it was never submitted there, has expired or was forgotten."""
+    """The broker has no record of that id: it was never submitted there, has expired, was forgotten, or
+    made room for newer results."""
 
 
 class TimeoutError(NBQueueError, builtins.TimeoutError):

@@ -174,6 +174,10 @@ class Welcome(Message, tag=2):
     epoch: float
     host: str = ""
     pid: int = 0
+    #: bytes of the largest payload that the broker takes: of arguments, functions and values; 0 if not said
+    max_payload_bytes: int = 0
+    #: characters that it keeps of a task's output
+    max_output_bytes: int = 2**20
 
 
 class Refused(Message, tag=3):

@@ -63,9 +63,15 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("max_unacknowledged", _count, 100_000, "submissions under way past which delay() blocks"),
         Setting("idle_timeout", _seconds, 600.0, "seconds without clients and work after which the local cluster ends itself; 0: never"),
         Setting("result_expires", _seconds, 86_400.0, "seconds that the record of a finished task is kept; 0: for ever"),
+        Setting("max_results", _count, 1_000_000, "finished records past which the oldest go"),
         Setting("max_result_bytes", _count, 2**30, "bytes of finished records past which the oldest go"),
         Setting("journal_sync", _one_of("none", "batch"), "none", "batch: the broker's journal is on disk before others are told, so that it survives a power failure; none: only the broker's own death"),
         Setting("max_output_bytes", _count, 2**20, "characters of output kept a task; past them the middle is dropped"),
+        Setting("max_payload_bytes", _count, 2**29, "bytes of the arguments, of the function or of the value of one task"),
+        Setting("max_message_bytes", _count, 2**30, "bytes of one message past which the broker hangs up; 2 MiB to 1 GiB"),
+        Setting("max_queued", _count, 1_000_000, "unfinished tasks of one queue past which new ones are refused"),
+        Setting("max_queued_bytes", _count, 2**31, "bytes of unfinished tasks in all queues past which new ones are refused"),
+        Setting("max_connections", _count, 10_000, "connections to the broker past which newcomers are refused"),
     )
 }  # fmt: skip
 

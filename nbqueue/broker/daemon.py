@@ -36,7 +36,7 @@ from nbqueue.broker.zap import Door
 from nbqueue.core.actions import PROMISES, Action, Keep, Send
 from nbqueue.core.broker import BrokerCore
 from nbqueue.core.entries import AnyEntry
-from nbqueue.exceptions import ProtocolError
+from nbqueue.exceptions import ConfigurationError, ProtocolError
 from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Shutdown
 from nbqueue.transports.zmq import NOBLOCK
 from nbqueue.wire import codec, keys
@@ -75,6 +75,7 @@ class Broker:
 
     def __init__(self, options: BrokerOptions) -> None:
         bind = sockets.parse_bind(options.bind)
+        _check_message_size(options.settings.max_message_bytes)
         #: what is to be let go of at the end, the last first
         self._resources = contextlib.ExitStack()
         try:
@@ -83,6 +84,7 @@ class Broker:
             self.close()
             raise
         self._outgoing = Outgoing(self._routers)
+        self._core.behind(self._outgoing.behind)
         self._outbox: Outbox = {}
         #: what is to be written down before promises are sent
         self._entries: list[AnyEntry] = []
@@ -105,7 +107,7 @@ class Broker:
         self._resources.callback(self._waker.close)
         self._context: sockets.Context = zmq.Context()
         self._resources.callback(self._context.destroy)
-        self.connection = self._listen(bind)
+        self.connection = self._listen(bind, options.settings.max_message_bytes)
         self._core = BrokerCore(
             options.settings,
             boot=self._home.boot,
@@ -119,11 +121,11 @@ class Broker:
         self._resources.callback(self._keeper.close)
         self._keeper.restore(time.monotonic())
 
-    def _listen(self, bind: sockets.Bind) -> Connection:
+    def _listen(self, bind: sockets.Bind, max_message: int) -> Connection:
         self._complaints = Complaints()
         self._door = Door(self._context, self._home.keys.client_public, self._complaints)
-        tcp, port = sockets.listen_tcp(self._context, bind, self._home.keys)
-        ipc, path = sockets.listen_ipc(self._context, keys.brokers_dir(), port)
+        tcp, port = sockets.listen_tcp(self._context, bind, self._home.keys, max_message)
+        ipc, path = sockets.listen_ipc(self._context, keys.brokers_dir(), port, max_message)
         self._routers = (tcp, ipc)
         self._poller = zmq.Poller()
         for source in (*self._routers, self._door.socket, self._waker):
@@ -313,3 +315,9 @@ class Broker:
     def _send(self, peer: Peer, messages: list[AnyMessage], now: float) -> bool:
         frames = codec.encode(messages, limit=codec.MAX_FRAME_BYTES)
         return self._outgoing.send(peer, frames, now)
+
+
+def _check_message_size(size: int) -> None:
+    smallest, largest = 2 * codec.FRAME_BYTES, codec.MAX_MESSAGE_BYTES
+    if not smallest <= size <= largest:
+        raise ConfigurationError(f"max_message_bytes is {smallest:,} to {largest:,}, not {size:,}")

@@ -2,8 +2,10 @@
 
 A ROUTER drops silently what it cannot deliver, unless told otherwise (``ROUTER_MANDATORY``): then a
 peer that is gone shows as EHOSTUNREACH, one that does not read as EAGAIN.  For the latter frames are
-kept up to a bound and tried again; past it the peer counts as gone, so that a stopped kernel cannot
-fill the broker.  When it runs again and speaks, it is told that it is not known, and starts afresh.
+kept and tried again.  When there are many the peer counts as *behind*: the core then makes no more news
+for it, so that a stopped kernel cannot fill the broker.  Past another bound, for what it brings about by
+itself without ever reading, the peer counts as gone; when it speaks again it is told that it is not known,
+and starts afresh.
 """
 
 import errno
@@ -21,6 +23,8 @@ Peer: TypeAlias = tuple[int, bytes]
 _FIRST: Final = NOBLOCK | int(zmq.SNDMORE)
 #: Bytes kept for a peer that does not read.
 KEPT_BYTES: Final = 256 * 2**20
+#: Bytes kept past which a peer is behind, until none are.
+BEHIND_BYTES: Final = 4 * 2**20
 #: What a kept frame costs besides its bytes.
 _OVERHEAD: Final = 200
 #: Seconds until the next try, at first and at most.
@@ -35,6 +39,8 @@ class Outgoing:
         self._sockets = sockets
         self._limit = kept_bytes
         self._kept: dict[Peer, _Kept] = {}
+        #: peers that do not read
+        self.behind: set[Peer] = set()
         self._delay = _SOON
         #: when to call :meth:`retry`, None if nothing is kept
         self.next_retry: float | None = None
@@ -54,6 +60,8 @@ class Outgoing:
         if kept.bytes > self._limit:
             self.forget(peer)
             return False
+        if kept.bytes > BEHIND_BYTES:
+            self.behind.add(peer)
         return True
 
     def retry(self, now: float) -> list[Peer]:
@@ -75,6 +83,7 @@ class Outgoing:
     def forget(self, peer: Peer) -> None:
         """Drop what is kept for a peer."""
         self._kept.pop(peer, None)
+        self.behind.discard(peer)
         if not self._kept:
             self.next_retry = None
 

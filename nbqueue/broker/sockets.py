@@ -20,7 +20,7 @@ from nbqueue.broker.errors import AddressUnavailable
 from nbqueue.broker.zap import DOMAIN
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.transports.zmq import HIGH_WATER, tune_tcp
-from nbqueue.wire import codec, keys
+from nbqueue.wire import keys
 from nbqueue.wire.keys import BrokerKeys
 
 _BIND = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:\s]*)(?::(?P<port>\d{1,5}))?")
@@ -55,15 +55,16 @@ def parse_bind(text: str) -> Bind:
     return Bind("0.0.0.0" if host == "*" else host, int(found["port"] or keys.DEFAULT_PORT))
 
 
-def listen_tcp(context: Context, bind: Bind, own: BrokerKeys) -> tuple[Router, int]:
-    """Listen on TCP; returns the socket and its port.
+def listen_tcp(context: Context, bind: Bind, own: BrokerKeys, max_message: int) -> tuple[Router, int]:
+    """Listen on TCP; returns the socket and its port.  Who sends more than ``max_message`` bytes at once is
+    hung up on.
 
     Raises
     ------
     AddressUnavailable
         Another program listens there, or the address is not of this machine.
     """
-    router = _router(context)
+    router = _router(context, max_message)
     tune_tcp(router)
     router.handshake_ivl = 10_000
     router.curve_server = True
@@ -78,9 +79,9 @@ def listen_tcp(context: Context, bind: Bind, own: BrokerKeys) -> tuple[Router, i
     return router, int(router.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
 
 
-def listen_ipc(context: Context, folder: Path, port: int) -> tuple[Router, str]:
+def listen_ipc(context: Context, folder: Path, port: int, max_message: int) -> tuple[Router, str]:
     """Listen on a unix socket; returns the socket and its path, "" if there can be none here."""
-    router = _router(context)
+    router = _router(context, max_message)
     path = str(folder / f"{port}.sock")
     if not platform.HAS_IPC:
         path = ""
@@ -97,12 +98,12 @@ def listen_ipc(context: Context, folder: Path, port: int) -> tuple[Router, str]:
     return router, path
 
 
-def _router(context: Context) -> Router:
+def _router(context: Context, max_message: int) -> Router:
     router = context.socket(zmq.ROUTER)
     router.linger = 1000
     router.router_mandatory = True
     router.sndhwm = router.rcvhwm = HIGH_WATER
-    router.maxmsgsize = codec.MAX_FRAME_BYTES
+    router.maxmsgsize = max_message
     router.backlog = _BACKLOG
     return router
 

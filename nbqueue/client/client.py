@@ -239,6 +239,12 @@ class Client:
         return len(self._orders) + len(self._session.pending)
 
     @property
+    def max_payload_bytes(self) -> int:
+        """What the broker takes; 0 if it has not said yet."""
+        welcome = self._session.welcome
+        return welcome.max_payload_bytes if welcome is not None else 0
+
+    @property
     def _parted(self) -> ConnectionLostError | None:
         """Why this process cannot use it any more, whatever the broker does."""
         if self._inherited:

@@ -239,10 +239,15 @@ class AsyncResult:
         return False, payload.loads(outcome.value) if outcome.value else None
 
     def _not_found(self) -> exceptions.ResultNotFoundError:
-        return exceptions.ResultNotFoundError(
-            f"the broker at {self.client.url} has no record of {self.id!r}:"
-            " never submitted there, expired or forgotten"
-        )
+        known = f"the broker at {self.client.url} has no record of {self.id!r}"
+        if self.record.accepted:
+            reason = (
+                "it expired (result_expires), was forgotten,"
+                " or made room for newer ones (max_results, max_result_bytes)"
+            )
+        else:
+            reason = "never submitted there, expired or forgotten"
+        return exceptions.ResultNotFoundError(f"{known}: {reason}")
 
     def _note(self, outcome: m.Outcome) -> str:
         where = f" on {outcome.worker}" if outcome.worker else ""

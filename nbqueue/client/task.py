@@ -127,7 +127,10 @@ class Task:
             if shipment.captured_blob is None
             else (shipment.definition, shipment.captured_blob)
         )
-        arguments = payload.dumps_arguments(args, kwargs, self.name)
+        limit = client.max_payload_bytes
+        for blob in blobs:
+            blob.check(limit)
+        arguments = payload.dumps_arguments(args, kwargs, self.name, limit)
         run = current.run.get()
         parent = run.task if run is not None else None
         named = call.get("task_id")

@@ -10,11 +10,17 @@ import msgspec
 
 #: bytes of blobs that no task refers to
 IDLE_BYTES = 256 * 2**20
+#: what a blob costs beside its data
+BLOB_BYTES = 400
 
 
 class _Blob(msgspec.Struct):
     data: bytes
     references: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.data) + BLOB_BYTES
 
 
 class Blobs:
@@ -24,6 +30,8 @@ class Blobs:
         #: keys that no task refers to, the longest unused first
         self._idle: dict[str, None] = {}
         self._idle_bytes = 0
+        #: bytes of blobs that tasks refer to
+        self.used_bytes = 0
 
     def add(self, key: str, data: bytes) -> bool:
         """Keep a blob; False if it was here already."""
@@ -54,21 +62,23 @@ class Blobs:
         blob.references += 1
         if blob.references == 1:
             self._stir(key)
+            self.used_bytes += blob.size
 
     def release(self, key: str) -> None:
         """A task that referred to the blob is done."""
         blob = self._blobs[key]
         blob.references -= 1
         if blob.references == 0:
+            self.used_bytes -= blob.size
             self._rest(key)
 
     def _stir(self, key: str) -> None:
         del self._idle[key]
-        self._idle_bytes -= len(self._blobs[key].data)
+        self._idle_bytes -= self._blobs[key].size
 
     def _rest(self, key: str) -> None:
         self._idle[key] = None
-        self._idle_bytes += len(self._blobs[key].data)
+        self._idle_bytes += self._blobs[key].size
         # two always stay: a task has at most two, which come one after the other
         while self._idle_bytes > self._limit and len(self._idle) > 2:
             oldest = next(iter(self._idle))

@@ -13,7 +13,7 @@ This file knows who is connected and which of them may say what.  What becomes o
 ``core.tasks``, who runs it in ``core.dispatch``, who is told of it in ``core.audience``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, TypeAlias
 
 from nbqueue import messages as m
@@ -26,10 +26,9 @@ from nbqueue.core.entries import AnyEntry, Began
 from nbqueue.core.executors import ExecutorState, WorkerState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
-from nbqueue.core.queues import PRIORITIES
 from nbqueue.core.records import DONE
 from nbqueue.core.recovery import Recovery, standing
-from nbqueue.core.settings import BrokerSettings
+from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.tasks import Tasks
 from nbqueue.core.timers import Timers
 
@@ -65,7 +64,9 @@ class BrokerCore:
     ) -> None:
         self.settings = settings
         beat, lease = settings.worker_heartbeat, settings.worker_lease
-        self.welcome = m.Welcome(boot, version, beat, lease, epoch, host, pid)
+        self.welcome = m.Welcome(
+            boot, version, beat, lease, epoch, host, pid, settings.payload_limit, settings.max_output_bytes
+        )
         self.stopped = False
         #: why nothing more can be written down, "" if it can: new tasks are refused
         self.full = ""
@@ -148,6 +149,10 @@ class BrokerCore:
             self._check_sessions(now)
         self.dispatch.serve(now)
         self.tasks.records.expire(now)
+        for client, question in self.audience.tell_on(self.tasks.records):
+            self._answer(client, question, now)
+        if self.dispatch.paused:
+            self.tasks.make_room(now)
         self.dispatch.rebalance(now)
         self._check_idle(now)
         return self._flush()
@@ -176,8 +181,14 @@ class BrokerCore:
             self.tasks.records.next_expiry(),
             self.dispatch.next_rebalance(),
             self._idle_deadline(),
+            0.0 if self.audience.has_more_to_tell else None,
         ]
         return min((t for t in times if t is not None), default=None)
+
+    def behind(self, peers: Set[Peer]) -> None:
+        """These peers do not read as fast as they are sent to: they are told no more than they must be,
+        until they are named no longer."""
+        self.audience.behind(peers)
 
     def paused(self, duration: float, now: float) -> None:
         """The broker itself did not run for so long: silence in that time says nothing of the others."""
@@ -216,6 +227,12 @@ class BrokerCore:
         if hello.protocol != m.PROTOCOL:
             self._outbox.send(peer, m.Refused(self._other_protocol(hello)))
             return
+        if peer not in self._sessions and self._is_stranger(hello):
+            limit = self.settings.max_connections
+            if len(self._sessions) >= limit:
+                reason = f"the broker has {limit:,} connections and takes no more (max_connections)"
+                self._outbox.send(peer, m.Refused(reason))
+                return
         session: Session
         if hello.role == m.CLIENT:
             session = self._client_hello(peer, hello, now)
@@ -237,10 +254,16 @@ class BrokerCore:
             f" {hello.version} (protocol {hello.protocol}): install the same version on both"
         )
 
+    def _is_stranger(self, hello: m.Hello) -> bool:
+        """Whether it is not one who comes back by another connection."""
+        known = (self.audience.clients, self.dispatch.workers, self.dispatch.executors)
+        return not any(hello.id in those for those in known)
+
     def _client_hello(self, peer: Peer, hello: m.Hello, now: float) -> ClientSession:
         old = self.audience.clients.get(hello.id)
         if old is not None:
             self._replaced(old.peer, peer)
+            self.audience.gone(old)
         self.audience.clients[hello.id] = session = ClientSession(hello, peer, now)
         return session
 
@@ -295,8 +318,7 @@ class BrokerCore:
 
     def _client_gone(self, client: ClientSession) -> None:
         self._sessions.pop(client.peer, None)
-        if self.audience.clients.get(client.hello.id) is client:
-            del self.audience.clients[client.hello.id]
+        self.audience.gone(client)
 
     def _on_worker_goodbye(self, peer: Peer, worker: WorkerState, message: m.Goodbye, now: float) -> None:
         self._sessions.pop(peer, None)
@@ -348,7 +370,8 @@ class BrokerCore:
     def _check_sessions(self, now: float) -> None:
         lease = self.settings.worker_lease
         for client in self.audience.clients.values():
-            if client.seen < now - lease:
+            client.silent = client.seen < now - lease
+            if client.silent:
                 # silent, perhaps for a large message on its way: if the connection is gone, this shows it
                 self._outbox.send(client.peer, m.Pong(self.welcome.boot))
         for worker in [w for w in self.dispatch.workers.values() if w.seen < now - lease]:
@@ -359,18 +382,20 @@ class BrokerCore:
     # ── what clients say ─────────────────────────────────────────────────────────────────────
 
     def _on_define(self, peer: Peer, client: ClientSession, message: m.Define, now: float) -> None:
-        self.tasks.define(message)
+        limit = self.settings.payload_limit
+        if len(message.blob) > limit:
+            self._outbox.send(peer, m.Refused(too_large("a function", len(message.blob), limit)))
+        else:
+            self.tasks.define(message)
 
     def _on_submit(self, peer: Peer, client: ClientSession, message: m.Submit, now: float) -> None:
         accepted: list[str] = []
         missing: dict[str, list[str]] = {}
         for task in message.tasks:
-            if not 0 <= task.priority < PRIORITIES:
-                reason = f"a priority is 0 to {PRIORITIES - 1}, not {task.priority}"
+            is_new = self.tasks.records.get(task.id) is None
+            if is_new and (reason := self.full or self.tasks.refusal(task)):
                 self._outbox.send(peer, m.Rejected(task.id, reason))
-            elif self.full and self.tasks.records.get(task.id) is None:
-                self._outbox.send(peer, m.Rejected(task.id, self.full))
-            elif self.tasks.records.get(task.id) is None and (key := self.tasks.lacking(task)):
+            elif is_new and (key := self.tasks.lacking(task)):
                 missing.setdefault(key, []).append(task.id)
             else:
                 self.tasks.accept(task, client.hello.id, now)
@@ -402,8 +427,18 @@ class BrokerCore:
                 self._ledger.forgot(id)
             elif record is not None:
                 self.audience.leave(record, client.hello.id)
+        if self.dispatch.paused:
+            self.tasks.make_room(now)
 
     def _on_ask(self, peer: Peer, client: ClientSession, message: m.Ask, now: float) -> None:
+        if self.audience.listens(client):
+            self._answer(client, message, now)
+        elif not self.audience.put_off(client, message):
+            error = "too many questions wait until what was asked for before has been read"
+            self._outbox.send(peer, m.Answer(message.number, None, error))
+
+    def _answer(self, client: ClientSession, message: m.Ask, now: float) -> None:
+        peer = client.peer
         topic = inspect.TOPICS.get(message.topic)
         if topic is None:
             error = f"no topic is called {message.topic!r}; there are: {', '.join(inspect.TOPICS)}"

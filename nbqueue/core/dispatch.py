@@ -23,6 +23,8 @@ class Dispatcher:
         self.executors: dict[str, ExecutorState] = {}
         self.lanes = Lanes()
         self.durations = Durations()
+        #: nothing is handed out for now: see ``Tasks.make_room``
+        self.paused = False
         self._token = boot << 32
         #: lanes into which something was put back
         self._put_back: dict[Lane, None] = {}
@@ -74,7 +76,7 @@ class Dispatcher:
         record.place = READY
         lane = self.lane(record.task)
         executor = next(iter(lane.hungry), None)
-        if executor is not None and not lane.size:
+        if executor is not None and not lane.size and not self.paused:
             self._assign(record, executor, now)
             self.lanes.line_up(executor)
         else:
@@ -96,12 +98,19 @@ class Dispatcher:
 
     def feed(self, executor: ExecutorState, now: float) -> None:
         """Give an executor what it has room for."""
-        while executor.has_room:
+        while executor.has_room and not self.paused:
             record = self.lanes.next_for(executor)
             if record is None:
                 break
             self._assign(record, executor, now)
         self.lanes.line_up(executor)
+
+    def pause(self, paused: bool, now: float) -> None:
+        """Hand out nothing from now on, or go on."""
+        if paused != self.paused:
+            self.paused = paused
+            for executor in list(self.executors.values()):
+                self.feed(executor, now)
 
     def release(self, executor: ExecutorState, token: int, now: float) -> Record | None:
         """A lease has ended; None if the executor did not hold it.  Call :meth:`feed` afterwards."""

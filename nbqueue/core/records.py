@@ -16,6 +16,13 @@ DONE: Final = "done"
 
 #: bytes of arguments that are not kept with a finished record
 LARGE: Final = 1024
+#: bytes that a task costs beside its arguments: measured, with its record and its place in a queue
+TASK_BYTES: Final = 1000
+
+
+def task_size(task: Task) -> int:
+    """Bytes that keeping an unfinished task costs, about."""
+    return len(task.payload) + len(task.captured) + TASK_BYTES
 
 
 class Record(msgspec.Struct, gc=False):
@@ -70,7 +77,7 @@ class Record(msgspec.Struct, gc=False):
     @property
     def size(self) -> int:
         """Bytes that keeping it costs, about."""
-        size = len(self.task.payload) + len(self.task.captured) + 500
+        size = task_size(self.task)
         if self.outcome is not None:
             size += len(self.outcome.value)
             if self.outcome.failure is not None:

@@ -1,6 +1,10 @@
 """What the core needs of ``nbqueue.settings``, as plain values."""
 
 from dataclasses import dataclass
+from typing import Final
+
+#: bytes that a message has at most beside its payload
+MESSAGE_OVERHEAD: Final = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,5 +19,24 @@ class BrokerSettings:
     #: 0: never
     idle_timeout: float = 0.0
     result_expires: float = 86_400.0
+    max_results: int = 1_000_000
     max_result_bytes: int = 2**30
     max_output_bytes: int = 2**20
+    max_payload_bytes: int = 2**29
+    max_message_bytes: int = 2**30
+    max_queued: int = 1_000_000
+    max_queued_bytes: int = 2**31
+    max_connections: int = 10_000
+
+    @property
+    def payload_limit(self) -> int:
+        """Bytes of the largest payload: there must be room for it in a message."""
+        return min(self.max_payload_bytes, self.max_message_bytes - MESSAGE_OVERHEAD)
+
+
+def too_large(what: str, size: int, limit: int) -> str:
+    """What to say of something that the broker does not take."""
+    return (
+        f"{what}: {size:,} bytes, and at most {limit:,} travel (max_payload_bytes of the broker):"
+        " write the data to a file, and send the file's name"
+    )

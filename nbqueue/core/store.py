@@ -1,17 +1,37 @@
-"""Every record, by id; finished ones expire, and go early when they take too much room."""
+"""Every record, by id, within the limits of ``docs/howto/limits.md``.
+
+Unfinished records are counted by queue and by size, so that a new task can be refused when there are
+too many.  Finished ones expire, and go early when they take too much room: the oldest first, but none
+that a client is waiting to be told of.  When only such are left the records are :attr:`Records.full`, and
+no more tasks are run until clients have read, or are gone.
+"""
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
-from nbqueue.core.records import DONE, Record
+from nbqueue.core.records import DONE, Record, task_size
+from nbqueue.core.settings import BrokerSettings
+from nbqueue.messages import Task
+
+#: records looked at, for one finished, in search of one that may go
+_TRIES: Final = 8
 
 
 class Records:
-    def __init__(self, expires: float, max_bytes: int) -> None:
-        self._expires = expires
-        self._max_bytes = max_bytes
+    """See the module's docstring.  ``needed`` says whether a client waits to be told of a finished record."""
+
+    def __init__(self, settings: BrokerSettings, needed: Callable[[Record], bool]) -> None:
+        self._expires = settings.result_expires
+        # plain attributes: each task is measured against them
+        self._max_queued, self._max_queued_bytes = settings.max_queued, settings.max_queued_bytes
+        self._max_results, self._max_result_bytes = settings.max_results, settings.max_result_bytes
+        self._needed = needed
         self._by_id: dict[str, Record] = {}
+        #: unfinished records a queue, and the bytes of all of them
+        self.queued: dict[str, int] = {}
+        self.queued_bytes = 0
         #: finished records and their sizes when they finished, the oldest first
         self._finished: OrderedDict[str, tuple[Record, int]] = OrderedDict()
         self._finished_bytes = 0
@@ -38,23 +58,72 @@ class Records:
         """Go on counting from there."""
         self._order = max(self._order, order)
 
+    # ── unfinished ones ──────────────────────────────────────────────────────────────────────
+
+    def refusal(self, task: Task, used_bytes: int = 0) -> str:
+        """Why there is no room for a new task, "" if there is.  ``used_bytes``: of the definitions that
+        unfinished tasks refer to."""
+        if self.queued.get(task.queue, 0) >= self._max_queued:
+            return (
+                f"queue {task.queue!r} is full: it has {self._max_queued:,} unfinished tasks (max_queued);"
+                " submit again when some are done"
+            )
+        size, queued = task_size(task), self.queued_bytes + used_bytes
+        if queued + size > self._max_queued_bytes:
+            return (
+                f"the queues are full: a task of {size:,} bytes and the unfinished ones, of"
+                f" {queued:,}, are more than {self._max_queued_bytes:,} (max_queued_bytes);"
+                " submit again when some are done, or send large data by a file"
+            )
+        return ""
+
     def add(self, record: Record) -> None:
-        self._by_id[record.task.id] = record
+        """Keep an unfinished record."""
+        task = record.task
+        self._by_id[task.id] = record
+        self.queued[task.queue] = self.queued.get(task.queue, 0) + 1
+        self.queued_bytes += task_size(task)
+
+    # ── finished ones ────────────────────────────────────────────────────────────────────────
 
     def finished(self, record: Record, now: float) -> None:
         """The record has its outcome."""
+        task = record.task
+        self.queued_bytes -= task_size(task)
+        left = self.queued[task.queue] - 1
+        if left:
+            self.queued[task.queue] = left
+        else:
+            del self.queued[task.queue]
         record.place = DONE
         record.done_at = now
         self.shelve(record)
 
     def shelve(self, record: Record) -> None:
-        """Count a record among the finished ones."""
+        """Count a record among the finished ones; of an earlier broker it is not known before."""
+        self._by_id[record.task.id] = record
         record.drop_arguments()
         size = record.size
         self._finished[record.task.id] = (record, size)
         self._finished_bytes += size
-        while self._finished_bytes > self._max_bytes and len(self._finished) > 1:
-            self.forget(next(iter(self._finished)))
+
+    @property
+    def full(self) -> bool:
+        """Whether finished records take more room than they may."""
+        return (
+            self._finished_bytes > self._max_result_bytes or len(self._finished) > self._max_results
+        ) and len(self._finished) > 1
+
+    def make_room(self) -> None:
+        """Let the oldest go while there are too many; one that is needed gets to the end of the line."""
+        tries = _TRIES
+        while tries and self.full:
+            id, (record, _) = next(iter(self._finished.items()))
+            if self._needed(record):
+                self._finished.move_to_end(id)
+                tries -= 1
+            else:
+                self.forget(id)
 
     def forget(self, id: str) -> None:
         """Delete a finished record."""

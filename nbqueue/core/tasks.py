@@ -24,8 +24,9 @@ from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.output import OutputLog
+from nbqueue.core.queues import PRIORITIES
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
-from nbqueue.core.settings import BrokerSettings
+from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.store import Records
 from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
 
@@ -44,9 +45,10 @@ class Tasks:
         outbox: Outbox,
         ledger: Ledger,
     ) -> None:
-        self.records = Records(settings.result_expires, settings.max_result_bytes)
+        self.records = Records(settings, audience.waits_for)
         self.blobs = Blobs()
         self._settings = settings
+        self._payload_limit = settings.payload_limit
         self._dispatch = dispatch
         self._audience = audience
         self._timers = pending
@@ -58,6 +60,15 @@ class Tasks:
     def lacking(self, task: m.Task) -> str:
         """The key of a blob that the task needs and that is not here, "" if all are."""
         return next((k for k in (task.definition, task.captured_key) if k and k not in self.blobs), "")
+
+    def refusal(self, task: m.Task) -> str:
+        """Why a task that is new cannot be accepted, "" if it can."""
+        if not 0 <= task.priority < PRIORITIES:
+            return f"a priority is 0 to {PRIORITIES - 1}, not {task.priority}"
+        size, limit = len(task.payload) + len(task.captured), self._payload_limit
+        if size > limit:
+            return too_large(f"the arguments of {task.name}()", size, limit)
+        return self.records.refusal(task, self.blobs.used_bytes)
 
     def accept(self, task: m.Task, client: str, now: float) -> None:
         """Keep a task; one that is known already is only told of again."""
@@ -133,6 +144,10 @@ class Tasks:
         if record is not None and _holds(record, outcome.token):
             self._dispatch.durations.note(record.task, outcome.runtime)
             value = b"" if record.task.ignore_result else outcome.value
+            if len(value) > (limit := self._payload_limit):
+                what = f"the return value of {record.task.name}()"
+                self._fail(record, "SerializationError", too_large(what, len(value), limit), now)
+                return
             worker = executor.worker.name
             self.settle(
                 record,
@@ -216,10 +231,11 @@ class Tasks:
 
     def restore(self, record: Record, holder: m.Hello | None, now: float) -> None:
         """Put a record where the last broker had it; ``holder`` is the executor of its lease."""
-        self.records.add(record)
         if record.place == DONE:
             self.records.shelve(record)
+            self.records.make_room()
             return
+        self.records.add(record)
         task = record.task
         if self.lacking(task):
             self._fail_for_lack(record, now)
@@ -274,6 +290,13 @@ class Tasks:
                 self.blobs.release(key)
         self.records.finished(record, now)
         self._audience.tell_outcome(record, outcome)
+        if self.records.full:
+            self.make_room(now)
+
+    def make_room(self, now: float) -> None:
+        """Let old results go; while those that clients wait for take all the room, run no more tasks."""
+        self.records.make_room()
+        self._dispatch.pause(self.records.full, now)
 
     def _fail(self, record: Record, error: str, text: str, now: float) -> None:
         self.settle(record, inspect.broker_outcome(record, FAILURE, error, text, now), now)

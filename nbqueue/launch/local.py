@@ -43,8 +43,14 @@ _BROKER_SETTINGS = (
     "cancel_grace",
     "idle_timeout",
     "result_expires",
+    "max_results",
     "max_result_bytes",
     "max_output_bytes",
+    "max_payload_bytes",
+    "max_message_bytes",
+    "max_queued",
+    "max_queued_bytes",
+    "max_connections",
 )
 
 

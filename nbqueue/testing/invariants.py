@@ -3,7 +3,7 @@
 from collections import Counter
 
 from nbqueue.core.broker import BrokerCore
-from nbqueue.core.records import DONE, LEASED, READY
+from nbqueue.core.records import DONE, LEASED, READY, task_size
 from nbqueue.states import READY_STATES
 
 
@@ -22,12 +22,16 @@ def check(core: BrokerCore) -> None:
             waiting[core.dispatch.lane(record.task)] += 1
     for lane in core.dispatch.lanes.by_key.values():
         assert lane.size == waiting[lane], (lane.key, lane.size, waiting[lane])
-        assert not (lane.size and lane.hungry), (lane.key, "work waits although somebody has room for it")
+        idle = lane.hungry and not core.dispatch.paused
+        assert not (lane.size and idle), (lane.key, "work waits although somebody has room for it")
     for executor in core.dispatch.executors.values():
         assert executor.worker.executors.get(executor.id) is executor
         tokens = list(executor.held)
         assert tokens == sorted(tokens), (executor.id, "leases are held in the order of their tokens")
         charged = sum(record.estimate for record in executor.held.values())
         assert abs(executor.backlog - charged) < 1e-6, (executor.id, executor.backlog, charged)
-    unfinished = sum(record.place != DONE for record in core.tasks.records)
-    assert core.tasks.records.unfinished == unfinished
+    records = core.tasks.records
+    unfinished = [record.task for record in records if record.place != DONE]
+    assert records.unfinished == len(unfinished)
+    assert records.queued == Counter(task.queue for task in unfinished)
+    assert records.queued_bytes == sum(map(task_size, unfinished))

@@ -16,8 +16,20 @@ from typing import Any, Final
 import msgspec
 
 from nbqueue._version import __version__
+from nbqueue.core.settings import too_large
 from nbqueue.exceptions import ProtocolError, SerializationError
-from nbqueue.messages import PROTOCOL, AnyMessage, Assign, Settle, Submit
+from nbqueue.messages import (
+    PROTOCOL,
+    Accepted,
+    AnyMessage,
+    Assign,
+    Cancel,
+    Forget,
+    NotFound,
+    Settle,
+    Submit,
+    Watch,
+)
 
 #: Larger batches are cut, so that one does not hold up all that comes behind it.
 FRAME_BYTES: Final = 2**20
@@ -45,19 +57,21 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
 _decoder = msgspec.msgpack.Decoder(list[AnyMessage])
 
 
-def sized(data: bytes, what: str) -> bytes:
+def sized(data: bytes, what: str, limit: int = 0) -> bytes:
     """The pickled value itself; ``what`` it is, for the message.
+
+    Parameters
+    ----------
+    limit
+        Bytes that the broker takes (``Welcome.max_payload_bytes``); 0: as many as a message holds.
 
     Raises
     ------
     SerializationError
-        It is too large for a message.
+        It is too large.
     """
-    if len(data) > MAX_VALUE_BYTES:
-        raise SerializationError(
-            f"{what}: {len(data):,} bytes, and at most {MAX_VALUE_BYTES:,} travel:"
-            " write the data to a file, and send the file's name"
-        )
+    if len(data) > (most := min(limit or MAX_VALUE_BYTES, MAX_VALUE_BYTES)):
+        raise SerializationError(too_large(what, len(data), most))
     return data
 
 
@@ -105,10 +119,17 @@ def _halve(messages: Sequence[AnyMessage]) -> tuple[Sequence[AnyMessage], Sequen
         middle = len(messages) // 2
         return messages[:middle], messages[middle:]
     match messages[0]:
-        case Submit([_, _, *_] as items) | Assign([_, _, *_] as items) | Settle([_, _, *_] as items):
+        case (
+            Submit([_, _, *_] as items) | Assign([_, _, *_] as items) | Settle([_, _, *_] as items)
+            | Accepted([_, _, *_] as items) | NotFound([_, _, *_] as items)
+            | Watch([_, _, *_] as items) | Forget([_, _, *_] as items)
+        ):  # fmt: skip
             middle = len(items) // 2
             kind: Any = type(messages[0])
             return [kind(items[:middle])], [kind(items[middle:])]
+        case Cancel([_, _, *_] as ids, terminate):
+            middle = len(ids) // 2
+            return [Cancel(ids[:middle], terminate)], [Cancel(ids[middle:], terminate)]
     return None
 
 

@@ -40,8 +40,8 @@ __all__ = [
 ]
 
 
-def dumps_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "") -> bytes:
-    """Pickle the arguments of a call; ``name`` is the task's, for messages.
+def dumps_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "", limit: int = 0) -> bytes:
+    """Pickle the arguments of a call; ``name`` is the task's, for messages; ``limit`` as in ``codec.sized``.
 
     Raises
     ------
@@ -53,11 +53,11 @@ def dumps_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "
     except Exception as error:
         # the message has what the pickler said; its frames help nobody
         raise arguments_error(args, kwargs, name, error) from None
-    return codec.sized(data, f"the arguments of {name}()" if name else "the arguments")
+    return codec.sized(data, f"the arguments of {name}()" if name else "the arguments", limit)
 
 
-def dumps_value(value: Any, what: str = "the return value") -> bytes:
-    """Pickle what a task returns or reports; ``what`` it is, for messages.
+def dumps_value(value: Any, what: str = "the return value", limit: int = 0) -> bytes:
+    """Pickle what a task returns or reports; ``what`` it is, for messages; ``limit`` as in ``codec.sized``.
 
     What local modules define goes by name: the client is where they came from.
 
@@ -70,7 +70,7 @@ def dumps_value(value: Any, what: str = "the return value") -> bytes:
         data = dumps(value, local=False)
     except Exception as error:
         raise value_error(value, what, error) from None
-    return codec.sized(data, what)
+    return codec.sized(data, what, limit)
 
 
 def loads(data: bytes) -> Any:

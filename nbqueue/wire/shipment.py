@@ -21,8 +21,13 @@ class Blob(NamedTuple):
         SerializationError
             It is too large to travel.
         """
-        codec.sized(data, "the function, with what it uses from the notebook")
-        return cls(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
+        blob = cls(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
+        blob.check(0)
+        return blob
+
+    def check(self, limit: int) -> None:
+        """Raise SerializationError if it is too large; ``limit`` as in ``codec.sized``."""
+        codec.sized(self.data, "the function, with what it uses from the notebook", limit)
 
 
 class Shipment(NamedTuple):

@@ -68,8 +68,12 @@ class Request:
 class TaskContext(Run):
     """The running task: what it was called with, and what it can say while it runs."""
 
-    def __init__(self, assignment: Assignment, reports: Reports, hostname: str) -> None:
+    def __init__(
+        self, assignment: Assignment, reports: Reports, hostname: str, payload_limit: int = 0
+    ) -> None:
         self.reports = reports
+        #: bytes of a value that the broker takes; 0 if it has not said
+        self.payload_limit = payload_limit
         #: options it was defined with; the defaults until they are loaded
         self.options = _DEFAULT_OPTIONS
         self.args: tuple[Any, ...] = ()
@@ -128,7 +132,7 @@ class TaskContext(Run):
         ConfigurationError
             The state is one that nothing follows: a task gets there by returning or raising.
         """
-        pickled = payload.dumps_value(meta, "the meta of update_state")
+        pickled = payload.dumps_value(meta, "the meta of update_state", self.payload_limit)
         self.reports.update(PROGRESS if state is None else state, pickled)
         if isinstance(meta, dict) and isinstance(current := meta.get("current"), Real):
             total = meta.get("total")

@@ -3,6 +3,9 @@
 ``sys.stdout`` and ``sys.stderr`` are :class:`TaskStream`: inside of a task they write to its
 :class:`OutputBuffer`, outside to the real stream.  The buffer is emptied many times a second; a task
 that prints faster than that loses the oldest part of what waits, and a mark says how much.
+
+The broker keeps ``max_output_bytes`` characters of a task, its beginning and its end.  So a worker need not
+send a hundred times as much: past a total, what a task prints is shown by its last lines, once a second.
 """
 
 import io
@@ -12,13 +15,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, Final, NamedTuple, TextIO
 
-#: characters that may wait to be sent
-PENDING_LIMIT: Final = 4 * 1024 * 1024
-#: characters sent a run, past which only the last ones are, at its end
-TOTAL_LIMIT: Final = 16 * 1024 * 1024
+#: how many times ``max_output_bytes`` may wait to be sent
+PENDING: Final = 4
+#: how many times ``max_output_bytes`` are sent of a run, past which only the last characters are
+TOTAL: Final = 16
+#: that many, once in so many seconds and at its end
 TAIL_LIMIT: Final = 8 * 1024
+TAIL_PERIOD: Final = 1.0
 
 LOG_FORMAT: Final = "%(levelname)s:%(name)s:%(message)s"
 
@@ -35,9 +41,22 @@ class Piece(NamedTuple):
 
 
 class OutputBuffer:
-    """What a task printed and nobody has taken yet.  Safe to write to from any thread."""
+    """What a task printed and nobody has taken yet.  Safe to write to from any thread.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    kept
+        Characters that the broker keeps of a task.
+    clock
+        Tells the time in seconds.
+    """
+
+    def __init__(self, kept: int = 2**20, clock: Callable[[], float] = monotonic) -> None:
+        self._pending_limit = PENDING * kept
+        self._total_limit = TOTAL * kept
+        self._clock = clock
+        #: when the last characters are sent again, past the total limit
+        self._tail_at = 0.0
         # reentrant: a __del__ that prints may run in the middle of a write
         self._lock = threading.RLock()
         self._pieces: deque[Piece] = deque()
@@ -46,11 +65,11 @@ class OutputBuffer:
         self._taken = 0
 
     def write(self, stream: str, text: str) -> None:
-        limit = PENDING_LIMIT if self._taken < TOTAL_LIMIT else TAIL_LIMIT
+        limit = self._pending_limit if self._taken < self._total_limit else TAIL_LIMIT
         with self._lock:
             if len(text) > limit:
                 self._dropped += len(text) - limit
-                text = text[-limit:]
+                text = text[len(text) - limit :]
             self._pieces.append(Piece(stream, text))
             self._size += len(text)
             while self._size > limit:
@@ -62,9 +81,14 @@ class OutputBuffer:
         self._dropped += size
 
     def take(self, *, last: bool = False) -> list[Piece]:
-        """All that waits, joined by stream; past the total limit only when it is the ``last`` time."""
-        if not self._pieces or (self._taken >= TOTAL_LIMIT and not last):
+        """All that waits, joined by stream; past the total limit only now and then, and the ``last`` time."""
+        if not self._pieces:
             return []
+        if self._taken >= self._total_limit:
+            now = self._clock()
+            if now < self._tail_at and not last:
+                return []
+            self._tail_at = now + TAIL_PERIOD
         with self._lock:
             pieces, self._pieces = self._pieces, deque()
             dropped, self._dropped = self._dropped, 0

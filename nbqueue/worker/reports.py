@@ -19,7 +19,10 @@ PIECE: Final = 32 * 1024
 
 
 class Reports:
-    """Reports of one run, under one lease.  Whoever calls :meth:`collect` has to keep others from it."""
+    """Reports of one run, under one lease.  Whoever calls :meth:`collect` has to keep others from it.
+
+    ``kept``: characters that the broker keeps of a task's output.
+    """
 
     __slots__ = (
         "_last",
@@ -32,12 +35,12 @@ class Reports:
         "token",
     )
 
-    def __init__(self, id: str, token: int) -> None:
+    def __init__(self, id: str, token: int, kept: int = 2**20) -> None:
         self.id = id
         self.token = token
         #: what moves the progress; inner loops ask first (see :meth:`claim`)
         self.bar: Callable[[], object] | None = None
-        self.output = OutputBuffer()
+        self.output = OutputBuffer(kept)
         self._update: Update | None = None
         self._progress: Progress | None = None
         #: the progress that was collected last

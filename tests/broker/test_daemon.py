@@ -1,5 +1,6 @@
 """The loop between sockets and core, with real links on the other side."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,10 @@ import zmq
 
 from nbqueue.broker import daemon
 from nbqueue.broker.daemon import Broker
+from nbqueue.broker.options import BrokerOptions
 from nbqueue.core.actions import Action, Send
+from nbqueue.core.broker import BrokerSettings
+from nbqueue.exceptions import ConfigurationError
 from nbqueue.messages import (
     CONTROL,
     EXECUTOR,
@@ -227,6 +231,65 @@ def test_a_reader_that_was_late_gets_all_in_order(broker: Broker, monkeypatch: p
             numbers += [message.number for message in late.receive(5.0) if isinstance(message, Answer)]
         assert numbers == list(range(200))
         until(lambda: not broker._outgoing._kept)
+
+
+def test_one_who_sends_more_than_a_message_may_have_is_hung_up_on_and_the_others_are_not(
+    tmp_path: Path,
+) -> None:
+    with (
+        broker_in_thread(tmp_path, max_message_bytes=2**21) as broker,
+        linked(over_tcp(broker.connection), id="large") as large,
+        linked(broker.connection, id="other") as other,
+    ):
+        large.send([Submit([Task("one", "add", "", bytes(2**20))])])
+        assert receive_one(large, Accepted).ids == ["one"]
+        large.send([Submit([Task("two", "add", "", bytes(2**22))])])
+
+        def is_unknown() -> bool:  # by another connection
+            large.send([Ping()])
+            return any(isinstance(message, Unknown) for message in large.receive(0.1))
+
+        until(is_unknown)
+        assert broker._core.tasks.records.get("two") is None
+        other.send([Ping()])
+        receive_one(other, Pong)
+
+
+@pytest.mark.parametrize("size", [2**20, 2**31])
+def test_a_size_of_messages_that_cannot_be_is_refused_at_the_start(tmp_path: Path, size: int) -> None:
+    with pytest.raises(ConfigurationError, match="max_message_bytes is 2,097,152 to 1,073,741,824"):
+        Broker(BrokerOptions(data_dir=str(tmp_path), settings=BrokerSettings(max_message_bytes=size)))
+
+
+def test_little_is_kept_for_one_who_does_not_read_its_results_and_then_it_gets_them_all(
+    tmp_path: Path,
+) -> None:
+    count, size = 200, 900_000
+    with (
+        # its executor has no supervisor that would be heard of
+        broker_in_thread(tmp_path, worker_lease=300.0) as broker,
+        linked(over_tcp(broker.connection), id="asleep") as asleep,
+        contextlib.closing(ZmqLink(broker.connection)) as executor,
+    ):
+        executor.send([Hello(EXECUTOR, "e", worker="w", queues=["default"], registered=["add"])])
+        asleep.send([Submit([task(str(n)) for n in range(count)])])
+        done = 0
+        while done < count:
+            for message in executor.receive(5.0):
+                for a in message.assignments if isinstance(message, Assign) else []:
+                    executor.send([Settle([Outcome(a.task.id, a.token, "SUCCESS", bytes(size))])])
+                    done += 1
+        while broker._core.tasks.records.unfinished:
+            executor.receive(0.05)  # sends on what the broker did not take at once
+        kept = sum(kept.bytes for kept in broker._outgoing._kept.values())
+        assert kept < 40e6, f"{kept:,} bytes of {count * size:,}"
+        got: set[str] = set()
+        while len(got) < count:
+            for message in asleep.receive(5.0):
+                if isinstance(message, Settle):
+                    got |= {outcome.id for outcome in message.outcomes}
+        until(lambda: not broker._outgoing._kept)
+        assert not broker._outgoing.behind
 
 
 def test_nobody_gets_the_messages_of_another_by_taking_his_routing_id(broker: Broker) -> None:

@@ -58,6 +58,27 @@ def test_a_large_batch_is_cut_into_frames_that_say_the_same() -> None:
     assert [task for submit in submits if isinstance(submit, m.Submit) for task in submit.tasks] == tasks
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        m.Watch([f"id-{n:060}" for n in range(100_000)]),
+        m.Forget([f"id-{n:060}" for n in range(100_000)]),
+        m.NotFound([f"id-{n:060}" for n in range(100_000)]),
+        m.Accepted([f"id-{n:060}" for n in range(100_000)]),
+        m.Cancel([f"id-{n:060}" for n in range(100_000)], terminate=False),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_long_list_of_ids_is_cut_too(message: Any) -> None:
+    frames = codec.encode([message])
+    assert len(frames) > 1
+    assert max(map(len, frames)) <= codec.FRAME_BYTES + 100
+    parts: list[Any] = codec.decode(frames)
+    assert {type(part) for part in parts} == {type(message)}
+    assert [id for part in parts for id in part.ids] == message.ids
+    assert {getattr(part, "terminate", None) for part in parts} == {getattr(message, "terminate", None)}
+
+
 def test_a_single_large_task_travels_whole() -> None:
     submit = m.Submit([m.Task("id", "add", "", b"x" * (3 * codec.FRAME_BYTES))])
     assert codec.decode(codec.encode([submit, m.Ping()])) == [submit, m.Ping()]

@@ -9,13 +9,18 @@ import pytest
 
 from nbqueue.worker import output
 from nbqueue.worker.output import (
-    PENDING_LIMIT,
+    PENDING,
     TAIL_LIMIT,
-    TOTAL_LIMIT,
+    TAIL_PERIOD,
+    TOTAL,
     OutputBuffer,
     Piece,
     TaskStream,
 )
+
+#: characters that the broker keeps
+KEPT = 100_000
+PENDING_LIMIT, TOTAL_LIMIT = PENDING * KEPT, TOTAL * KEPT
 
 
 def test_pieces_of_one_stream_are_joined_and_the_order_is_kept():
@@ -27,7 +32,7 @@ def test_pieces_of_one_stream_are_joined_and_the_order_is_kept():
 
 
 def test_a_task_that_prints_too_fast_loses_the_oldest_part_and_a_mark_says_how_much():
-    buffer = OutputBuffer()
+    buffer = OutputBuffer(KEPT)
     for _ in range(PENDING_LIMIT // 1000 + 100):
         buffer.write("stdout", "x" * 1000)
     buffer.write("stdout", "the end")
@@ -40,22 +45,53 @@ def test_a_task_that_prints_too_fast_loses_the_oldest_part_and_a_mark_says_how_m
 
 
 def test_one_huge_piece_is_cut_to_its_end():
-    buffer = OutputBuffer()
+    buffer = OutputBuffer(KEPT)
     buffer.write("stderr", "y" * 10 + "z" * PENDING_LIMIT)
     (piece,) = buffer.take()
     assert piece == Piece("stderr", f"\n… 10 characters of output dropped …\n{'z' * PENDING_LIMIT}")
 
 
-def test_past_the_total_only_the_tail_is_sent_at_the_end():
-    buffer = OutputBuffer()
-    for _ in range(TOTAL_LIMIT // PENDING_LIMIT):
-        buffer.write("stdout", "x" * PENDING_LIMIT)
+@pytest.fixture
+def talkative():
+    """A buffer past its total, and the list that holds its time."""
+    clock = [0.0]
+    buffer = OutputBuffer(KEPT, lambda: clock[0])
+    for _ in range(TOTAL):
+        buffer.write("stdout", "x" * KEPT)
         buffer.take()
+    return buffer, clock
+
+
+def test_past_the_total_only_the_tail_is_sent_once_in_a_while_and_at_the_end(talkative):
+    buffer, clock = talkative
+    sent = []
+    for i in range(10_000):
+        clock[0] += 0.01 * TAIL_PERIOD
+        buffer.write("stdout", f"line {i}: {'y' * 1000}\n")
+        sent += buffer.take()
+    assert len(sent) == 100
+    assert all(len(piece.text) <= TAIL_LIMIT + 100 for piece in sent)
+    assert sent[-1].text.count("line 99") >= 7
+
+
+def test_the_last_words_of_a_talkative_task_are_sent(talkative):
+    buffer, _ = talkative
+    buffer.write("stdout", "now and then\n")
+    assert buffer.take() == [Piece("stdout", "now and then\n")]
     for i in range(TAIL_LIMIT):
         buffer.write("stdout", f"{i}\n")
     assert buffer.take() == []
     (piece,) = buffer.take(last=True)
     assert piece.text.endswith(f"{TAIL_LIMIT - 1}\n")
+    assert len(piece.text) <= TAIL_LIMIT + 100
+
+
+def test_a_broker_that_keeps_no_output_is_sent_none_but_the_last_words():
+    buffer = OutputBuffer(0, lambda: 0.0)
+    for _ in range(1000):
+        buffer.write("stdout", "x" * 10_000)
+        buffer.take()
+    (piece,) = buffer.take(last=True)
     assert len(piece.text) <= TAIL_LIMIT + 100
 
 

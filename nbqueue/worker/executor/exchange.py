@@ -42,9 +42,10 @@ class Run:
 
     __slots__ = ("assignment", "began", "reported", "reports")
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: Assignment, welcome: Welcome | None) -> None:
         self.assignment = assignment
-        self.reports = Reports(assignment.task.id, assignment.token)
+        kept = welcome.max_output_bytes if welcome is not None else 2**20
+        self.reports = Reports(assignment.task.id, assignment.token, kept)
         self.began = monotonic()
         self.reported = False
 
@@ -76,6 +77,12 @@ class Exchange:
         return HEARTBEAT if welcome is None else welcome.heartbeat
 
     @property
+    def payload_limit(self) -> int:
+        """Bytes of the largest value that the broker takes; 0 if it has not said yet."""
+        welcome = self._core.welcome
+        return 0 if welcome is None else welcome.max_payload_bytes
+
+    @property
     def draining(self) -> bool:
         return self._core.draining
 
@@ -100,7 +107,7 @@ class Exchange:
         """The next task, which runs from now on; None if none waits."""
         with self._core_lock:
             assignment = self._core.take()
-            self.run = None if assignment is None else Run(assignment)
+            self.run = None if assignment is None else Run(assignment, self._core.welcome)
         return self.run
 
     def end(self, run: Run, ending: Ending) -> None:

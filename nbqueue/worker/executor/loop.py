@@ -77,7 +77,13 @@ class Executor:
         definitions = payload.Definitions(self._exchange.fetch, identity.name)
         for task in tasks:
             definitions.register(task.name, task.function, task.options)
-        self._runner = Runner(definitions, self._gate, worker=identity.name, whole_process=whole_process)
+        self._runner = Runner(
+            definitions,
+            self._gate,
+            worker=identity.name,
+            whole_process=whole_process,
+            payload_limit=lambda: self._exchange.payload_limit,
+        )
 
     @property
     def refused(self) -> str:

@@ -28,19 +28,34 @@ from nbqueue.worker.reports import Reports
 
 
 class Runner:
-    """Runs tasks in the calling thread.  ``whole_process``: see :mod:`nbqueue.worker.context`."""
+    """Runs tasks in the calling thread.
+
+    Parameters
+    ----------
+    whole_process
+        See :mod:`nbqueue.worker.context`.
+    payload_limit
+        Returns how many bytes of a value the broker takes; 0 if it has not said.
+    """
 
     def __init__(
-        self, definitions: payload.Definitions, gate: Gate, *, worker: str, whole_process: bool
+        self,
+        definitions: payload.Definitions,
+        gate: Gate,
+        *,
+        worker: str,
+        whole_process: bool,
+        payload_limit: Callable[[], int] = lambda: 0,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
         self._worker = worker
         self._whole_process = whole_process
+        self._payload_limit = payload_limit
 
     def run(self, assignment: Assignment, reports: Reports) -> Ending:
         """Run the task.  Raises nothing."""
-        current = TaskContext(assignment, reports, self._worker)
+        current = TaskContext(assignment, reports, self._worker, self._payload_limit())
         context.enter(current, whole_process=self._whole_process)
         began = perf_counter()
         try:
@@ -66,7 +81,9 @@ class Runner:
         args, kwargs = current.args, current.kwargs = payload.loads(task.payload)
         bound = (current, *args) if loaded.options.bind else args
         value = _finished(loaded.function(*bound, **kwargs))
-        return b"" if task.ignore_result else payload.dumps_value(value)
+        if task.ignore_result:
+            return b""
+        return payload.dumps_value(value, f"the return value of {task.name}()", current.payload_limit)
 
     def _outcome(
         self,
