@@ -1,0 +1,43 @@
+"""B: the broker is killed and started again, while clients submit and workers work."""
+
+import time
+from pathlib import Path
+from random import Random
+
+from tests.chaos.checker import Report, unexplained
+from tests.chaos.client import Call
+from tests.chaos.cluster import Cluster, kill, until
+
+LETTER = "B"
+SHORT = {"tasks": 300, "kills": 3}
+FULL = {"tasks": 5_000, "kills": 20}
+CLIENTS, WORKERS, EXECUTORS = 2, 2, 2
+#: seconds that a task takes at the most, and that the broker is away
+LONGEST, AWAY = 0.1, 1.0
+#: tasks that a client has under way: far fewer than all, so that it submits to the end
+WINDOW = 50
+
+
+def run(folder: Path, random: Random, *, tasks: int, kills: int) -> Report:
+    """Workers and clients live on, find the next broker, and go on."""
+    report = Report(LETTER, f"{kills} SIGKILLs of the broker, and restarts")
+    calls = [Call("work", [str(folder), random.uniform(0.0, LONGEST)]) for _ in range(tasks)]
+    with Cluster(folder) as cluster:
+        broker = cluster.start_broker()
+        workers = cluster.start_workers(WORKERS, executors=EXECUTORS)
+        clients = [cluster.start_client(calls[n::CLIENTS], window=WINDOW) for n in range(CLIENTS)]
+        for number in range(kills):
+            done = random.uniform(number, number + 1) / (kills + 1) * tasks
+            until(lambda: len(cluster.seen()) >= done, 90, f"{done:.0f} outcomes came, {number} restarts")
+            kill(broker)
+            time.sleep(random.uniform(0.0, AWAY))
+            broker = cluster.start_broker()
+        for client in clients:
+            cluster.wait(client, timeout=60 + tasks * LONGEST)
+        evidence = cluster.evidence(timeout=60)
+        report.require(not any(worker.poll() for worker in workers), "the workers live on")
+    report.judge(evidence)
+    report.require(report.tasks == tasks, f"everything is acknowledged at last: {report.tasks}")
+    strange = unexplained(evidence.runs, given_up=())
+    report.require(not strange, f"what runs on a worker that lives does not run again: {strange}")
+    return report

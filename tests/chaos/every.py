@@ -1,0 +1,26 @@
+"""The campaigns by letter: each is a module with ``LETTER``, two sizes, and ``run(folder, random, **size)``."""
+
+from types import ModuleType
+
+from tests.chaos.campaigns import (
+    broker_killed,
+    clients_killed,
+    no_faults,
+    poison,
+    processes_stopped,
+    revoked,
+    workers_killed,
+)
+
+CAMPAIGNS: dict[str, ModuleType] = {
+    campaign.LETTER: campaign
+    for campaign in (
+        workers_killed,
+        broker_killed,
+        clients_killed,
+        processes_stopped,
+        poison,
+        no_faults,
+        revoked,
+    )
+}

@@ -1,0 +1,17 @@
+"""Every campaign in its short form; ``make chaos`` runs the full ones."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.every import CAMPAIGNS
+
+
+@pytest.mark.parametrize("letter", CAMPAIGNS)
+def test_the_claims_hold(letter: str, tmp_path: Path) -> None:
+    campaign = CAMPAIGNS[letter]
+    seed = random.randrange(10_000)
+    print(f"again: make chaos CHAOS='{letter} --short --seed {seed}'")
+    report = campaign.run(tmp_path, random.Random(seed), **campaign.SHORT)
+    assert not report.broken
