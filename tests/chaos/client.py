@@ -1,7 +1,8 @@
 """``python -m tests.chaos.client OPTIONS``: submits tasks, and writes down what it knows of them.
 
-A task goes into the file ``acknowledged`` when this process knows that the broker keeps it, and not
-before; an outcome into ``seen`` when it has come.  The process may be killed at any moment.
+It submits until there are no more, or there is a file ``enough``.  A task goes into the file
+``acknowledged`` when this process knows that the broker keeps it, and not before; an outcome into
+``seen`` when it has come.  The process may be killed at any moment.
 """
 
 import sys
@@ -36,7 +37,7 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     calls: list[Call]
     #: tasks that may be unfinished at a time
     window: int = 1000
-    #: stay until all have their outcomes; else until all are acknowledged
+    #: stay until all that were submitted have their outcomes; else until all are acknowledged
     stay: bool = True
     #: revoke all that were acknowledged before leaving
     revoke: bool = False
@@ -56,6 +57,8 @@ class Submitter:
     def run(self) -> None:
         calls = list(reversed(self._options.calls))
         while calls or self._busy:
+            if Path(self._options.folder, "enough").exists():
+                calls.clear()
             while calls and len(self._unfinished) < self._options.window:
                 self._submit(calls.pop())
             self._note_acknowledged()

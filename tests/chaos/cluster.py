@@ -132,9 +132,7 @@ class Cluster:
     def start_client(self, calls: list[Call], **options: Any) -> "subprocess.Popen[bytes]":
         """Start a client that submits these; ``options`` are those of ``ClientOptions``."""
         name = self._name("client")
-        file = self._write(
-            name, ClientOptions(url=self.url, folder=str(self.folder), calls=calls, **options)
-        )
+        file = self._write(name, ClientOptions(url=self.url, folder=str(self.folder), calls=calls, **options))
         return self._start(name, "-m", "tests.chaos.client", file)
 
     def wait(self, client: "subprocess.Popen[bytes]", timeout: float) -> None:
@@ -160,6 +158,11 @@ class Cluster:
 
     def acknowledged(self) -> list[str]:
         return ledger.read(self.folder / "acknowledged")
+
+    def wait_for(self, count: float, file: str, timeout: float) -> None:
+        """Wait until there are so many lines in one of the files (see ``ledger``)."""
+        path = self.folder / file
+        until(lambda: ledger.count(path) >= count, timeout, f"{count:.0f} lines in {file}")
 
     def runs(self) -> list[ledger.Run]:
         return ledger.read_runs(self.folder / "ledger")

@@ -1,9 +1,10 @@
-"""The campaigns by letter: each is a module with ``LETTER``, two sizes, and ``run(folder, random, **size)``."""
+"""The campaigns by letter: modules with a ``LETTER``, two sizes, and ``run(folder, random, **size)``."""
 
 from types import ModuleType
 
 from tests.chaos.campaigns import (
     broker_killed,
+    cable_cut,
     clients_killed,
     no_faults,
     poison,
@@ -19,6 +20,7 @@ CAMPAIGNS: dict[str, ModuleType] = {
         broker_killed,
         clients_killed,
         processes_stopped,
+        cable_cut,
         poison,
         no_faults,
         revoked,

@@ -33,6 +33,11 @@ def append(path: str, *lines: str) -> None:
         os.close(file)
 
 
+def count(path: Path) -> int:
+    """How many lines there are."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def read(path: Path) -> list[str]:
     """All lines; none of a file that nobody has written to."""
     return path.read_text().splitlines() if path.exists() else []

@@ -6,7 +6,7 @@ from random import Random
 
 from tests.chaos.checker import Report, unexplained
 from tests.chaos.client import Call
-from tests.chaos.cluster import Cluster, kill, until
+from tests.chaos.cluster import Cluster, kill
 
 LETTER = "B"
 SHORT = {"tasks": 300, "kills": 3}
@@ -28,7 +28,7 @@ def run(folder: Path, random: Random, *, tasks: int, kills: int) -> Report:
         clients = [cluster.start_client(calls[n::CLIENTS], window=WINDOW) for n in range(CLIENTS)]
         for number in range(kills):
             done = random.uniform(number, number + 1) / (kills + 1) * tasks
-            until(lambda: len(cluster.seen()) >= done, 90, f"{done:.0f} outcomes came, {number} restarts")
+            cluster.wait_for(done, "seen", timeout=90)
             kill(broker)
             time.sleep(random.uniform(0.0, AWAY))
             broker = cluster.start_broker()

@@ -6,7 +6,7 @@ from random import Random
 
 from tests.chaos.checker import Report, repeated
 from tests.chaos.client import Call
-from tests.chaos.cluster import Cluster, kill, until
+from tests.chaos.cluster import Cluster, kill
 
 LETTER = "C"
 SHORT = {"kills": 4}
@@ -27,7 +27,7 @@ def run(folder: Path, random: Random, *, kills: int) -> Report:
         for _ in range(kills):
             before = len(cluster.acknowledged())
             client = cluster.start_client(calls, window=WINDOW)
-            until(lambda: len(cluster.acknowledged()) > before, 60, "a task is acknowledged")
+            cluster.wait_for(before + 1, "acknowledged", timeout=60)
             time.sleep(random.uniform(0.0, LIFE))
             assert client.poll() is None, "the client is at work"
             kill(client)

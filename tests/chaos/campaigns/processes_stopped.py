@@ -1,4 +1,4 @@
-"""D: tasks last ten leases; the broker and a worker are stopped (SIGSTOP) for longer than a lease, and go on."""
+"""D: tasks last ten leases; broker and workers are stopped (SIGSTOP) for longer than a lease, and go on."""
 
 import time
 from pathlib import Path
@@ -19,16 +19,18 @@ TASK, STOP = 10, 3
 
 
 def run(folder: Path, random: Random, *, lease: float, workers: int) -> Report:
-    """Every executor runs one task.  The broker is stopped, then a worker but briefly, then one for so long that
-    it is given up: what it was running runs again elsewhere, and what it says when it wakes is refused."""
-    report = Report(LETTER, f"SIGSTOP of the broker and of a worker, {STOP} leases each; tasks of {TASK} leases")
+    """Every executor runs one task.  The broker is stopped, then a worker but briefly, then one for so long
+    that it is given up: what it was running runs again elsewhere, and what it says when it wakes is refused."""
+    report = Report(
+        LETTER, f"SIGSTOP of the broker and of a worker, {STOP} leases each; tasks of {TASK} leases"
+    )
     kinds = ["hold_gil"] + ["long_work"] * (workers * EXECUTORS - 1)
     calls = [Call(kind, [str(folder), TASK * lease]) for kind in kinds]
     with Cluster(folder, heartbeat=lease / 5, lease=lease) as cluster:
         broker = cluster.start_broker()
         alive = cluster.start_workers(workers, executors=EXECUTORS)
         client = cluster.start_client(calls)
-        until(lambda: len(cluster.runs()) == len(calls), 30, "all tasks have started")
+        cluster.wait_for(len(calls), "ledger", timeout=60)
         time.sleep(random.uniform(0.5, 1.0) * lease)
         with frozen(tree(broker)):
             time.sleep(STOP * lease)

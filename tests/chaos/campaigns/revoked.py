@@ -5,7 +5,7 @@ from random import Random
 
 from tests.chaos.checker import Report
 from tests.chaos.client import Call
-from tests.chaos.cluster import Cluster, kill, until
+from tests.chaos.cluster import Cluster, kill
 
 LETTER = "I"
 SHORT = {"tasks": 100}
@@ -29,7 +29,7 @@ def run(folder: Path, random: Random, *, tasks: int) -> Report:
         broker = cluster.start_broker()
         workers = cluster.start_workers(2)
         client = cluster.start_client(others)
-        until(lambda: len(cluster.runs()) >= OTHERS / 2, 60, "the others run")
+        cluster.wait_for(OTHERS / 2, "ledger", timeout=60)
         for process in (broker, *workers):
             kill(process)
         cluster.start_broker()

@@ -7,7 +7,7 @@ from subprocess import Popen
 from nbqueue.exceptions import NBQueueError
 from tests.chaos.checker import Report, unexplained
 from tests.chaos.client import Call
-from tests.chaos.cluster import Cluster, kill, until
+from tests.chaos.cluster import Cluster, kill
 
 LETTER = "A"
 SHORT = {"tasks": 200, "workers": 2, "kills": 4}
@@ -30,7 +30,7 @@ def run(folder: Path, random: Random, *, tasks: int, workers: int, kills: int) -
         client = cluster.start_client(calls, window=tasks)
         for number in range(kills):
             started = random.uniform(number, number + 1) / (kills + 1) * tasks
-            until(lambda: len(cluster.runs()) >= started, 600, f"{started:.0f} tasks have started")
+            cluster.wait_for(started, "ledger", timeout=600)
             victim = alive.pop(random.randrange(len(alive)))
             killed |= kill(victim)
             in_flight += _busy(cluster, victim)
@@ -41,7 +41,9 @@ def run(folder: Path, random: Random, *, tasks: int, workers: int, kills: int) -
     report.allowed = f"≤ {in_flight} in flight at a kill"
     strange = unexplained(evidence.runs, killed)
     report.require(not strange, f"only what a killed process was running runs again: {strange}")
-    report.require(report.repeated <= in_flight, f"{report.repeated} repeated, {in_flight} in flight at a kill")
+    report.require(
+        report.repeated <= in_flight, f"{report.repeated} repeated, {in_flight} in flight at a kill"
+    )
     report.require(report.repeated, "a kill has hit a running task: else nothing was tested")
     return report
 
