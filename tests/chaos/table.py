@@ -51,8 +51,8 @@ def write(reports: Iterable[Report], seed: int, page: Path = PAGE) -> None:
 
 def _where() -> str:
     return (
-        f"Last run on {datetime.now(UTC):%d %B %Y}: {os.cpu_count()} cores, Python {platform.python_version()},"
-        f" {platform.system()}."
+        f"Last run: {datetime.now(UTC):%d %B %Y}, {os.cpu_count()} cores,"
+        f" Python {platform.python_version()}, {platform.system()}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The tasks of the campaigns.  Each writes itself into the ledger as it starts, and returns which run it is."""
+"""The tasks of the campaigns.  Each notes in the ledger that it starts, and returns which run it is."""
 
 import ctypes
 import os

@@ -1,7 +1,10 @@
 """E: the cable between two machines is cut and mended; they are made of namespaces, which needs root."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from random import Random
@@ -18,6 +21,8 @@ from tests.hosts.machine import HOME, Machine, cable
 LETTER = "E"
 SHORT = {"cuts": (1, 12)}
 FULL = {"cuts": (1, 10, 60)}
+#: whether this process can make machines
+HAS_NAMESPACES = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("ip") is not None
 NEAR, FAR = "10.78.0.1", "10.78.0.2"
 PORT = 7656
 URL = f"zmq://{NEAR}:{PORT}"

@@ -20,7 +20,7 @@ TASK, STOP = 10, 3
 
 def run(folder: Path, random: Random, *, lease: float, workers: int) -> Report:
     """Every executor runs one task.  The broker is stopped, then a worker but briefly, then one for so long
-    that it is given up: what it was running runs again elsewhere, and what it says when it wakes is refused."""
+    that it is given up: what it ran runs again elsewhere, and what it says when it wakes is refused."""
     report = Report(
         LETTER, f"SIGSTOP of the broker and of a worker, {STOP} leases each; tasks of {TASK} leases"
     )

@@ -4,24 +4,22 @@ from pathlib import Path
 from random import Random
 from subprocess import Popen
 
-from nbqueue.exceptions import NBQueueError
 from tests.chaos.checker import Report, unexplained
 from tests.chaos.client import Call
 from tests.chaos.cluster import Cluster, kill
 
 LETTER = "A"
-SHORT = {"tasks": 200, "workers": 2, "kills": 4}
-FULL = {"tasks": 10_000, "workers": 8, "kills": 100}
+SHORT = {"tasks": 200, "workers": 2, "kills": 4, "longest": 0.3}
+FULL = {"tasks": 10_000, "workers": 8, "kills": 100, "longest": 0.6}
 #: of a worker
 EXECUTORS = 2
-#: seconds that a task takes at the most
-LONGEST = 0.3
 
 
-def run(folder: Path, random: Random, *, tasks: int, workers: int, kills: int) -> Report:
-    """At moments spread over the whole stream a random worker dies, and another takes its place."""
+def run(folder: Path, random: Random, *, tasks: int, workers: int, kills: int, longest: float) -> Report:
+    """At moments spread over the whole stream a random worker dies, and another takes its place.  Tasks take
+    up to ``longest`` seconds."""
     report = Report(LETTER, f"{kills} SIGKILLs of whole workers, of {workers}")
-    calls = [Call("work", [str(folder), random.uniform(0.0, LONGEST)]) for _ in range(tasks)]
+    calls = [Call("work", [str(folder), random.uniform(0.0, longest)]) for _ in range(tasks)]
     killed: set[int] = set()
     in_flight = 0
     with Cluster(folder) as cluster:
@@ -31,11 +29,12 @@ def run(folder: Path, random: Random, *, tasks: int, workers: int, kills: int) -
         for number in range(kills):
             started = random.uniform(number, number + 1) / (kills + 1) * tasks
             cluster.wait_for(started, "ledger", timeout=600)
+            report.require(len(cluster.seen()) < tasks, f"kill {number} meets work")
             victim = alive.pop(random.randrange(len(alive)))
             killed |= kill(victim)
             in_flight += _busy(cluster, victim)
             alive += cluster.start_workers(1, executors=EXECUTORS)
-        cluster.wait(client, timeout=60 + tasks * LONGEST)
+        cluster.wait(client, timeout=60 + tasks * longest)
         evidence = cluster.evidence(timeout=60)
     report.judge(evidence)
     report.allowed = f"≤ {in_flight} in flight at a kill"
@@ -51,7 +50,6 @@ def run(folder: Path, random: Random, *, tasks: int, workers: int, kills: int) -
 def _busy(cluster: Cluster, worker: "Popen[bytes]") -> int:
     """How many executors of a worker that was just killed hold a task, by the broker's books: it cannot know
     yet that they are gone.  Tasks of this length are given out one at a time."""
-    for seen in cluster.ask("status")["workers"]:
-        if seen["pid"] == worker.pid:
-            return sum(child["task"] is not None for child in seen["children"])
-    raise NBQueueError("the broker has given the worker up before it was asked")
+    known = [seen for seen in cluster.ask("status")["workers"] if seen["pid"] == worker.pid]
+    assert known, "the broker is asked before it gives the worker up"
+    return sum(child["task"] is not None for child in known[0]["children"])
