@@ -1,5 +1,7 @@
 """The processes of a campaign: a broker at a fixed address, workers, clients; each started, stopped, killed.
 
+Of workers and clients, every second one goes by TCP, as if from elsewhere; the others by the unix socket.
+
 Every process is a child of this one or of such a child, and only those are ever signalled, by pid.
 """
 
@@ -78,6 +80,7 @@ class Cluster:
         #: of log files, by pid
         self._names: dict[int, str] = {}
         self._counter = 0
+        self._key = ""
 
     def __enter__(self) -> "Cluster":
         return self
@@ -105,7 +108,14 @@ class Cluster:
             return connection is not None and connection.pid == broker.pid
 
         until(listens, _START, "the broker listens")
+        self._key = self._key or self._ask_for_key(data)
         return broker
+
+    def _ask_for_key(self, data: Path) -> str:
+        """The key that `nbqueue key` prints: who has it from there knows nothing of the unix socket."""
+        command = [sys.executable, "-m", "nbqueue", "key", "--data-dir", str(data)]
+        printed = subprocess.run(command, env=self._environment(), stdout=subprocess.PIPE, check=True).stdout
+        return printed.decode().partition("NBQUEUE_KEY=")[2].split()[0]
 
     def start_workers(self, count: int, *, executors: int = 1) -> list["subprocess.Popen[bytes]"]:
         """Start workers, all at once, and wait until they are ready."""
@@ -217,7 +227,7 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
-                env=self._environment(),
+                env=self._environment() | self._route(name),
             )
         assert process.stdin is not None
         process.stdin.write(input.encode())
@@ -225,6 +235,11 @@ class Cluster:
         self._started.append(process)
         self._names[process.pid] = name
         return process
+
+    def _route(self, name: str) -> dict[str, str]:
+        """The key, for a process that is to go by TCP."""
+        number = name.rpartition("-")[2]
+        return {"NBQUEUE_KEY": self._key} if number.isdigit() and int(number) % 2 else {}
 
     @staticmethod
     def _environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -73,7 +74,7 @@ def _peak_memory(error: str) -> float:
 
 
 @contextlib.contextmanager
-def _memory_watch(cluster: Cluster):
+def _memory_watch(cluster: Cluster) -> Iterator[None]:
     """Do to processes of the cluster that grow too large what the kernel does when memory is short."""
     over = threading.Event()
 
