@@ -5,6 +5,7 @@ It submits until there are no more, or there is a file ``enough``.  A task goes 
 ``seen`` when it has come.  The process may be killed at any moment.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -55,6 +56,8 @@ class Submitter:
         self._acknowledged: list[str] = []
 
     def run(self) -> None:
+        assert self._app.client.usable
+        append(f"{self._options.folder}/connected", str(os.getpid()))
         calls = list(reversed(self._options.calls))
         while calls or self._busy:
             if Path(self._options.folder, "enough").exists():

@@ -114,7 +114,7 @@ class Cluster:
     def _ask_for_key(self, data: Path) -> str:
         """The key that `nbqueue key` prints: who has it from there knows nothing of the unix socket."""
         command = [sys.executable, "-m", "nbqueue", "key", "--data-dir", str(data)]
-        printed = subprocess.run(command, env=self._environment(), stdout=subprocess.PIPE, check=True).stdout
+        printed = subprocess.run(command, env=self._environment(), capture_output=True, check=True).stdout
         return printed.decode().partition("NBQUEUE_KEY=")[2].split()[0]
 
     def start_workers(self, count: int, *, executors: int = 1) -> list["subprocess.Popen[bytes]"]:
@@ -140,10 +140,18 @@ class Cluster:
     # ── clients ──────────────────────────────────────────────────────────────────────────────
 
     def start_client(self, calls: list[Call], **options: Any) -> "subprocess.Popen[bytes]":
-        """Start a client that submits these; ``options`` are those of ``ClientOptions``."""
+        """Start a client that submits these, and wait until it is connected; ``options`` are those of
+        ``ClientOptions``."""
         name = self._name("client")
         file = self._write(name, ClientOptions(url=self.url, folder=str(self.folder), calls=calls, **options))
-        return self._start(name, "-m", "tests.chaos.client", file)
+        client = self._start(name, "-m", "tests.chaos.client", file)
+
+        def connected() -> bool:
+            assert not client.poll(), f"{name} did not start: {self.log(name)}"
+            return str(client.pid) in ledger.read(self.folder / "connected")
+
+        until(connected, _START, f"{name} is connected")
+        return client
 
     def wait(self, client: "subprocess.Popen[bytes]", timeout: float) -> None:
         """Wait until a client has done all that it was to do."""
