@@ -93,14 +93,9 @@ class Cluster:
     # ── broker and workers ───────────────────────────────────────────────────────────────────
 
     def start_broker(self) -> "subprocess.Popen[bytes]":
-        """Start the broker, for the first time or again, at the same address with the same data."""
+        """Start the broker, for the first time or again, and wait until it listens."""
         data = self.folder / "data"
-        options = {
-            "bind": f"127.0.0.1:{self._port}",
-            "data_dir": str(data),
-            "settings": self._settings,
-        }
-        broker = self._start("broker", "-m", "nbqueue.broker", input=json.dumps(options) + "\n")
+        broker = self.launch_broker()
 
         def listens() -> bool:
             assert broker.poll() is None, f"the broker did not start: {self.log('broker')}"
@@ -110,6 +105,15 @@ class Cluster:
         until(listens, _START, "the broker listens")
         self._key = self._key or self._ask_for_key(data)
         return broker
+
+    def launch_broker(self) -> "subprocess.Popen[bytes]":
+        """Start the broker, always at the same address with the same data, and do not wait for it."""
+        options = {
+            "bind": f"127.0.0.1:{self._port}",
+            "data_dir": str(self.folder / "data"),
+            "settings": self._settings,
+        }
+        return self._start("broker", "-m", "nbqueue.broker", input=json.dumps(options) + "\n")
 
     def _ask_for_key(self, data: Path) -> str:
         """The key that `nbqueue key` prints: who has it from there knows nothing of the unix socket."""

@@ -14,6 +14,8 @@ FULL = {"tasks": 5_000, "kills": 20}
 CLIENTS, WORKERS, EXECUTORS = 2, 2, 2
 #: seconds that a task takes at the most, and that the broker is away
 LONGEST, AWAY = 0.1, 1.0
+#: how often the next broker is killed as well, before or just after it listens
+AGAIN = 0.3
 #: tasks that a client has under way: far fewer than all, so that it submits to the end
 WINDOW = 50
 
@@ -22,6 +24,7 @@ def run(folder: Path, random: Random, *, tasks: int, kills: int) -> Report:
     """Workers and clients live on, find the next broker, and go on."""
     report = Report(LETTER, f"{kills} SIGKILLs of the broker, and restarts")
     calls = [Call("work", [str(folder), random.uniform(0.0, LONGEST)]) for _ in range(tasks)]
+    early = 0
     with Cluster(folder) as cluster:
         broker = cluster.start_broker()
         workers = cluster.start_workers(WORKERS, executors=EXECUTORS)
@@ -29,14 +32,21 @@ def run(folder: Path, random: Random, *, tasks: int, kills: int) -> Report:
         for number in range(kills):
             done = random.uniform(number, number + 1) / (kills + 1) * tasks
             cluster.wait_for(done, "seen", timeout=90)
+            report.require(len(cluster.seen()) < tasks, f"kill {number} meets work")
             kill(broker)
+            if random.random() < AGAIN:
+                broker = cluster.launch_broker()
+                time.sleep(random.uniform(0.0, AWAY))
+                kill(broker)
+                early += 1
             time.sleep(random.uniform(0.0, AWAY))
             broker = cluster.start_broker()
         for client in clients:
             cluster.wait(client, timeout=60 + tasks * LONGEST)
         evidence = cluster.evidence(timeout=60)
-        report.require(not any(worker.poll() for worker in workers), "the workers live on")
+        report.require(all(worker.poll() is None for worker in workers), "the workers live on")
     report.judge(evidence)
+    report.notes.append(f"{early} more while it started")
     report.require(report.tasks == tasks, f"everything is acknowledged at last: {report.tasks}")
     strange = unexplained(evidence.runs, given_up=())
     report.require(not strange, f"what runs on a worker that lives does not run again: {strange}")
