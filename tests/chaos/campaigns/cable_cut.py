@@ -28,7 +28,7 @@ PORT = 7656
 URL = f"zmq://{NEAR}:{PORT}"
 EXECUTORS = 4
 #: seconds that a task takes, that work goes on before and between cuts, and within which it has to be back
-TASK, CALM, BACK = 0.5, 2.0, 5.0
+TASK, CALM, BACK = 0.5, 1.0, 5.0
 #: tasks that a client has to submit, far more than there is time for
 ENDLESS = 10_000
 #: seconds between signs of life, and without one after which a worker is given up: the settings' defaults

@@ -9,20 +9,22 @@ from tests.chaos.client import Call
 from tests.chaos.cluster import Cluster, kill
 
 LETTER = "A"
-SHORT = {"tasks": 200, "workers": 2, "kills": 4, "longest": 0.3}
-FULL = {"tasks": 10_000, "workers": 8, "kills": 100, "longest": 0.6}
+SHORT = {"tasks": 150, "workers": 2, "kills": 3, "longest": 0.3, "lease": 3.0}
+FULL = {"tasks": 10_000, "workers": 8, "kills": 100, "longest": 0.6, "lease": 5.0}
 #: of a worker
 EXECUTORS = 2
 
 
-def run(folder: Path, random: Random, *, tasks: int, workers: int, kills: int, longest: float) -> Report:
+def run(
+    folder: Path, random: Random, *, tasks: int, workers: int, kills: int, longest: float, lease: float
+) -> Report:
     """At moments spread over the whole stream a random worker dies, and another takes its place.  Tasks take
     up to ``longest`` seconds."""
     report = Report(LETTER, f"{kills} SIGKILLs of whole workers, of {workers}")
     calls = [Call("work", [str(folder), random.uniform(0.0, longest)]) for _ in range(tasks)]
     killed: set[int] = set()
     in_flight = 0
-    with Cluster(folder) as cluster:
+    with Cluster(folder, lease=lease) as cluster:
         cluster.start_broker()
         alive = cluster.start_workers(workers, executors=EXECUTORS)
         client = cluster.start_client(calls, window=tasks)
