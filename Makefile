@@ -17,7 +17,7 @@ OWN_CLUSTER = source .ci/own-cluster
 # Tests that need a machine's one browser, its network, or long: run by targets of their own.
 ALONE := --ignore=tests/browser --ignore=tests/hosts --ignore=tests/notebooks
 
-.PHONY: help setup demo lab packages test test-all check fmt lint types unit sim conformance notebooks hosts browser \
+.PHONY: help setup demo lab packages test test-all check fmt lint types unit sim conformance chaos notebooks hosts browser \
 	bench soak docs binder-check lock clean
 
 help:  ## this list
@@ -58,7 +58,7 @@ test: packages lint types unit notebooks hosts browser  ## everything; within 10
 
 check: test  ## what CI runs
 
-test-all: test binder-check  ## the same, and the long campaigns
+test-all: test chaos binder-check  ## the same, and the long campaigns
 	@$(PYTEST) -n 2 -m slow $(ALONE) tests
 
 fmt: .venv/.with-test  ## format the code and the notebooks
@@ -86,6 +86,9 @@ sim: .venv/.with-test  ## the core under virtual time and random schedules: SEED
 
 conformance: .venv/.with-test  ## the same tests over every transport
 	@$(PYTEST) tests/conformance
+
+chaos: packages .venv/.with-test  ## kill, stop and disconnect real processes, and write the figures: CHAOS="A B --seed 7"
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 notebooks: .venv/.with-test  ## every notebook from its first cell to its last, and what the quick start shows
 	@$(OWN_CLUSTER); $(PYTEST) --nbmake --nbmake-timeout=300 notebooks tests/notebooks

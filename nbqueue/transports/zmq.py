@@ -279,8 +279,13 @@ def _dealer(
 
 
 def tune_tcp(sock: "zmq.Socket[bytes]") -> None:
-    """Notice within a quarter of a minute that the other machine is gone; a stopped process is not."""
+    """Notice that the other machine is gone: within five seconds of the first word that it does not confirm,
+    within a quarter of a minute if there is nothing to say.  A stopped process is not gone.
+
+    Sooner than TCP would: it tries again at intervals that double, and so a cable that was mended after ten
+    seconds would be found mended after another ten.  A new connection is tried every few seconds.
+    """
     sock.handshake_ivl = sock.connect_timeout = 3000
     sock.tcp_keepalive = 1
     sock.tcp_keepalive_idle, sock.tcp_keepalive_intvl, sock.tcp_keepalive_cnt = 10, 2, 3
-    sock.tcp_maxrt = 15_000
+    sock.tcp_maxrt = 5000

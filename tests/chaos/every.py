@@ -1,0 +1,28 @@
+"""The campaigns by letter: modules with a ``LETTER``, two sizes, and ``run(folder, random, **size)``."""
+
+from types import ModuleType
+
+from tests.chaos.campaigns import (
+    broker_killed,
+    cable_cut,
+    clients_killed,
+    no_faults,
+    poison,
+    processes_stopped,
+    revoked,
+    workers_killed,
+)
+
+CAMPAIGNS: dict[str, ModuleType] = {
+    campaign.LETTER: campaign
+    for campaign in (
+        workers_killed,
+        broker_killed,
+        clients_killed,
+        processes_stopped,
+        cable_cut,
+        poison,
+        no_faults,
+        revoked,
+    )
+}
