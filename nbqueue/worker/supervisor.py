@@ -39,6 +39,7 @@ from nbqueue.transports.base import Link
 from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
 from nbqueue.worker import options as worker_options
+from nbqueue.worker.backoff import Backoff
 from nbqueue.worker.child import Child
 from nbqueue.worker.lifeline import MISCONFIGURED
 from nbqueue.worker.log import announce, logger
@@ -49,8 +50,11 @@ from nbqueue.worker.pidfile import AlreadyRunning, pidfile
 KILL_GRACE: Final = 1.0
 #: times in a row that executors are started and none gets ready, after which nobody tries again
 MAX_FALSE_STARTS: Final = 3
-#: seconds from a death that no task is to blame for to the next start
+#: seconds from a death that no task is to blame for to the next start; twice as long each time, at most …
 RESTART_DELAY: Final = 0.5
+LONGEST_DELAY: Final = 30.0
+#: … until there was none for so long
+HEALTHY: Final = 60.0
 #: seconds without a broker after which a worker of the local cluster ends: whoever uses it starts another
 LOCAL_PATIENCE: Final = 30.0
 #: seconds without a broker until that is said again; twice as long each time
@@ -93,6 +97,7 @@ class Supervisor:
         self._welcome: Welcome | None = None
         self._beat_at = 0.0
         self._spawn_at = 0.0
+        self._backoff = Backoff(RESTART_DELAY, LONGEST_DELAY, HEALTHY)
         self._false_starts = 0
         #: a false start among those that were started last has been counted
         self._counted = False
@@ -187,8 +192,13 @@ class Supervisor:
                 self._children.append(Child(self._options, self._id, self._link.wake, self._broker))
                 self._counted = False
         except OSError as error:
-            self._log.error("cannot start an executor: %s", error)
-            self._spawn_at = monotonic() + RESTART_DELAY
+            self._back_off(f"cannot start an executor: {error}")
+
+    def _back_off(self, reason: str) -> None:
+        now = monotonic()
+        delay = self._backoff.failed(now)
+        self._spawn_at = now + delay
+        self._log.warning("%s; the next one starts in %g s", reason, delay)
 
     def _look_at_children(self) -> None:
         for child in [c for c in self._children if c.exit_code is not None]:
@@ -207,9 +217,11 @@ class Supervisor:
         token = child.slot.token
         death = ExecutorLost(child.id, token, code, child.peak_memory, child.last_words)
         self._link.send([death])
-        self._log.warning("executor %d: %s", child.pid, manner_of_death(death))
-        if not token:
-            self._spawn_at = monotonic() + RESTART_DELAY
+        account = f"executor {child.pid}: {manner_of_death(death)}"
+        if token or self._draining:
+            self._log.warning("%s", account)
+        else:
+            self._back_off(account)
         if child.ready or any(other.ready for other in self._children):
             self._false_starts = 0
         elif code == MISCONFIGURED:

@@ -165,12 +165,29 @@ def test_a_death_is_reported_with_its_lease_and_reason_and_the_executor_replaced
     rig.wait_said("executor 1000: its process was killed by signal 11 (SIGSEGV")
 
 
-def test_executors_that_die_between_tasks_are_not_replaced_in_a_rush(rig, monkeypatch):
-    monkeypatch.setattr(supervisor, "RESTART_DELAY", 60.0)
-    rig.children[0].end(1)
-    rig.link.wait_sent(m.ExecutorLost)
-    rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 2)
-    assert len(rig.children) == 2
+def test_executors_that_keep_dying_between_tasks_are_replaced_more_and_more_slowly(start):
+    rig = start(concurrency=1)
+    for number in range(4):
+        rig.wait_children(number + 1)
+        rig.children[number].get_ready()
+        rig.children[number].end(1)
+    rig.wait_children(5)
+    assert [text.split()[-2] for text in rig.said("the next one starts in")] == [
+        "0.02",
+        "0.04",
+        "0.08",
+        "0.16",
+    ]
+
+
+def test_one_that_dies_of_its_task_is_replaced_at_once(rig, monkeypatch):
+    for number in range(5):
+        rig.wait_children(2 + number)
+        rig.children[-1].get_ready()
+        rig.children[-1].slot.token = 7
+        rig.children[-1].end(-signal.SIGKILL)
+    rig.wait_children(7)
+    assert not rig.said("the next one starts in")
 
 
 def test_a_kill_is_asked_politely_first(rig):
