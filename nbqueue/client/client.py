@@ -17,7 +17,7 @@ import time
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -150,15 +150,22 @@ class Client:
         TimeoutError
             No answer within ``timeout`` seconds, nor within ``connect_timeout``.
         """
-        if record.known:
+        self.look_up_all([record], timeout)
+
+    def look_up_all(self, records: Sequence[TaskRecord], timeout: float | None = None) -> None:
+        """The same for several, in one question."""
+        unknown = [record for record in records if not record.known]
+        if not unknown:
             return
-        record.ask_again()
+        for record in unknown:
+            record.ask_again()
+        ids = [record.id for record in unknown]
         answered = threading.Event()
-        self._do(lambda: self._session.make_sure(m.Watch([record.id]), answered.set))
+        self._do(lambda: self._session.make_sure(m.Watch(ids), answered.set))
         patience = self.settings.connect_timeout
         if not answered.wait(patience if timeout is None else min(timeout, patience)):
             self.check()
-            raise TimeoutError(f"{self.url} did not tell of {record.id} in time")
+            raise TimeoutError(f"{self.url} did not tell of {', '.join(ids[:3])} in time")
 
     def ask(self, topic: str, *, timeout: float | None = None, **args: Any) -> Any:
         """Put a question to the broker and wait for the answer; topics stand in ``core.inspect``.

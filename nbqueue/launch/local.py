@@ -121,6 +121,12 @@ def is_ours(connection: Connection) -> bool:
     return record is not None and record.is_of(connection)
 
 
+def has_crashed() -> bool:
+    """Whether the broker of the local cluster died, and was not started again yet: its next use does."""
+    dead = keys.left_over(keys.data_dir())
+    return dead is not None and is_ours(dead)
+
+
 def last_words() -> str:
     """The end of the broker's log, for an error message."""
     log = _log_path()
