@@ -313,8 +313,11 @@ def test_a_worker_that_died_is_replaced_when_there_are_tasks_for_it() -> None:
             return os.getppid()
         nbqueue.start(1)
         first = ppid.delay().get(20)
-        psutil.Process(first).kill()
-        print(ppid.delay().get(20) != first)
+        supervisor = psutil.Process(first)
+        dying = [supervisor, *supervisor.children()]
+        supervisor.kill()
+        psutil.wait_procs(dying, 10)
+        print(ppid.delay().get(20) not in {process.pid for process in dying})
     """, NBQUEUE_WORKER_HEARTBEAT="0.5", NBQUEUE_WORKER_LEASE="2"))  # fmt: skip
     assert out == "True\n"
 
