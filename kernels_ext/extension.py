@@ -7,7 +7,7 @@ tracebacks show ("Cell In[3]").
 
 from typing import TYPE_CHECKING
 
-from kernels_ext import completion, errors, widgets
+from kernels_ext import cell_names, completion, errors, widgets
 from kernels_ext.magics_submit import SubmitMagics, cell_number
 from kernels_ext.magics_task import DecorateTaskCells, MarkTaskCells, TaskMagics
 from kernels_ext.outputs import Outputs
@@ -41,12 +41,14 @@ class Extension:
             shell.events.register(event, callback)
         shell.Completer.custom_matchers.append(self._matcher)
         errors.register(shell)
+        cell_names.register(shell)
         widgets.register(shell)
         self._name_loading_cell()
 
     def unload(self) -> None:
         shell = self._shell
         widgets.unregister(shell)
+        cell_names.unregister(shell)
         errors.unregister(shell)
         shell.Completer.custom_matchers.remove(self._matcher)
         for event, callback in self._events:

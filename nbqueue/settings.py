@@ -59,6 +59,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("max_worker_losses", _count, 10, "how often a task may lose its whole worker before it ends in FAILURE"),
         Setting("cancel_grace", _seconds, 3.0, "seconds that a cancelled task has to clean up before its process is killed"),
         Setting("connect_timeout", _seconds, 5.0, "seconds without an answer after which a broker counts as unreachable"),
+        Setting("broker_patience", _seconds, 3600.0, "seconds without its broker after which a worker ends, having finished what runs; 0: never; 30 in the local cluster"),
         Setting("drain_timeout", _seconds, 10.0, "seconds that a client waits at exit until its tasks are accepted"),
         Setting("max_unacknowledged", _count, 100_000, "submissions under way past which delay() blocks"),
         Setting("idle_timeout", _seconds, 600.0, "seconds without clients and work after which the local cluster ends itself; 0: never"),

@@ -7,6 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from kernels_ext.text import describe, describe_group
+from nbqueue.client.cluster import Cluster
 from nbqueue.client.group import GroupResult
 from nbqueue.client.result import AsyncResult
 
@@ -25,11 +26,13 @@ def register(ip: "InteractiveShell") -> None:
         bundles = ip.display_formatter.mimebundle_formatter
         bundles.for_type(AsyncResult, _result_as_text)
         bundles.for_type(GroupResult, _group_as_text)
+        bundles.for_type(Cluster, _cluster_as_text)
         return
     # it publishes by itself, for an output can be updated later only if it has a display id
     publishers = ip.display_formatter.ipython_display_formatter
     publishers.for_type(AsyncResult, show_result)
     publishers.for_type(GroupResult, show_group)
+    publishers.for_type(Cluster, show_cluster)
     ip.events.register("post_run_cell", _settle)
 
 
@@ -39,6 +42,7 @@ def unregister(ip: "InteractiveShell") -> None:
     for formatters in (formatter.mimebundle_formatter, formatter.ipython_display_formatter):
         formatters.pop(AsyncResult, None)
         formatters.pop(GroupResult, None)
+        formatters.pop(Cluster, None)
     if _settle in ip.events.callbacks["post_run_cell"]:
         ip.events.unregister("post_run_cell", _settle)
 
@@ -65,6 +69,18 @@ def show_group(group: GroupResult) -> None:
     widget.show()
 
 
+def show_cluster(cluster: Cluster) -> None:
+    """Show a cluster in one line, then the newest of its tasks, if it is to show any."""
+    from IPython.display import display  # not needed before something is shown
+
+    display({"text/plain": repr(cluster)}, raw=True)
+    for item in cluster.newest(cluster.shown) if cluster.shown else ():
+        if isinstance(item, GroupResult):
+            show_group(item)
+        else:
+            show_result(item)
+
+
 def _settle(*_: object) -> None:
     """When a cell ends; nothing to do, and nothing to import, before the first widget."""
     if _widgets:
@@ -75,6 +91,10 @@ def _settle(*_: object) -> None:
 
 def _result_as_text(result: AsyncResult, **_: Any) -> dict[str, str]:
     return {"text/plain": describe(result.peek())}
+
+
+def _cluster_as_text(cluster: Cluster, **_: Any) -> dict[str, str]:
+    return {"text/plain": repr(cluster)}
 
 
 def _group_as_text(group: GroupResult, **_: Any) -> dict[str, str]:

@@ -28,6 +28,7 @@ from nbqueue import platform
 from nbqueue._version import __version__
 from nbqueue.broker import sockets
 from nbqueue.broker.complaints import Complaints, log
+from nbqueue.broker.errors import AddressUnavailable
 from nbqueue.broker.home import Home
 from nbqueue.broker.keeper import Keeper
 from nbqueue.broker.options import BrokerOptions
@@ -124,7 +125,7 @@ class Broker:
     def _listen(self, bind: sockets.Bind, max_message: int) -> Connection:
         self._complaints = Complaints()
         self._door = Door(self._context, self._home.keys.client_public, self._complaints)
-        tcp, port = sockets.listen_tcp(self._context, bind, self._home.keys, max_message)
+        tcp, port = self._listen_tcp(bind, max_message)
         ipc, path = sockets.listen_ipc(self._context, keys.brokers_dir(), port, max_message)
         self._routers = (tcp, ipc)
         self._poller = zmq.Poller()
@@ -143,6 +144,13 @@ class Broker:
             version=__version__,
             data_dir=str(self._home.folder.resolve()),
         )
+
+    def _listen_tcp(self, bind: sockets.Bind, max_message: int) -> tuple[sockets.Router, int]:
+        if bind.port == 0 and self._home.last_port:
+            with contextlib.suppress(AddressUnavailable):
+                again = bind._replace(port=self._home.last_port)
+                return sockets.listen_tcp(self._context, again, self._home.keys, max_message)
+        return sockets.listen_tcp(self._context, bind, self._home.keys, max_message)
 
     def announce(self) -> None:
         """Write the connection files: from now on others can find it.

@@ -5,6 +5,8 @@
     broker.lock   held for life, with the pid in it: one broker a folder
     boot          how often a broker started here; the upper half of every lease token
     keys.json     made at the first start
+    port          where it listened last: a broker that may choose takes the same again, so that those who
+                  were connected find it without looking
     broker.json   while it listens; also in the runtime folder, by port
 """
 
@@ -67,11 +69,21 @@ class Home:
         platform.write_private(path, b"%d\n" % (last + 1))
         return last + 1
 
+    @property
+    def last_port(self) -> int:
+        """Where the last broker of this folder listened; 0 if that is not known."""
+        try:
+            port = int((self.folder / "port").read_text())
+        except (OSError, ValueError):  # then another port will do
+            return 0
+        return port if 0 < port < 65536 else 0
+
     def announce(self, connection: Connection) -> None:
         """Write the connection files: from now on, the broker can be found."""
         if connection.ipc:
             self._written.append(Path(connection.ipc))  # zmq leaves it there
         with _explained():
+            platform.write_private(self.folder / "port", b"%d\n" % connection.port)
             for path in (keys.brokers_dir() / f"{connection.port}.json", self.folder / "broker.json"):
                 keys.write_connection(path, connection)
                 self._written.append(path)

@@ -12,8 +12,8 @@ from nbqueue.exceptions import ConfigurationError
 class BrokerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of ``nbqueue broker``."""
 
-    #: ``HOST:PORT`` to listen on, port 0 for a free one; ``HOST`` alone means the default port, "" a free
-    #: port of this machine only
+    #: ``HOST:PORT`` to listen on, port 0 for that of last time if it is free, else any that is; ``HOST``
+    #: alone means the default port, "" port 0 of this machine only
     bind: str = ""
     #: "" is the user's own (see ``keys.data_dir``)
     data_dir: str = ""

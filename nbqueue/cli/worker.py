@@ -45,7 +45,8 @@ def worker(
     named = named_url(app, connect)
     url, key = _remote(named, key_file) if named else _local(app)
     # Later a worker waits for its broker as long as it takes; but now there is somebody to tell.
-    ask(url, "status", timeout=settings_of(app).connect_timeout)
+    settings = settings_of(app)
+    ask(url, "status", timeout=settings.connect_timeout)
     options = WorkerOptions(
         url=url,
         connection=key,
@@ -55,6 +56,7 @@ def worker(
         app=app,
         loglevel=loglevel.upper(),
         local=not named,
+        broker_patience=settings.broker_patience,
         pidfile=pidfile,
     )
     sys.exit(main(options))

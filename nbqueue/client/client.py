@@ -17,7 +17,7 @@ import time
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -25,6 +25,7 @@ from nbqueue import messages as m
 from nbqueue import platform
 from nbqueue._version import __version__
 from nbqueue.client.records import TaskRecord
+from nbqueue.client.revival import LOOK, Revival
 from nbqueue.client.session import Session, Submission, singly
 from nbqueue.client.subscription import Subscription
 from nbqueue.exceptions import ConnectionLostError, NBQueueError, TimeoutError
@@ -46,7 +47,7 @@ _clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
 
 
 class Client:
-    """A connected client.
+    """A connected client.  ``revival``: starts the broker again when it dies.
 
     Raises
     ------
@@ -54,7 +55,7 @@ class Client:
         The broker did not answer within ``connect_timeout``; its subclasses say why.
     """
 
-    def __init__(self, transport: Transport, settings: Settings) -> None:
+    def __init__(self, transport: Transport, settings: Settings, revival: Revival | None = None) -> None:
         self.url = transport.url
         self.settings = settings
         self.pid = os.getpid()
@@ -62,6 +63,8 @@ class Client:
         self._inherited = False
         _clients.add(self)
         self._transport = transport
+        #: for the local cluster, if it is ours to start again
+        self._revival = revival
         self._link: Link = transport.connect()
         self._session = Session(_hello(), settings.max_output_bytes)
         #: submissions, and calls to make on the I/O thread, in order
@@ -71,6 +74,8 @@ class Client:
         self._news = threading.Condition()
         self._closing = False
         self._ping_at = 0.0
+        #: there was no way to the broker when we looked last
+        self._away = False
         #: seconds that we have listened in vain; not those for which we ourselves were held up or stopped
         self._silence = 0.0
         self._subscriptions: set[Subscription] = set()
@@ -145,15 +150,22 @@ class Client:
         TimeoutError
             No answer within ``timeout`` seconds, nor within ``connect_timeout``.
         """
-        if record.known:
+        self.look_up_all([record], timeout)
+
+    def look_up_all(self, records: Sequence[TaskRecord], timeout: float | None = None) -> None:
+        """The same for several, in one question."""
+        unknown = [record for record in records if not record.known]
+        if not unknown:
             return
-        record.ask_again()
+        for record in unknown:
+            record.ask_again()
+        ids = [record.id for record in unknown]
         answered = threading.Event()
-        self._do(lambda: self._session.make_sure(m.Watch([record.id]), answered.set))
+        self._do(lambda: self._session.make_sure(m.Watch(ids), answered.set))
         patience = self.settings.connect_timeout
         if not answered.wait(patience if timeout is None else min(timeout, patience)):
             self.check()
-            raise TimeoutError(f"{self.url} did not tell of {record.id} in time")
+            raise TimeoutError(f"{self.url} did not tell of {', '.join(ids[:3])} in time")
 
     def ask(self, topic: str, *, timeout: float | None = None, **args: Any) -> Any:
         """Put a question to the broker and wait for the answer; topics stand in ``core.inspect``.
@@ -261,6 +273,8 @@ class Client:
             return final
         if self._session.ended:
             return ConnectionLostError(f"the broker at {self.url} has ended: {self._session.ended}")
+        if self.is_revived:
+            return ConnectionLostError(f"the broker at {self.url} died: it is being started again")
         welcome = self._session.welcome
         if welcome is None or self._silence < _SILENCE * welcome.heartbeat:
             return None
@@ -276,7 +290,9 @@ class Client:
     def verdict(self) -> NBQueueError | None:
         """What :meth:`check` raises; each time anew, or its traceback would grow with each raise."""
         trouble, welcome = self.trouble, self._session.welcome
-        if trouble is None or (self.usable and welcome is not None and self._silence <= welcome.lease):
+        if trouble is None or self.is_revived:
+            return None
+        if self.usable and welcome is not None and self._silence <= welcome.lease:
             return None
         return type(trouble)(*trouble.args)
 
@@ -284,6 +300,16 @@ class Client:
     def linked(self) -> bool:
         """Whether there is a connection just now."""
         return self._link.trouble is None
+
+    @property
+    def revives(self) -> bool:
+        """Whether it starts its broker again when that dies."""
+        return self._revival is not None
+
+    @property
+    def is_revived(self) -> bool:
+        """Whether its broker died and is about to be back."""
+        return self._revival is not None and self._revival.under_way and self.usable
 
     @property
     def usable(self) -> bool:
@@ -336,6 +362,7 @@ class Client:
         self._send(self._session.take())
         patience = self._patience(now)
         messages = self._link.receive(patience)
+        self._look_at_link()
         if not messages:
             self._silence += min(patience, time.monotonic() - now)
             self._give_up_if_gone()
@@ -347,6 +374,18 @@ class Client:
             if self._session.ended:
                 self._give_up_if_gone()
         self._tell_subscribers()
+
+    def _look_at_link(self) -> None:
+        """When the broker is away, look where it is; when it is back, say so that it knows us again."""
+        was_away, self._away = self._away, self._link.trouble is not None
+        if self._away and self._revival is not None and not self._session.ended:
+            self._session.ended = self._revival.look_for_broker()
+            if self._revival.under_way:
+                self._silence = 0.0
+        elif was_away and not self._away:
+            self._ping_at = 0.0
+            if self._revival is not None:
+                self._revival.back()
 
     def _give_up_if_gone(self) -> None:
         """Futures and awaits, which cannot look for themselves, learn that the broker is gone."""
@@ -377,6 +416,8 @@ class Client:
     def _patience(self, now: float) -> float:
         """Seconds until something else is to be done."""
         due = [s.due for s in list(self._subscriptions) if s.due is not None]
+        if self._away and self._revival is not None and not self._session.ended:
+            due.append(now + LOOK)
         return max(0.0, min([self._ping_at, *due]) - now)
 
     def _say_something(self, now: float) -> None:
@@ -384,6 +425,8 @@ class Client:
             welcome = self._session.welcome
             self._session.say(m.Ping())
             self._ping_at = now + (welcome.heartbeat if welcome is not None else _IMPATIENCE)
+            if self._revival is not None and not self._away:
+                self._revival.look_for_worker(lambda: any(self._session.unsettled()))
 
     def _after_messages(self) -> None:
         if self._session.welcome is not None and not self._welcomed.is_set():

@@ -1,6 +1,6 @@
 """A broker with its workers and tasks, as a whole: what ``start``, ``attach`` and ``connect`` return."""
 
-from typing import Any
+from typing import Any, Final
 
 from nbqueue.client import app as application
 from nbqueue.client.client import Client
@@ -12,12 +12,17 @@ from nbqueue.launch import local, teardown
 from nbqueue.launch import workers as launched
 from nbqueue.settings import Settings
 
+#: what a notebook shows with an attached cluster: maps, groups and single tasks
+SHOWN: Final = 20
+
 
 class Cluster:
     """The broker that this process is connected to; asks anew at each look."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, shown: int = 0) -> None:
         self.client = client
+        #: how many of its newest tasks a notebook shows with it
+        self.shown = shown
 
     def __repr__(self) -> str:
         status = self.status()
@@ -56,6 +61,24 @@ class Cluster:
                 group.children.append(AsyncResult(row["id"], self.client))
         return list(groups.values())
 
+    def newest(self, limit: int = SHOWN) -> list[AsyncResult | GroupResult]:
+        """The newest maps, groups and single tasks, oldest first, with all that is known of them."""
+        found: dict[str, AsyncResult | GroupResult] = {}
+        for row in reversed(self.client.ask("tasks", limit=10_000)):
+            result = AsyncResult(row["id"], self.client)
+            group = found.pop(row["group"], None) if row["group"] else None
+            if isinstance(group, GroupResult):
+                group.children.append(result)
+                found[group.id] = group
+            elif row["group"]:
+                found[row["group"]] = GroupResult(row["group"], [result], row["name"])
+            else:
+                found[result.id] = result
+        newest = list(found.values())[-limit:]
+        results = [r for item in newest for r in (item if isinstance(item, GroupResult) else [item])]
+        self.client.look_up_all([result.record for result in results])
+        return newest
+
 
 def start(workers: int = 0) -> Cluster:
     """Start the local cluster and use it; one that runs already is used as it is.
@@ -80,15 +103,17 @@ def start(workers: int = 0) -> Cluster:
 def attach() -> Cluster:
     """Find the local cluster that is running, with all its tasks: after a restart of the kernel, say.
 
+    A notebook shows the newest ones with it, live.
+
     Raises
     ------
     ConnectionLostError
         None is running.
     """
-    if local.find() is None:
+    if local.find() is None and not local.has_crashed():
         raise ConnectionLostError("no local cluster is running: nbqueue.start() starts one")
     application.set_default_broker("")
-    return Cluster(application.default_app().client)
+    return Cluster(application.default_app().client, shown=SHOWN)
 
 
 def connect(url: str) -> Cluster:

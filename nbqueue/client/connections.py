@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from nbqueue.client.client import Client
 from nbqueue.client.options import text
+from nbqueue.client.revival import Revival
 from nbqueue.launch import local
 from nbqueue.settings import Settings
 from nbqueue.transports import transport
@@ -41,8 +42,9 @@ def client_for(url: str, settings: Settings | None = None) -> Client:
 
 
 def _has_lost_its_broker(url: str, client: Client) -> bool:
-    """Whether the local cluster that it is connected to has died: a new one takes its place."""
-    if url not in _LOCAL or client.linked:
+    """Whether the local cluster that it is connected to has died, and is not ours to start again as it was:
+    a new one takes its place."""
+    if url not in _LOCAL or client.linked or client.revives:
         return False
     connection = local.find()
     return connection is None or connection.url != client.url
@@ -86,6 +88,8 @@ default_router = Router(default_settings)
 
 
 def _connect(url: str, settings: Settings) -> Client:
-    if url in _LOCAL:
-        url = local.ensure(settings).url
-    return Client(transport(url), settings)
+    if url not in _LOCAL:
+        return Client(transport(url), settings)
+    connection = local.ensure(settings)
+    revival = Revival(settings) if local.is_ours(connection) else None
+    return Client(transport(connection.url), settings, revival)

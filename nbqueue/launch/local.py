@@ -13,6 +13,9 @@ start at once get one broker and one worker::
          └─ spawn worker ──▶ imports, waits for its options ◀────────────┴─ unlock
 
 The worker's interpreter comes up while the broker's does, so that the first result is not long in coming.
+
+A broker that died without taking its leave is started again as it was: with the options on record, at its
+last address if that is free, for the workers that have outlived it.
 """
 
 import contextlib
@@ -21,6 +24,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from nbqueue import platform
+from nbqueue._version import __version__
 from nbqueue.launch import workers
 from nbqueue.launch.errors import LaunchError, UnusableFolderError
 from nbqueue.launch.processes import Child, tail
@@ -52,6 +59,21 @@ _BROKER_SETTINGS = (
     "max_queued_bytes",
     "max_connections",
 )
+
+
+class LocalBroker(msgspec.Struct, frozen=True):
+    """A broker that was started here, and how."""
+
+    pid: int
+    #: see ``platform.process_started``
+    started: float
+    #: of nbqueue
+    version: str
+    #: see ``broker.options``
+    options: dict[str, Any]
+
+    def is_of(self, connection: Connection) -> bool:
+        return (self.pid, self.started) == (connection.pid, connection.started)
 
 
 def find() -> Connection | None:
@@ -99,10 +121,33 @@ def ensure_broker(settings: Settings) -> Connection:
         return find() or _start_broker(settings, bind="")
 
 
+def is_ours(connection: Connection) -> bool:
+    """Whether that broker was started here, rather than by somebody who will look after it himself."""
+    record = _record()
+    return record is not None and record.is_of(connection)
+
+
+def has_crashed() -> bool:
+    """Whether the broker of the local cluster died, and was not started again yet: its next use does."""
+    dead = keys.left_over(keys.data_dir())
+    return dead is not None and is_ours(dead)
+
+
+def last_words() -> str:
+    """The end of the broker's log, for an error message."""
+    log = _log_path()
+    return f"its log {log} ends with:\n{tail(log)}"
+
+
 def _start(settings: Settings, bind: str, processes: int) -> Connection:
     connection = find()
+    dead = keys.left_over(keys.data_dir())
+    if connection is None and dead is not None:
+        connection = _start_broker(settings, bind)
+        workers.adopt(dead, connection)
     queues = list(dict.fromkeys(("default", settings.task_default_queue)))
     if connection is not None and workers.is_there(connection, queues):
+        workers.strike_off_dead()
         return connection
     worker = workers.spawn(Path.cwd())
     try:
@@ -121,18 +166,42 @@ def broker_settings(settings: Settings) -> dict[str, Any]:
 
 def _start_broker(settings: Settings, bind: str) -> Connection:
     folder = keys.data_dir()
-    log = folder / "broker.log"
+    log = _log_path()
     # not in the notebook's folder, which may be moved or unmounted
     broker = Child("nbqueue.broker", cwd=folder, log=log)
-    broker.configure(
-        {
-            "bind": bind,
-            "data_dir": str(folder),
-            "journal_sync": settings.journal_sync,
-            "settings": broker_settings(settings),
-        }
-    )
+    options = _options_of_the_dead(bind) or {
+        "bind": bind,
+        "data_dir": str(folder),
+        "journal_sync": settings.journal_sync,
+        "settings": broker_settings(settings),
+    }
+    broker.configure(options)
+    record = LocalBroker(broker.pid, platform.process_started(broker.pid), __version__, options)
+    platform.write_private(_record_path(), msgspec.json.encode(record))
     return _listening(broker, log)
+
+
+def _options_of_the_dead(bind: str) -> dict[str, Any] | None:
+    """Those of the last broker, if it is to be started again as it was."""
+    dead, record = keys.left_over(keys.data_dir()), _record()
+    if dead is None or record is None or not record.is_of(dead) or record.version != __version__:
+        return None
+    return {**record.options, "bind": bind or record.options["bind"]}
+
+
+def _record() -> LocalBroker | None:
+    try:
+        return msgspec.json.decode(_record_path().read_bytes(), type=LocalBroker)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _record_path() -> Path:
+    return keys.data_dir() / "launched.json"
+
+
+def _log_path() -> Path:
+    return keys.data_dir() / "broker.log"
 
 
 def _listening(broker: Child, log: Path) -> Connection:

@@ -10,6 +10,7 @@ from nbqueue.exceptions import NBQueueError
 from nbqueue.launch import local, workers
 from nbqueue.launch.ask import ask
 from nbqueue.launch.errors import LaunchError
+from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
 
 #: Seconds that workers have to follow their broker, and anything to follow a signal.
@@ -46,6 +47,9 @@ def stop(timeout: float = 10.0) -> int:
         deadline += timeout
         with contextlib.suppress(NBQueueError):  # it ends while it answers
             ask(connection.url, "stop", timeout=timeout)
+        _wait(broker, deadline)
+    # from here on it counts as stopped however it ends, and no client starts it again
+    (keys.data_dir() / "broker.json").unlink(missing_ok=True)
     _end(broker, deadline)
     _end(followers, time.monotonic() + _GRACE)
     return len(broker) + len(followers)

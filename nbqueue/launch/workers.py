@@ -72,6 +72,30 @@ def is_recorded(connection: Connection) -> bool:
     return worker is not None and worker.serves(connection) and worker.is_alive
 
 
+def has_died(connection: Connection) -> bool:
+    """Whether this environment's worker for that broker was started, and is no more."""
+    worker = _read(_record_path())
+    return worker is not None and worker.serves(connection) and not worker.is_alive
+
+
+def strike_off_dead() -> None:
+    """Forget this environment's worker if it is no more: another one that is there does its work."""
+    worker = _read(_record_path())
+    if worker is not None and not worker.is_alive:
+        _record_path().unlink(missing_ok=True)
+
+
+def adopt(dead: Connection, successor: Connection) -> None:
+    """Put on record that the workers of a broker which died, of any environment, are its successor's."""
+    for path in _folder().glob("*.json"):
+        worker = _read(path)
+        if worker is not None and worker.serves(dead) and worker.is_alive:
+            taken = msgspec.structs.replace(
+                worker, broker_pid=successor.pid, broker_started=successor.started
+            )
+            platform.write_private(path, msgspec.json.encode(taken))
+
+
 def is_there(connection: Connection, queues: Collection[str]) -> bool:
     """Whether this environment has a worker for these queues, on its way or connected, whoever started it."""
     return is_recorded(connection) or any(

@@ -8,7 +8,8 @@
                                └─ a Waker           other threads
 
 zmq reconnects by itself, and what it holds for a connection ends with it (``ZMQ_IMMEDIATE``): a broker
-that was restarted is never handed words meant for the one before.
+that was restarted is never handed words meant for the one before.  One that came back elsewhere is
+found by the connection file in its data folder, if that is on this machine.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import zmq
@@ -45,6 +47,11 @@ _KEPT_BYTES: Final = 256 * 2**20
 _STALL: Final = 1000
 #: Milliseconds that closing waits for the last words to leave.
 _LINGER: Final = 1000
+#: Milliseconds for a connection to come about, and for what was sent over it to be received, before another
+#: is tried.  TCP itself tries at longer and longer intervals, and would need as long to come back as it was
+#: cut; with these, it is back 5 s after at the latest.
+_CONNECT: Final = 2000
+_UNHEARD: Final = 5000
 #: Seconds until another try after a failure on which zmq itself gives up.
 _REDIAL: Final = 1.0
 
@@ -66,8 +73,10 @@ class ZmqLink(Link):
 
     def __init__(self, connection: Connection) -> None:
         self._pid = os.getpid()
-        self._endpoint = _endpoint(connection)
-        self._diagnosis = Diagnosis(connection.url, secured=not self._endpoint.startswith("ipc:"))
+        self._connection = connection
+        secured = not (connection.is_here and connection.ipc and platform.listens(connection.ipc))
+        self._endpoint = _endpoint(connection, secured=secured)
+        self._diagnosis = Diagnosis(connection.url, secured=secured)
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
         self._redial_at: float | None = None
@@ -170,8 +179,27 @@ class ZmqLink(Link):
     def _dial(self) -> None:
         self._redial_at = None
         self._hang_up()
+        if (connection := self._moved()) is not None:
+            self._follow(connection)
         self._diagnosis.begin()
         self._dealer.connect(self._endpoint)
+
+    def _moved(self) -> Connection | None:
+        """Where the broker is now, if it came back at another address."""
+        known = self._connection
+        if not known.data_dir or not known.is_here:
+            return None
+        found = keys.running(Path(known.data_dir))
+        if found is None or _endpoint(found, secured=self._diagnosis.secured) == self._endpoint:
+            return None
+        return found
+
+    def _follow(self, connection: Connection) -> None:
+        self._connection = connection
+        self._endpoint = _endpoint(connection, secured=self._diagnosis.secured)
+        self._diagnosis.url = connection.url
+        if self._diagnosis.secured:
+            _secure(self._dealer, connection)
 
     def _hang_up(self) -> None:
         with contextlib.suppress(zmq.ZMQError):  # zmq may have given it up already
@@ -239,6 +267,8 @@ class ZmqLink(Link):
         elif event == zmq.EVENT_CONNECT_RETRIED:
             if self._diagnosis.hopeless:  # zmq would go on at its shortest interval, with a handshake each
                 self._hang_up()
+            elif self._moved() is not None:
+                self._dial()
             else:
                 self._redial_at = None
 
@@ -254,8 +284,8 @@ class ZmqLink(Link):
         self._waker.close()
 
 
-def _endpoint(connection: Connection) -> str:
-    if connection.ipc and platform.HAS_IPC and connection.is_here and platform.listens(connection.ipc):
+def _endpoint(connection: Connection, *, secured: bool) -> str:
+    if not secured:
         return f"ipc://{connection.ipc}"
     return connection.url.replace("zmq://", "tcp://").replace("//localhost:", "//127.0.0.1:")
 
@@ -271,11 +301,17 @@ def _dealer(
     dealer.reconnect_ivl, dealer.reconnect_ivl_max = 20, 1000
     if curve:
         tune_tcp(dealer)
-        dealer.ipv6 = ":" in connection.host
-        dealer.curve_serverkey = connection.server_public.encode()
-        dealer.curve_secretkey = connection.client_secret.encode()
-        dealer.curve_publickey = connection.client_public.encode()
+        dealer.connect_timeout, dealer.tcp_maxrt = _CONNECT, _UNHEARD
+        _secure(dealer, connection)
     return dealer
+
+
+def _secure(dealer: "zmq.Socket[bytes]", connection: Connection) -> None:
+    """From its next connection on, speak to that broker over TCP."""
+    dealer.ipv6 = ":" in connection.host
+    dealer.curve_serverkey = connection.server_public.encode()
+    dealer.curve_secretkey = connection.client_secret.encode()
+    dealer.curve_publickey = connection.client_public.encode()
 
 
 def tune_tcp(sock: "zmq.Socket[bytes]") -> None:

@@ -13,7 +13,6 @@ A *connection file* is written by a broker when it listens: address, keys, and w
 machine it lives on, so that one left over is told from one of a living broker.
 """
 
-import contextlib
 import hashlib
 import os
 import re
@@ -330,25 +329,34 @@ def running(folder: Path) -> Connection | None:
     return _living(folder / "broker.json")
 
 
+def left_over(folder: Path) -> Connection | None:
+    """The broker of this machine that died there without a word; None if the last one took its leave, which
+    removes its connection file, or lives."""
+    connection = _read(folder / "broker.json")
+    return connection if connection is not None and connection.is_here and not connection.is_alive else None
+
+
 def connections() -> Iterator[Connection]:
     """All brokers of this user that run on this machine."""
     for path in sorted(brokers_dir().glob("*.json")):
-        if (connection := _living(path)) is not None:
+        connection = _read(path)
+        if connection is not None and connection.is_alive:
             yield connection
+        elif connection is not None and connection.is_here:
+            path.unlink(missing_ok=True)
 
 
 def _living(path: Path) -> Connection | None:
-    """A connection file's content, if its broker runs; one that was left over on this machine is removed."""
+    """A connection file's content, if its broker runs on this machine."""
+    connection = _read(path)
+    return connection if connection is not None and connection.is_alive else None
+
+
+def _read(path: Path) -> Connection | None:
     try:
-        connection = read_connection(path)
+        return read_connection(path)
     except (OSError, ConfigurationError):
         return None
-    if connection.is_alive:
-        return connection
-    if connection.is_here:
-        with contextlib.suppress(OSError):
-            path.unlink()
-    return None
 
 
 def _from_environment(address: Address) -> Connection | None:

@@ -17,6 +17,7 @@ from typing import IO, Final
 import msgspec
 
 from nbqueue.platform import cores, importable
+from nbqueue.wire.keys import Connection
 from nbqueue.worker.lifeline import DRAIN, READY
 from nbqueue.worker.options import ExecutorOptions, WorkerOptions
 from nbqueue.worker.slot import Slot
@@ -43,7 +44,13 @@ _MEMORY_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 class Child:
     """A running executor.  ``on_change`` is called in other threads when it became ready or ended."""
 
-    def __init__(self, options: WorkerOptions, worker_id: str, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        worker_id: str,
+        on_change: Callable[[], None],
+        broker: Connection | None = None,
+    ) -> None:
         self.id = os.urandom(8).hex()
         self.slot = Slot.create()
         #: the broker has welcomed it
@@ -62,7 +69,9 @@ class Child:
             with theirs:
                 self._process = _spawn(theirs, self.slot.fd, environment(options, os.environ))
             undo.pop_all()
-        own = ExecutorOptions(worker=options, worker_id=worker_id, executor_id=self.id, slot=self.slot.fd)
+        own = ExecutorOptions(
+            worker=options, worker_id=worker_id, executor_id=self.id, slot=self.slot.fd, broker=broker
+        )
         self._tell(msgspec.json.encode(own) + b"\n")
         self.slot.close_file()
         assert self._process.stderr is not None

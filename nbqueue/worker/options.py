@@ -13,6 +13,7 @@ from nbqueue._version import __version__
 from nbqueue.messages import EXECUTOR, WORKER, Hello
 from nbqueue.platform import cores
 from nbqueue.wire import keys
+from nbqueue.wire.keys import Connection
 
 #: seconds between two signs of life, until the broker's Welcome says otherwise
 HEARTBEAT: Final = 2.0
@@ -36,6 +37,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     loglevel: str = "WARNING"
     #: part of the local cluster: ends with its broker
     local: bool = False
+    #: see the setting of that name; those of the local cluster have a patience of their own
+    broker_patience: float = 3600.0
     #: serves tasks of this environment (a ``sys.prefix``) only; "" for any of its Python version, as somebody
     #: who starts a worker on another machine expects
     env: str = ""
@@ -62,6 +65,8 @@ class ExecutorOptions(msgspec.Struct, frozen=True, kw_only=True):
     executor_id: str
     #: file descriptor of its :class:`nbqueue.worker.slot.Slot`
     slot: int
+    #: as its supervisor knows it: while it is away, nobody else could tell
+    broker: Connection | None = None
 
 
 def remember(options: WorkerOptions) -> None:

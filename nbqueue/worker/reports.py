@@ -26,6 +26,7 @@ class Reports:
 
     __slots__ = (
         "_last",
+        "_last_update",
         "_pieces",
         "_progress",
         "_update",
@@ -45,6 +46,7 @@ class Reports:
         self._progress: Progress | None = None
         #: the progress that was collected last
         self._last: Progress | None = None
+        self._last_update: Update | None = None
         self._pieces = 0
 
     def claim(self, bar: Callable[[], object]) -> bool:
@@ -87,6 +89,12 @@ class Reports:
             raise ConfigurationError(f"update_state cannot end a task: {state} comes by returning or raising")
         self._update = Update(self.id, self.token, state, meta)
 
+    def repeat(self) -> None:
+        """Whoever was told how far the run is may not know it any more: tell it again."""
+        self._last = None
+        if self._update is None:
+            self._update = self._last_update
+
     def collect(self, *, last: bool = False) -> list[Output | Progress | Update]:
         """What is new since the last time, as messages."""
         messages: list[Output | Progress | Update] = []
@@ -97,6 +105,7 @@ class Reports:
         update, self._update = self._update, None
         if update is not None:
             messages.append(update)
+            self._last_update = update
         for piece in self.output.take(last=last):
             for start in range(0, len(piece.text), PIECE):
                 text = piece.text[start : start + PIECE]

@@ -7,6 +7,7 @@ tells the broker which lease ran there, and why it died, and starts another.
     SIGTERM, SIGINT, Ctrl-C       executors finish what they run, the rest goes back to the queue
     SIGINT again, SIGQUIT         stop now; what ran goes back too
     Shutdown from the broker      the same: nobody is there to take an outcome
+    no broker for a long time     executors finish what they run; then stop
     ============================  ==============================================================
 """
 
@@ -15,8 +16,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Final, NamedTuple
@@ -39,6 +39,7 @@ from nbqueue.transports.base import Link
 from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
 from nbqueue.worker import options as worker_options
+from nbqueue.worker.backoff import Backoff
 from nbqueue.worker.child import Child
 from nbqueue.worker.lifeline import MISCONFIGURED
 from nbqueue.worker.log import announce, logger
@@ -49,10 +50,15 @@ from nbqueue.worker.pidfile import AlreadyRunning, pidfile
 KILL_GRACE: Final = 1.0
 #: times in a row that executors are started and none gets ready, after which nobody tries again
 MAX_FALSE_STARTS: Final = 3
-#: seconds from a death that no task is to blame for to the next start
+#: seconds from a death that no task is to blame for to the next start; twice as long each time, at most …
 RESTART_DELAY: Final = 0.5
-#: seconds without a broker after which a worker of the local cluster ends
+LONGEST_DELAY: Final = 30.0
+#: … until there was none for so long
+HEALTHY: Final = 60.0
+#: seconds without a broker after which a worker of the local cluster ends: whoever uses it starts another
 LOCAL_PATIENCE: Final = 30.0
+#: seconds without a broker until that is said again; twice as long each time
+REMINDER: Final = 60.0
 #: seconds between looks at a link that is not welcome yet
 LOOK: Final = 0.2
 #: seconds that killed executors may take to vanish
@@ -72,17 +78,17 @@ class _Execution(NamedTuple):
 
 
 class Supervisor:
-    """See the module's docstring.  ``broker_gone``: whether a broker that is away will not be back."""
+    """See the module's docstring.  ``broker`` is whom ``link`` leads to, as far as that is known."""
 
     def __init__(
         self,
         options: WorkerOptions,
         link: Link,
         log: logging.Logger,
-        broker_gone: Callable[[], bool] = lambda: False,
+        broker: Connection | None = None,
     ) -> None:
         self._options = options
-        self._broker_gone = broker_gone
+        self._broker = broker
         self._link = link
         self._log = log
         self._id = os.urandom(8).hex()
@@ -91,6 +97,7 @@ class Supervisor:
         self._welcome: Welcome | None = None
         self._beat_at = 0.0
         self._spawn_at = 0.0
+        self._backoff = Backoff(RESTART_DELAY, LONGEST_DELAY, HEALTHY)
         self._false_starts = 0
         #: a false start among those that were started last has been counted
         self._counted = False
@@ -100,6 +107,8 @@ class Supervisor:
         self._trouble: ConnectionLostError | None = None
         #: since when there is no broker, None when there is one
         self._away_since: float | None = monotonic()
+        #: seconds of absence that are said next
+        self._reminder = REMINDER
         #: the exit code, once it is decided to stop now
         self._exit: int | None = None
 
@@ -180,11 +189,16 @@ class Supervisor:
             return
         try:
             while len(self._children) < self._options.processes:
-                self._children.append(Child(self._options, self._id, self._link.wake))
+                self._children.append(Child(self._options, self._id, self._link.wake, self._broker))
                 self._counted = False
         except OSError as error:
-            self._log.error("cannot start an executor: %s", error)
-            self._spawn_at = monotonic() + RESTART_DELAY
+            self._back_off(f"cannot start an executor: {error}")
+
+    def _back_off(self, reason: str) -> None:
+        now = monotonic()
+        delay = self._backoff.failed(now)
+        self._spawn_at = now + delay
+        self._log.warning("%s; the next one starts in %g s", reason, delay)
 
     def _look_at_children(self) -> None:
         for child in [c for c in self._children if c.exit_code is not None]:
@@ -203,9 +217,11 @@ class Supervisor:
         token = child.slot.token
         death = ExecutorLost(child.id, token, code, child.peak_memory, child.last_words)
         self._link.send([death])
-        self._log.warning("executor %d: %s", child.pid, manner_of_death(death))
-        if not token:
-            self._spawn_at = monotonic() + RESTART_DELAY
+        account = f"executor {child.pid}: {manner_of_death(death)}"
+        if token or self._draining:
+            self._log.warning("%s", account)
+        else:
+            self._back_off(account)
         if child.ready or any(other.ready for other in self._children):
             self._false_starts = 0
         elif code == MISCONFIGURED:
@@ -246,20 +262,35 @@ class Supervisor:
             self._log.warning("%s; trying on", trouble)
         elif trouble is None and old is not None:
             self._log.warning("the broker is there again")
+            self._beat_at = 0.0  # one that was restarted does not know us, and says so
         self._note_absence(trouble)
 
     def _note_absence(self, trouble: ConnectionLostError | None) -> None:
         if trouble is None and self._welcome is not None:
-            self._away_since = None
+            self._away_since, self._reminder = None, REMINDER
             return
         if self._away_since is None:
             self._away_since = monotonic()
-        if not self._options.local:
-            return
-        if trouble is not None and self._broker_gone():
+        if (
+            self._options.local
+            and trouble is not None
+            and self._broker is not None
+            and _has_left(self._broker)
+        ):
             self._stop(0, "the broker has ended")
-        elif monotonic() - self._away_since > LOCAL_PATIENCE:
-            self._stop(FAILED, f"no broker for {LOCAL_PATIENCE:g} s")
+        else:
+            self._endure(monotonic() - self._away_since)
+
+    def _endure(self, away: float) -> None:
+        """What runs is finished: the broker may be back by then, and take the outcome."""
+        patience = LOCAL_PATIENCE if self._options.local else self._options.broker_patience
+        busy = sum(child.slot.token != 0 for child in self._children)
+        if patience and away > patience and not busy:
+            self._stop(FAILED, f"no broker for {away:.0f} s: giving up")
+        elif away > self._reminder:
+            self._reminder *= 2
+            running = f"; tasks that run: {busy}" if busy else ""
+            self._log.warning("no broker for %.0f s; trying on%s", away, running)
 
     def _patience(self) -> float:
         """Seconds until there is something to do without being told."""
@@ -280,9 +311,13 @@ class Supervisor:
         self._link.close()
 
 
-def _has_ended(connection: Connection) -> bool:
-    """Whether that broker was a process of this machine, and is no more."""
-    return connection.pid != 0 and connection.is_here and not connection.is_alive
+def _has_left(connection: Connection) -> bool:
+    """Whether that broker was a process of this machine and took its leave, rather than died to be started
+    again, and none has taken its place."""
+    if connection.pid == 0 or not connection.is_here or connection.is_alive:
+        return False
+    folder = Path(connection.data_dir)
+    return keys.left_over(folder) is None and keys.running(folder) is None
 
 
 def main(options: WorkerOptions) -> int:
@@ -303,7 +338,7 @@ def _main(options: WorkerOptions, log: logging.Logger) -> int:
     worker_options.remember(options)
     way = transport(options.url)
     connection = keys.find(options.url)
-    supervisor = Supervisor(options, way.connect(), log, partial(_has_ended, connection))
+    supervisor = Supervisor(options, way.connect(), log, connection)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, supervisor.on_signal)
     try:

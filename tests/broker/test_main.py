@@ -48,6 +48,32 @@ def test_after_a_violent_end_the_folder_is_free_and_the_boot_number_goes_on(tmp_
         assert (tmp_path / "boot").read_text() == "2\n"
 
 
+def test_it_listens_where_it_did_the_last_time(tmp_path: Path) -> None:
+    with broker_process(tmp_path) as (process, first):
+        process.kill()
+        process.wait()
+        assert keys.left_over(tmp_path) == first
+    with broker_process(tmp_path) as (_, second):
+        assert (second.port, second.ipc) == (first.port, first.ipc)
+        assert keys.left_over(tmp_path) is None
+
+
+def test_it_listens_elsewhere_when_its_last_port_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        (tmp_path / "port").write_text(f"{port}\n")
+        with broker_process(tmp_path) as (_, connection):
+            assert connection.port != port
+            assert (tmp_path / "port").read_text() == f"{connection.port}\n"
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "-1", "65536"])
+def test_a_last_port_that_cannot_be_read_does_not_matter(tmp_path: Path, text: str) -> None:
+    (tmp_path / "port").write_text(text)
+    with broker_process(tmp_path) as (_, connection):
+        assert connection.port
+
+
 def test_files_are_for_us_only(tmp_path: Path) -> None:
     with broker_process(tmp_path) as (_, connection):
         for path in (

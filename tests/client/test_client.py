@@ -191,6 +191,21 @@ def test_a_refusal_is_raised_with_its_reason(connect: Connect) -> None:
         connect(lambda message: [m.Refused("install the same version")])
 
 
+def test_when_the_way_to_the_broker_is_back_it_asks_at_once_who_is_there(connect: Connect) -> None:
+    def slow(message: m.AnyMessage) -> list[m.AnyMessage]:
+        return [m.Welcome(1, "", 60.0, 60.0, 0.0)] if isinstance(message, m.Hello) else polite(message)
+
+    _, link = connect(slow)
+    soon(lambda: m.Ping() in link.said)
+    link.trouble = ConnectionLostError("broke")
+    link.wake()
+    time.sleep(0.1)  # looked at
+    link.said.clear()
+    link.trouble = None
+    link.wake()
+    soon(lambda: m.Ping() in link.said)
+
+
 def test_a_wrong_key_is_raised_at_once() -> None:
     link = ScriptedLink(lambda message: [])
     link.trouble = AuthenticationError("wrong key")

@@ -14,6 +14,7 @@ import pytest
 import nbqueue
 from nbqueue import App
 from nbqueue.client.cluster import Cluster
+from nbqueue.launch import local
 from tests.launch.isolation import Folders
 
 LIMIT = 20.0
@@ -135,9 +136,10 @@ def test_a_task_that_kills_its_worker_fails_with_the_reason_and_the_next_one_run
     assert out.endswith("fine\n")
 
 
-def test_get_ends_with_a_clear_error_when_the_broker_is_gone() -> None:
+def test_get_ends_with_a_clear_error_when_a_broker_that_is_not_ours_to_start_is_gone() -> None:
     kernel = script("""
-        nbqueue.start(1)
+        from nbqueue.launch import local
+        nbqueue.connect(local.ensure(nbqueue.default_app().conf).url)
         @nbqueue.task
         def sleep():
             time.sleep(60)
@@ -151,7 +153,9 @@ def test_get_ends_with_a_clear_error_when_the_broker_is_gone() -> None:
     """, NBQUEUE_WORKER_LEASE="1", NBQUEUE_WORKER_HEARTBEAT="0.2")  # fmt: skip
     assert kernel.stdout is not None
     assert kernel.stdout.readline() == "now\n"
-    psutil.Process(attach().status()["broker"]["pid"]).kill()
+    broker = local.find()
+    assert broker is not None
+    psutil.Process(broker.pid).kill()
     began = time.monotonic()
     assert "zmq://127.0.0.1" in output_of(kernel)
     assert time.monotonic() - began < 15
@@ -200,31 +204,142 @@ def test_a_cluster_that_is_started_again_is_used_again() -> None:
     assert double.delay(2).get(LIMIT) == 4
 
 
-def test_a_kernel_gets_a_new_cluster_when_its_own_has_died() -> None:
+def test_a_broker_that_died_is_started_again_and_what_it_had_not_accepted_runs() -> None:
     out = output_of(script("""
         import psutil
         @nbqueue.task
         def pid():
             return os.getpid()
         cluster = nbqueue.start(1)
-        waiting = pid.apply_async(countdown=60).future()
-        psutil.Process(cluster.status()["broker"]["pid"]).kill()
-        time.sleep(1)
-        print(pid.delay().get(20) > 0)
+        before = pid.delay().get(20)
+        broker = psutil.Process(cluster.status()["broker"]["pid"])
+        began = time.monotonic()
+        broker.kill()
+        broker.wait()
+        results = [pid.delay() for _ in range(100)]
+        print({result.get(20) for result in results} == {before})
+        print(results[0].client is cluster.client, time.monotonic() - began < 5)
+    """, NBQUEUE_WORKERS="1"))  # fmt: skip
+    assert out == "True\nTrue True\n"
+
+
+def test_two_kernels_start_one_broker_again_and_go_on() -> None:
+    source = """
+        nbqueue.start(1)
+        @nbqueue.task
+        def double(x):
+            return 2 * x
+        print(double.delay(1).get(20), flush=True)
+        while not os.path.exists(sys.argv[1]):
+            time.sleep(0.01)
+        print(nbqueue.default_app().client.ask("status", timeout=20)["broker"]["pid"])
+        print(double.delay(2).get(20))
+    """
+    folder = Path(os.environ["NBQUEUE_DATA_DIR"])
+    kernels = [script(source.replace("sys.argv[1]", repr(str(folder / "go")))) for _ in range(2)]
+    for kernel in kernels:
+        assert kernel.stdout is not None
+        assert kernel.stdout.readline() == "2\n"
+    dead = local.find()
+    assert dead is not None
+    psutil.Process(dead.pid).kill()
+    deadline = time.monotonic() + LIMIT
+    while local.find() is None:  # nobody asked for anything
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (folder / "go").touch()
+    first, second = (output_of(kernel).split() for kernel in kernels)
+    assert first == second
+    assert first[0] != str(dead.pid)
+    assert first[1] == "4"
+
+
+def test_a_broker_that_keeps_dying_is_given_up_with_a_clear_error_and_the_next_use_starts_it_anew() -> None:
+    out = output_of(script("""
+        import psutil
+        from nbqueue.launch import local
+        @nbqueue.task
+        def nap(seconds):
+            time.sleep(seconds)
+        nbqueue.start(1)
+        result = nap.apply_async((60,), countdown=60)
+        result.wait_accepted(20)
+        client, deaths = result.client, 0
+        def kill():
+            psutil.Process(local.find().pid).kill()
+        for _ in range(4):
+            while local.find() is None or not client.linked:
+                time.sleep(0.01)
+            kill()
+            while client.linked:
+                time.sleep(0.01)
+        try:
+            nap.apply_async((0,)).get(20) if client.usable else result.get(20)
+        except nbqueue.ConnectionLostError as error:
+            print("died 4 times within 60 s" in str(error), "broker.log" in str(error))
+        print(nap.delay(0).get(20))
     """))  # fmt: skip
+    assert out == "True True\nNone\n"
+
+
+def test_a_cluster_that_was_stopped_is_not_started_again_behind_ones_back() -> None:
+    out = output_of(script("""
+        import signal, psutil
+        from nbqueue.launch import local, teardown
+        @nbqueue.task
+        def nap(seconds):
+            time.sleep(seconds)
+        nbqueue.start(1)
+        result = nap.delay(60)
+        result.wait_accepted(20)
+        os.kill(local.find().pid, signal.SIGSTOP)  # so that it cannot tell us that it ends
+        teardown.stop(0.5)
+        try:
+            result.get(20)
+        except nbqueue.ConnectionLostError as error:
+            print("was stopped" in str(error))
+        time.sleep(1)
+        print(local.find())
+    """))  # fmt: skip
+    assert out == "True\nNone\n"
+
+
+def test_a_worker_that_died_is_replaced_when_there_are_tasks_for_it() -> None:
+    out = output_of(script("""
+        import psutil
+        from nbqueue.launch import workers
+        @nbqueue.task
+        def ppid():
+            return os.getppid()
+        nbqueue.start(1)
+        first = ppid.delay().get(20)
+        supervisor = psutil.Process(first)
+        dying = [supervisor, *supervisor.children()]
+        supervisor.kill()
+        psutil.wait_procs(dying, 10)
+        print(ppid.delay().get(20) not in {process.pid for process in dying})
+    """, NBQUEUE_WORKER_HEARTBEAT="0.5", NBQUEUE_WORKER_LEASE="2"))  # fmt: skip
     assert out == "True\n"
 
 
-def test_a_future_fails_when_the_broker_ends() -> None:
+def test_a_task_goes_on_while_its_broker_is_away_and_its_outcome_comes() -> None:
     out = output_of(script("""
-        from nbqueue.launch import teardown
+        import psutil
+        from nbqueue.launch import local
         @nbqueue.task
-        def sleep():
-            time.sleep(60)
-        future = sleep.delay().future()
-        time.sleep(0.5)
-        teardown.stop()
-        began = time.monotonic()
-        print(type(future.exception(20)).__name__, time.monotonic() - began < 5)
-    """))  # fmt: skip
-    assert out == "ConnectionLostError True\n"
+        def work():
+            for i in nbqueue.progress(range(10)):
+                print("step", i)
+                time.sleep(0.2)
+            return os.getpid()
+        nbqueue.start(1)
+        before = work.delay()
+        waiting = [work.delay() for _ in range(2)]
+        while not before.progress or before.progress.current < 3:
+            time.sleep(0.01)
+        psutil.Process(local.find().pid).kill()
+        pid = before.get(20)
+        print(before.output == "".join(f"step {i}\\n" for i in range(10)), before.progress.current)
+        print({result.get(20) for result in waiting} == {pid})
+    """, NBQUEUE_WORKERS="1"))  # fmt: skip
+    assert out == "True 10.0\nTrue\n"

@@ -68,13 +68,22 @@ class Machine:
             process.communicate(timeout=10)
         assert self._unshare.returncode == 0, f"the init of {self.name} failed"
 
-    def start(self, *command: str, input: str = "") -> "subprocess.Popen[str]":
-        """Start a command there, in its HOME, with a bare environment; output and errors come together."""
+    def start(self, *command: str, input: str = "", keep: bool = False) -> "subprocess.Popen[str]":
+        """Start a command there, in its HOME, with a bare environment; output and errors come together.
+
+        ``keep``: its standard input stays open, for the caller to write to.
+        """
         spaces = ["--mount", "--uts", "--net", "--ipc", "--pid"]
         path = f"{sys.prefix}/bin:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         process = subprocess.Popen(
             ["nsenter", f"--target={self.pid}", *spaces, f"--wdns={HOME}", *command],
-            env={"HOME": HOME, "PATH": path, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"},
+            env={
+                "HOME": HOME,
+                "PATH": path,
+                "LANG": "C.UTF-8",
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONPATH": str(REPOSITORY),
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -83,8 +92,10 @@ class Machine:
         self._started.append(process)
         assert process.stdin is not None
         process.stdin.write(input)
-        process.stdin.close()
-        process.stdin = None  # or communicate() would flush it
+        process.stdin.flush()
+        if not keep:
+            process.stdin.close()
+            process.stdin = None  # or communicate() would flush it
         return process
 
     def run(self, *command: str, input: str = "", timeout: float = 30, check: bool = True) -> str:

@@ -1,6 +1,7 @@
 """A real kernel, driven as JupyterLab does it."""
 
 import re
+import signal
 import time
 from typing import NamedTuple
 
@@ -58,6 +59,11 @@ class Kernel:
     def inspect(self, source):
         """What Shift-Tab or ``?`` shows."""
         return self._client.inspect(source, reply=True, timeout=30)["content"]["data"].get("text/plain", "")
+
+    def kill(self):
+        """End it without a chance to say anything."""
+        self._manager.signal_kernel(signal.SIGKILL)
+        self._manager.provisioner.process.wait(timeout=10)
 
     def close(self):
         self._client.stop_channels()

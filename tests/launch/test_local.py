@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import msgspec
 import psutil
 import pytest
 
@@ -15,6 +16,7 @@ from nbqueue.launch.ask import ask
 from nbqueue.launch.errors import LaunchError, UnusableFolderError
 from nbqueue.launch.processes import Child
 from nbqueue.settings import Settings
+from nbqueue.wire import keys
 
 ENSURE = """
 import json
@@ -108,14 +110,81 @@ def test_a_module_of_the_notebooks_folder_does_not_hide_the_librarys(folders, tm
     assert status["workers"][0]["children"]
 
 
-def test_a_broker_that_was_killed_is_replaced_with_its_worker(folders):
+def kill(pid):
+    """End a process without a chance to say anything."""
+    process = psutil.Process(pid)
+    process.kill()
+    wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+
+
+def options(folders):
+    return msgspec.json.decode((folders.data / "launched.json").read_bytes())["options"]
+
+
+def test_a_broker_that_was_killed_is_started_again_at_the_same_address_and_keeps_its_worker(folders):
     first, before = ensure()
-    os.kill(first.pid, signal.SIGKILL)
-    wait_until(lambda: not first.is_alive)
+    kill(first.pid)
     assert local.find() is None
     second, after = ensure()
     assert second.pid != first.pid
-    assert before["workers"][0]["pid"] not in [worker["pid"] for worker in after["workers"]]
+    assert (second.url, second.ipc) == (first.url, first.ipc)
+    (old,), (new,) = before["workers"], after["workers"]
+    assert (old["pid"], old["children"]) == (new["pid"], new["children"])
+
+
+def test_a_broker_that_comes_back_at_another_address_keeps_its_worker_too(folders):
+    first, before = ensure()
+    kill(first.pid)
+    (folders.data / "port").unlink()
+    second, after = ensure()
+    assert second.port != first.port
+    assert [worker["pid"] for worker in after["workers"]] == [before["workers"][0]["pid"]]
+
+
+def test_a_broker_is_started_again_as_it_was_whoever_does_it(folders):
+    first, _ = ensure(result_expires=77.0)
+    kill(first.pid)
+    second, _ = ensure(result_expires=5.0)
+    assert local.is_ours(second)
+    assert options(folders)["settings"]["result_expires"] == 77.0
+
+
+def test_a_broker_that_was_stopped_is_started_as_the_next_one_wants_it(folders):
+    ensure(result_expires=77.0)
+    teardown.stop()
+    ensure(result_expires=5.0)
+    assert options(folders)["settings"]["result_expires"] == 5.0
+
+
+def test_a_worker_that_died_with_its_broker_is_replaced(folders):
+    first, before = ensure()
+    (old,) = before["workers"]
+    kill(old["pid"])
+    kill(first.pid)
+    _, after = ensure()
+    assert [worker["pid"] for worker in after["workers"]] != [old["pid"]]
+
+
+def test_an_executor_that_dies_while_the_broker_is_away_is_replaced_all_the_same(folders):
+    first, before = ensure()
+    (worker,) = before["workers"]
+    (child,) = worker["children"]
+    kill(first.pid)
+    kill(child["pid"])
+    supervisor = psutil.Process(worker["pid"])
+    wait_until(lambda: [c.pid for c in supervisor.children() if c.pid != child["pid"]])
+    time.sleep(0.5)  # it comes up, without a broker
+    _, after = ensure()
+    assert after["workers"][0]["pid"] == worker["pid"]
+    assert len(after["workers"][0]["children"]) == 1
+
+
+def test_stop_leaves_nothing_for_clients_to_start_again(folders):
+    connection, _ = ensure()
+    os.kill(connection.pid, signal.SIGSTOP)
+    teardown.stop(timeout=0.5)
+    assert not connection.is_alive
+    assert keys.left_over(folders.data) is None
 
 
 def test_a_worker_that_was_killed_is_replaced(folders):

@@ -190,6 +190,32 @@ def _fill(link: Link, frames: int) -> None:
         link.send([Define(str(n), bytes(codec.FRAME_BYTES // 2))])
 
 
+@pytest.mark.parametrize("way", ["ipc", "tcp"])
+def test_a_broker_that_comes_back_elsewhere_is_found_by_its_folder(tmp_path: Path, way: str) -> None:
+    with contextlib.ExitStack() as stack:
+        with broker_process(tmp_path) as (_, first):
+            known = first if way == "ipc" else over_tcp(first)
+            link = stack.enter_context(connected(known))
+            link.send([Hello(CLIENT, "me")])
+            receive_one(link, Welcome)
+        (tmp_path / "port").unlink()
+        _, second = stack.enter_context(broker_process(tmp_path))
+        assert second.port != first.port
+        receive_one_after_hello(link)
+        assert link._endpoint.startswith(f"{way}:")
+        assert link.trouble is None
+
+
+def receive_one_after_hello(link: Link) -> None:
+    """Say hello until somebody answers."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        link.send([Hello(CLIENT, "me")])
+        if any(isinstance(message, Welcome) for message in link.receive(0.2)):
+            return
+    raise AssertionError(link.trouble)
+
+
 def test_sending_to_a_broker_that_does_not_read_keeps_and_then_delivers_in_order(
     tmp_path: Path,
 ) -> None:

@@ -303,6 +303,7 @@ def test_the_file_of_a_broker_that_died_is_ignored_and_removed() -> None:
     path = announce(connection(pid=ended_process()))
     with pytest.raises(AuthenticationError, match="no broker of yours listens on port 7001 here"):
         keys.find("zmq://127.0.0.1:7001")
+    assert list(keys.connections()) == []
     assert not path.exists()
 
 

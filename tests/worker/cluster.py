@@ -68,9 +68,13 @@ class Client:
         while not (found := condition()):
             left = deadline - time.monotonic()
             assert left > 0, f"not in time; heard of {self.messages}"
-            for message in self.link.receive(min(left, 0.05)):
-                self._take_in(message)
+            self.take_in(min(left, 0.05))
         return found
+
+    def take_in(self, timeout: float) -> None:
+        """Take in what is there, or comes within the time."""
+        for message in self.link.receive(timeout):
+            self._take_in(message)
 
     def _take_in(self, message: Any) -> None:
         self.messages.append(message)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,7 +17,9 @@ from nbqueue.broker.options import BrokerOptions
 from nbqueue.core.broker import BrokerSettings
 from nbqueue.transports.zmq import ZmqTransport
 from nbqueue.wire import keys
+from nbqueue.wire.keys import Connection
 from nbqueue.worker.options import WorkerOptions
+from tests.broker import running
 from tests.worker.cluster import Client
 
 ROOT = Path(__file__).parents[2]
@@ -38,8 +40,21 @@ def broker(folder: Path, bind: str = "", **settings: Any) -> Iterator[Broker]:
         made.close()
 
 
+class BrokerProcess(NamedTuple):
+    """As far as clients and workers are concerned, the same as one in a thread."""
+
+    connection: Connection
+
+
 @contextmanager
-def client(broker: Broker) -> Iterator[Client]:
+def broker_process(folder: Path, **settings: Any) -> Iterator[BrokerProcess]:
+    """A broker that can be stopped and killed; listens where the last one of that folder did."""
+    with running.broker_process(folder, **settings) as (_, connection):
+        yield BrokerProcess(connection)
+
+
+@contextmanager
+def client(broker: Broker | BrokerProcess) -> Iterator[Client]:
     made = Client(ZmqTransport(broker.connection).connect())
     try:
         yield made
@@ -47,7 +62,7 @@ def client(broker: Broker) -> Iterator[Client]:
         made.link.close()
 
 
-def options(broker: Broker, **fields: Any) -> WorkerOptions:
+def options(broker: Broker | BrokerProcess, **fields: Any) -> WorkerOptions:
     connection = broker.connection
     defaults = {"concurrency": 1, "name": "w@test"}
     return WorkerOptions(url=connection.url, connection=keys.encode_key(connection), **{**defaults, **fields})
@@ -98,7 +113,7 @@ class Worker:
 
 
 @contextmanager
-def worker(broker: Broker, cwd: Path, **fields: Any) -> Iterator[Worker]:
+def worker(broker: Broker | BrokerProcess, cwd: Path, **fields: Any) -> Iterator[Worker]:
     """A worker that is ready."""
     with starting(options(broker, **fields), cwd) as made:
         made.wait_said("ready.")

@@ -1,12 +1,14 @@
 """What an executor says on its links, and when; the test is the broker."""
 
 import threading
+import time
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from nbqueue import messages as m
-from nbqueue.exceptions import ProtocolError
+from nbqueue.exceptions import ConnectionLostError, ProtocolError
 from nbqueue.wire import payload
 from nbqueue.wire.payload import Definer, TaskOptions
 from nbqueue.worker.executor import Executor, exchange
@@ -168,6 +170,60 @@ def test_a_run_that_is_on_is_reported_by_its_link_in_order(rig):
     rig.main.wait_sent(m.Settle)
     kinds = [type(message) for message in rig.main.sent if not isinstance(message, m.Ping)]
     assert kinds == [m.Hello, m.Started, m.Output, m.Settle]
+
+
+def test_a_broker_that_does_not_know_it_hears_again_of_the_run_that_is_on(rig):
+    rig.assign(1, "", name="pause")
+    rig.main.wait_sent(m.Output)
+    rig.main.deliver(m.Unknown())
+    hello = rig.main.wait_sent(m.Hello, 2)
+    assert hello.held == [("id1", 1)]
+    assert rig.main.sent[rig.main.sent.index(hello, 1) + 1] == m.Output("id1", 1, 0, "stdout", "out")
+    assert len(rig.main.of(m.Started)) == 1
+    rig.main.deliver(msgspec.structs.replace(WELCOME, boot=2))
+    assert rig.main.wait_sent(m.Started, 2) == m.Started("id1", 1)
+    rig.leave.set()
+    rig.main.wait_sent(m.Settle)
+
+
+def test_output_goes_before_the_endings_that_nobody_has_acknowledged(rig):
+    rig.leave.set()
+    rig.assign(1, "", name="pause")
+    rig.main.wait_sent(m.Settle)
+    rig.main.deliver(m.Unknown())
+    rig.main.wait_sent(m.Settle, 2)
+    again = rig.main.sent[rig.main.sent.index(rig.main.of(m.Hello)[1], 1) :]
+    assert [type(message) for message in again[:3]] == [m.Hello, m.Output, m.Settle]
+
+
+def test_output_that_the_broker_has_heard_is_not_said_again(rig):
+    rig.assign(1, "", name="pause")
+    rig.main.wait_sent(m.Output)
+    rig.main.wait_sent(m.Ping, len(rig.main.of(m.Ping)) + 1)
+    for _ in rig.main.of(m.Ping):
+        rig.main.deliver(m.Pong(1))
+    rig.main.wait_sent(m.Ping, len(rig.main.of(m.Ping)) + 1)
+    rig.main.deliver(m.Unknown())
+    rig.main.wait_sent(m.Hello, 2)
+    rig.leave.set()
+    rig.main.wait_sent(m.Settle)
+    assert len(rig.main.of(m.Output)) == 1
+
+
+def test_when_the_way_to_the_broker_is_back_both_links_say_something_at_once(rig, monkeypatch):
+    slow = msgspec.structs.replace(WELCOME, heartbeat=60.0)
+    for link in (rig.main, rig.control):
+        link.deliver(slow)
+    rig.assign(1, "", name="pause")
+    rig.main.wait_sent(m.Output)
+    for link, kind in ((rig.main, m.Ping), (rig.control, m.Held)):
+        link.trouble = ConnectionLostError("broke")
+        link.wake()
+        time.sleep(0.1)  # looked at
+        said = len(link.of(kind))
+        link.trouble = None
+        link.wake()
+        link.wait_sent(kind, said + 1)
 
 
 def test_what_arrives_behind_a_long_run_is_held_and_can_be_recalled(rig):

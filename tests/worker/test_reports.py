@@ -76,3 +76,22 @@ def test_of_several_states_the_latest_travels():
     reports.update("A", b"1")
     reports.update("B", b"2")
     assert reports.collect() == [Update("id", 7, "B", b"2")]
+
+
+def test_what_was_told_is_told_again_when_asked_to():
+    reports = Reports("id", 7)
+    reports.show(1, 2)
+    reports.update("TRAINING", b"a")
+    told = reports.collect()
+    assert reports.collect() == []
+    reports.repeat()
+    assert reports.collect() == told
+    reports.repeat()
+    reports.update("TESTING", b"b")
+    assert Update("id", 7, "TESTING", b"b") in reports.collect()
+
+
+def test_nothing_is_told_again_that_was_not_told():
+    reports = Reports("id", 7)
+    reports.repeat()
+    assert reports.collect() == []

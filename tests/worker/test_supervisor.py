@@ -4,13 +4,16 @@ import logging
 import signal
 import threading
 
+import msgspec
 import pytest
 
 from nbqueue import messages as m
 from nbqueue.exceptions import AuthenticationError, ConnectionLostError
+from nbqueue.wire import keys
 from nbqueue.worker import supervisor
 from nbqueue.worker.lifeline import MISCONFIGURED
 from nbqueue.worker.options import WorkerOptions
+from tests.worker import processes
 from tests.worker.fakes import FakeLink
 from tests.worker.processes import wait_until
 
@@ -26,7 +29,7 @@ class FakeChild:
 
     made: "list[FakeChild]" = []
 
-    def __init__(self, options, worker_id, on_change):
+    def __init__(self, options, worker_id, on_change, broker=None):
         self.id = f"e{len(self.made)}"
         self.pid = 1000 + len(self.made)
         self.slot = FakeSlot()
@@ -57,16 +60,15 @@ class FakeChild:
 
 
 class Rig:
-    def __init__(self, caplog, **options):
+    def __init__(self, caplog, broker=None, **options):
         FakeChild.made = []
         self.link = FakeLink()
         self.log = caplog
         log = logging.getLogger("tests.supervisor")
         log.setLevel(logging.INFO)
         options = {"concurrency": 2, "name": "w@test", **options}
-        self.broker_gone = False
         self.supervisor = supervisor.Supervisor(
-            WorkerOptions(url="zmq://", **options), self.link, log, lambda: self.broker_gone
+            WorkerOptions(url="zmq://", **options), self.link, log, broker
         )
         self.code = None
         self.thread = threading.Thread(target=self._run)
@@ -100,6 +102,7 @@ def start(monkeypatch, caplog):
     monkeypatch.setattr(supervisor, "KILL_GRACE", 0.05)
     monkeypatch.setattr(supervisor, "RESTART_DELAY", 0.02)
     monkeypatch.setattr(supervisor, "LOOK", 0.02)
+    monkeypatch.setattr(supervisor, "REMINDER", 0.1)
     caplog.set_level(logging.INFO)
     rigs = []
 
@@ -162,12 +165,29 @@ def test_a_death_is_reported_with_its_lease_and_reason_and_the_executor_replaced
     rig.wait_said("executor 1000: its process was killed by signal 11 (SIGSEGV")
 
 
-def test_executors_that_die_between_tasks_are_not_replaced_in_a_rush(rig, monkeypatch):
-    monkeypatch.setattr(supervisor, "RESTART_DELAY", 60.0)
-    rig.children[0].end(1)
-    rig.link.wait_sent(m.ExecutorLost)
-    rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 2)
-    assert len(rig.children) == 2
+def test_executors_that_keep_dying_between_tasks_are_replaced_more_and_more_slowly(start):
+    rig = start(concurrency=1)
+    for number in range(4):
+        rig.wait_children(number + 1)
+        rig.children[number].get_ready()
+        rig.children[number].end(1)
+    rig.wait_children(5)
+    assert [text.split()[-2] for text in rig.said("the next one starts in")] == [
+        "0.02",
+        "0.04",
+        "0.08",
+        "0.16",
+    ]
+
+
+def test_one_that_dies_of_its_task_is_replaced_at_once(rig, monkeypatch):
+    for number in range(5):
+        rig.wait_children(2 + number)
+        rig.children[-1].get_ready()
+        rig.children[-1].slot.token = 7
+        rig.children[-1].end(-signal.SIGKILL)
+    rig.wait_children(7)
+    assert not rig.said("the next one starts in")
 
 
 def test_a_kill_is_asked_politely_first(rig):
@@ -246,11 +266,11 @@ def test_a_wrong_key_ends_it_with_the_reason(start):
     assert rig.said("the broker does not know this key")
 
 
-def test_a_broker_that_is_away_is_reported_once_and_so_is_its_return(rig):
+def test_a_broker_that_is_away_is_reported_and_so_is_its_return(rig):
     rig.link.trouble = ConnectionLostError("nobody listens at zmq://x")
     rig.wait_said("nobody listens at zmq://x; trying on")
     rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 3)
-    assert len(rig.said("trying on")) == 1
+    assert len(rig.said("nobody listens")) == 1
     rig.link.trouble = None
     rig.wait_said("there again")
 
@@ -260,19 +280,59 @@ def test_a_worker_of_the_local_cluster_does_not_wait_for_ever(start, monkeypatch
     assert start(local=True).exit_code() == 1
 
 
-@pytest.mark.parametrize("local", [True, False])
-def test_a_worker_of_the_local_cluster_ends_at_once_when_its_brokers_process_has(start, local):
-    rig = start(local=local)
+def dead_broker(folder, *, took_leave):
+    """Its process is no more; how it ended shows by its connection file."""
+    with processes.broker(folder) as broker:
+        connection = msgspec.structs.replace(broker.connection, pid=1, started=1.0)
+    if not took_leave:
+        keys.write_connection(folder / "broker.json", connection)
+    return connection
+
+
+def test_a_worker_of_the_local_cluster_ends_at_once_when_its_broker_took_its_leave(start, tmp_path):
+    rig = start(local=True, broker=dead_broker(tmp_path, took_leave=True))
+    rig.link.deliver(WELCOME)
+    rig.link.trouble = ConnectionLostError("lost")
+    assert rig.exit_code() == 0
+    assert rig.said("the broker has ended")
+
+
+@pytest.mark.parametrize(("local", "took_leave"), [(True, False), (False, True)])
+def test_it_waits_for_a_broker_that_died_or_is_not_of_the_local_cluster(start, tmp_path, local, took_leave):
+    rig = start(local=local, broker=dead_broker(tmp_path, took_leave=took_leave))
     rig.link.deliver(WELCOME)
     rig.link.wait_sent(m.Heartbeat)
     rig.link.trouble = ConnectionLostError("lost")
     rig.wait_said("lost; trying on")
-    rig.broker_gone = True
-    if local:
-        assert rig.exit_code() == 0
-    else:
-        rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 3)
-        assert rig.thread.is_alive()
+    rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 3)
+    assert rig.thread.is_alive()
+
+
+def test_without_a_broker_for_its_patience_it_ends_when_what_runs_is_finished(start):
+    rig = start(broker_patience=0.1, concurrency=1)
+    rig.link.deliver(WELCOME)
+    rig.wait_children(1)
+    rig.children[0].get_ready()
+    rig.children[0].slot.token = 7
+    rig.link.trouble = ConnectionLostError("lost")
+    rig.wait_said("tasks that run: 1")
+    assert rig.thread.is_alive()
+    rig.children[0].slot.token = 0
+    assert rig.exit_code() == 1
+    assert rig.said("no broker for 0 s: giving up")
+
+
+def test_with_a_patience_of_0_it_waits_for_ever(start):
+    rig = start(broker_patience=0.0)
+    rig.wait_said("no broker for 0 s; trying on")
+    assert rig.thread.is_alive()
+
+
+def test_the_absence_of_a_broker_is_said_again_and_again_but_sparsely(start):
+    rig = start()
+    wait_until(lambda: len(rig.said("trying on")) == 3)
+    times = [record.created for record in rig.log.records if "trying on" in record.message]
+    assert times[2] - times[1] > 1.5 * (times[1] - times[0])
 
 
 def test_executors_that_die_at_their_start_end_it_after_three_in_a_row(start):

@@ -11,6 +11,7 @@ import msgspec
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.platform import import_from, in_forked_children
 from nbqueue.transports import transport
+from nbqueue.wire import keys
 from nbqueue.worker import context, output, registry
 from nbqueue.worker.executor.loop import Executor
 from nbqueue.worker.lifeline import MISCONFIGURED, Lifeline
@@ -47,6 +48,8 @@ def _prepare(options: ExecutorOptions) -> None:
     """Make this process a place where tasks feel at home."""
     faulthandler.enable(sys.__stderr__ or 2)
     remember(options.worker)
+    if options.broker is not None:
+        keys.remember(options.broker)
     os.environ["NBQUEUE_BROKER"] = options.worker.url  # tasks submit to the same broker
     import_from(os.getcwd())
     output.show_logging()

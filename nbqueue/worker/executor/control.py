@@ -53,6 +53,7 @@ class Control(threading.Thread):
         exchange.introduce_control(self.link)
         next_beat = monotonic() + exchange.heartbeat
         busy_at = 0.0
+        away = False
         while True:
             stopped = self._stopped
             if exchange.draining:
@@ -67,6 +68,9 @@ class Control(threading.Thread):
                 next_beat = now + exchange.heartbeat
                 exchange.beat(self.link)
             exchange.listen_control(self.link, self._patience(now, busy_at, next_beat))
+            was_away, away = away, self.link.trouble is not None
+            if was_away and not away:
+                next_beat = now  # a broker that does not know us says so
 
     def _patience(self, now: float, busy_at: float, next_beat: float) -> float:
         """How long to wait for messages."""

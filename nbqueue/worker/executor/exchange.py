@@ -4,6 +4,9 @@ The link has one owner at a time.  That is the main thread, except that the cont
 link over for a moment, again and again, while a task runs (:meth:`Exchange.attend`): so everything an
 executor says goes one way in one order, no outcome waits behind a long task, and what was assigned
 behind it can be given back.
+
+A broker that does not know this executor (it was restarted, or the connection broke) is told again what
+it may not have heard: the leases, the output, that the run began, how far it is, and endings.
 """
 
 import threading
@@ -20,11 +23,15 @@ from nbqueue.messages import (
     Assignment,
     Define,
     Goodbye,
+    Hello,
     Need,
+    Ping,
+    Pong,
     Started,
     Welcome,
 )
 from nbqueue.transports.base import Link
+from nbqueue.worker.executor.unheard import Unheard
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.options import HEARTBEAT
 from nbqueue.worker.reports import Reports
@@ -69,6 +76,9 @@ class Exchange:
         self._wanted = ""
         self._blob: bytes | None = None
         self._left = False
+        self._unheard = Unheard()
+        #: there was no way to the broker when we looked last
+        self._away = False
 
     @property
     def heartbeat(self) -> float:
@@ -100,8 +110,7 @@ class Exchange:
             messages = self._receive(timeout)
             self._handle(EXECUTOR, messages, self._link)
             if timeout and not messages and not self._left:
-                with self._core_lock:
-                    self._link.send(self._core.heartbeat(EXECUTOR))
+                self._beat()
 
     def begin(self) -> Run | None:
         """The next task, which runs from now on; None if none waits."""
@@ -208,8 +217,7 @@ class Exchange:
             link.send(self._core.heartbeat(CONTROL))
         if self.run is not None and not self._left and self._link_lock.acquire(blocking=False):
             try:
-                with self._core_lock:
-                    self._link.send(self._core.heartbeat(EXECUTOR))
+                self._beat()
             finally:
                 self._link_lock.release()
 
@@ -242,9 +250,33 @@ class Exchange:
 
     # ── with the link's lock held ────────────────────────────────────────────────────────────
 
+    def _beat(self) -> None:
+        """The main link's sign of life."""
+        with self._core_lock:
+            messages = self._core.heartbeat(EXECUTOR)
+        self._link.send(self._with_unheard(messages))
+        if isinstance(messages[0], Ping):
+            self._unheard.pinged()
+
+    def _with_unheard(self, messages: list[AnyMessage]) -> list[AnyMessage]:
+        """Output goes between Hello and the endings, as it did the first time."""
+        if not messages or not isinstance(messages[0], Hello):
+            return messages
+        self._unheard.start_over()
+        return [messages[0], *self._unheard.pieces, *messages[1:]]
+
+    def _report_again(self) -> None:
+        """The broker has welcomed us, perhaps another one than before."""
+        if self.run is not None and self.run.reported:
+            self.run.reported = False
+            self.run.reports.repeat()
+
     def _receive(self, timeout: float) -> list[AnyMessage]:
         messages = self._link.receive(timeout)
         trouble = self._link.trouble
+        was_away, self._away = self._away, trouble is not None
+        if was_away and not self._away and not self._left:
+            self._beat()  # a broker that does not know us says so
         if isinstance(trouble, ProtocolError) and self._core.welcome is not None:
             # a frame that it cannot read is dropped, perhaps with an outcome that nobody would see again
             self.fail(str(trouble))
@@ -256,6 +288,7 @@ class Exchange:
         self._events = []
         if messages:
             link.send(messages)
+            self._unheard.sent(messages)
 
     def _handle(self, role: str, messages: Iterable[AnyMessage], outlet: Link) -> None:
         """Take in messages of the main link (with its lock held) or the control link (without)."""
@@ -267,6 +300,7 @@ class Exchange:
                 continue
             with self._core_lock:
                 effects = self._core.receive(role, message)
+            said: list[AnyMessage] = []
             for effect in effects:
                 if isinstance(effect, Raise):
                     self._gate.interrupt(effect.token, effect.reason)
@@ -274,8 +308,12 @@ class Exchange:
                 elif isinstance(effect, Leave):
                     self.refused = effect.reason
                 else:
-                    replies.append(effect)
-            if role == EXECUTOR and isinstance(message, Welcome):
+                    said.append(effect)
+            replies += self._with_unheard(said) if role == EXECUTOR else said
+            if role == EXECUTOR and isinstance(message, Pong):
+                self._unheard.ponged()
+            elif role == EXECUTOR and isinstance(message, Welcome):
                 self._on_welcome()
+                self._report_again()
         if replies:
             outlet.send(replies)

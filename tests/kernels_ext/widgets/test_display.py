@@ -9,6 +9,7 @@ from IPython.core.events import EventManager, available_events
 from IPython.core.formatters import DisplayFormatter
 
 from kernels_ext.widgets import display
+from nbqueue.client.cluster import Cluster
 from nbqueue.client.group import GroupResult
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.result import AsyncResult
@@ -52,11 +53,29 @@ def test_a_group_is_shown_as_a_grid(page, notebook, client):
     assert "train ×3" in page.outputs[0].data["text/plain"]
 
 
+def test_an_attached_cluster_is_shown_with_the_newest_of_its_tasks(
+    page, notebook, real_client, monkeypatch, capsys
+):
+    one, group = result(real_client, "of a cluster"), FakeGroup(real_client, 3)
+    items = [one, GroupResult("of a cluster too", group.children, "train")]
+    monkeypatch.setattr(Cluster, "newest", lambda self, limit: items[-limit:])
+    monkeypatch.setattr(Cluster, "__repr__", lambda self: "<Cluster>")
+    notebook.display_formatter.format(Cluster(real_client))
+    assert "<Cluster>" in capsys.readouterr().out
+    assert page.outputs == []
+    notebook.display_formatter.format(Cluster(real_client, shown=2))
+    first, second = (output.data["text/plain"] for output in page.outputs)
+    assert "<Cluster>" in capsys.readouterr().out
+    assert "train  PENDING" in first
+    assert "train ×3" in second
+
+
 def test_nothing_is_left_behind(notebook):
     display.unregister(notebook)
     formatter = notebook.display_formatter.ipython_display_formatter
     assert AsyncResult not in formatter
     assert GroupResult not in formatter
+    assert Cluster not in formatter
     assert display._settle not in notebook.events.callbacks["post_run_cell"]
 
 
