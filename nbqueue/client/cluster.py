@@ -1,5 +1,7 @@
 """A broker with its workers and tasks, as a whole: what ``start``, ``attach`` and ``connect`` return."""
 
+import numbers
+import warnings
 from typing import Any
 
 from nbqueue.client import app as application
@@ -7,10 +9,9 @@ from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
 from nbqueue.client.group import GroupResult
 from nbqueue.client.result import AsyncResult
-from nbqueue.exceptions import ConnectionLostError
+from nbqueue.exceptions import ConfigurationError, ConnectionLostError
 from nbqueue.launch import local, teardown
 from nbqueue.launch import workers as launched
-from nbqueue.settings import Settings
 
 
 class Cluster:
@@ -57,24 +58,34 @@ class Cluster:
         return list(groups.values())
 
 
-def start(workers: int = 0) -> Cluster:
-    """Start the local cluster and use it; one that runs already is used as it is.
+def start(workers: int | None = None) -> Cluster:
+    """Start the local cluster and use it; one that runs already is used as it is, with a warning if it has
+    another number of processes.
 
     Parameters
     ----------
     workers
-        Executor processes of a worker that is started now; 0: one a core.
+        Executor processes of a worker that is started now; None: the setting ``workers``, which is one a
+        core unless it is set.
 
     Raises
     ------
     ConnectionLostError
         It did not start; the message has the last lines of its log.
     ConfigurationError
-        NBQUEUE_BROKER names another broker, and wins.
+        ``workers`` is no number of processes, or NBQUEUE_BROKER names another broker, and wins.
     """
+    wanted = None if workers is None else _processes(workers)
     application.set_default_broker("")
-    launched.wait_ready(local.ensure(Settings(workers=workers)))
-    return Cluster(application.default_app().client)
+    app = application.default_app()
+    status = launched.wait_ready(local.ensure(app.conf, processes=wanted or 0))
+    running = sum(len(worker["children"]) for worker in launched.for_this_environment(status))
+    if wanted not in (None, running):
+        has = _counted(running, "process", "processes")
+        warnings.warn(
+            f"the local cluster ran already, with {has}: nbqueue.stop() first for {wanted}", stacklevel=2
+        )
+    return Cluster(app.client)
 
 
 def attach() -> Cluster:
@@ -111,6 +122,12 @@ def stop() -> None:
     """End the local cluster: broker, workers, and whatever they run."""
     teardown.stop()
     application.default_app().conf.broker = None
+
+
+def _processes(number: Any) -> int:
+    if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < 1:
+        raise ConfigurationError(f"workers is a number of processes, 1 or more, not {number!r}")
+    return int(number)
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import psutil
@@ -169,6 +170,45 @@ def test_two_kernels_share_one_broker() -> None:
     source = "print(nbqueue.start(1).status()['broker']['pid'])"
     kernels = [script(source), script(source)]
     assert len({output_of(kernel) for kernel in kernels}) == 1
+
+
+@pytest.mark.parametrize("workers", ["two", "2", 0, -1, 1.5, True])
+def test_what_is_no_number_of_processes_starts_nothing(workers: object, folders: Folders) -> None:
+    with pytest.raises(nbqueue.ConfigurationError, match="workers is a number of processes, 1 or more"):
+        nbqueue.start(workers)
+    assert not folders.data.exists()
+
+
+def test_a_start_that_finds_another_number_of_processes_says_so() -> None:
+    nbqueue.start(1)
+    with pytest.warns(UserWarning, match="already, with 1 process: nbqueue.stop.. first for 2") as caught:
+        cluster = nbqueue.start(2)
+    assert caught[0].filename == __file__
+    assert len(cluster.workers[0]["children"]) == 1
+    with pytest.raises(nbqueue.ConfigurationError):  # that one runs does not make it one
+        nbqueue.start("two")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nbqueue.start(1)
+        nbqueue.start()
+
+
+def test_a_start_says_how_many_processes_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NBQUEUE_WORKERS", "1")
+    assert len(nbqueue.start(2).workers[0]["children"]) == 2
+
+
+def test_a_start_heeds_the_settings_of_the_default_application(folders: Folders) -> None:
+    app = nbqueue.default_app()
+    app.conf.idle_timeout = 0.5
+    try:
+        broker = psutil.Process(nbqueue.start(1).status()["broker"]["pid"])
+        app.close()
+        broker.wait(LIMIT)
+    finally:
+        app.conf.idle_timeout = 600
 
 
 def test_with_another_broker_in_the_environment_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
