@@ -43,19 +43,30 @@ class Cluster:
 
     def results(self, limit: int = 100) -> list[AsyncResult]:
         """The newest ``limit`` tasks on record, whoever sent them, oldest first: with output, progress
-        and outcome, including what came while nobody watched."""
-        return [
-            AsyncResult(row["id"], self.client) for row in reversed(self.client.ask("tasks", limit=limit))
-        ]
+        and outcome, including what came while nobody watched.  Warns if there are more."""
+        return [self._result(row) for row in self._newest("results", limit)]
 
     def groups(self, limit: int = 10_000) -> list[GroupResult]:
-        """Maps and groups among the newest ``limit`` tasks on record, oldest first."""
+        """Maps and groups among the newest ``limit`` tasks, oldest first.  Warns if there are more."""
         groups: dict[str, GroupResult] = {}
-        for row in reversed(self.client.ask("tasks", limit=limit)):
+        for row in self._newest("groups", limit):
             if row["group"]:
                 group = groups.setdefault(row["group"], GroupResult(row["group"], [], row["name"]))
-                group.children.append(AsyncResult(row["id"], self.client))
+                group.children.append(self._result(row))
         return list(groups.values())
+
+    def _newest(self, method: str, limit: int) -> list[dict[str, Any]]:
+        """The newest tasks on record, oldest first."""
+        rows: list[dict[str, Any]] = self.client.ask("tasks", limit=limit + 1)
+        if len(rows) > limit:
+            these = f"there are more than these {_counted(limit, 'task')}"
+            warnings.warn(f"{these}: {method}(limit=…) looks at as many as you say", stacklevel=3)
+        return rows[:limit][::-1]
+
+    def _result(self, row: dict[str, Any]) -> AsyncResult:
+        result = AsyncResult(row["id"], self.client)
+        result.record.name, result.record.listed = row["name"], row["state"]
+        return result
 
 
 def start(workers: int | None = None) -> Cluster:

@@ -43,7 +43,9 @@ class AsyncResult:
     # ── what it is ───────────────────────────────────────────────────────────────────────────
 
     def __repr__(self) -> str:
-        return f"<AsyncResult: {self.id}>"
+        record = self.record
+        state = record.state if record.known else record.listed
+        return f"<{' '.join(filter(None, ('AsyncResult', record.name, state, self.id)))}>"
 
     def __str__(self) -> str:
         return self.id
