@@ -132,7 +132,9 @@ def test_a_task_that_kills_its_worker_fails_with_the_reason_and_the_next_one_run
         print(fine.delay().get(20))
     """))  # fmt: skip
     assert "SIGSEGV" in out
-    assert "the last of 3" in out
+    assert "It died 3 times, and the task was started again after each death but the last" in out
+    assert "max_task_deaths" in out
+    assert "the last lines of its standard error:\nabout to crash\n" in out
     assert out.endswith("fine\n")
 
 
