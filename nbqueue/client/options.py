@@ -89,6 +89,7 @@ def seconds_from_now(when: "float | datetime.datetime") -> float:
 def _converted(
     options: Mapping[str, Any], table: Mapping[str, Callable[[str, Any], Any]], also: str = ""
 ) -> dict[str, Any]:
+    __tracebackhide__ = True
     if unknown := sorted(options.keys() - table.keys()):
         known = ", ".join(sorted({*table, also} - {""}))
         raise TypeError(f"no option is called {', '.join(unknown)}; there are: {known}")
