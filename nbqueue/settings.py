@@ -92,6 +92,23 @@ SETTINGS: Mapping[str, Setting] = {
 }  # fmt: skip
 
 
+_PREFIX = "NBQUEUE_"
+#: variables of the same form that are no settings: for the key, for folders, for tracebacks of the command line
+OTHER_VARIABLES = (
+    "NBQUEUE_KEY", "NBQUEUE_KEY_FILE", "NBQUEUE_DATA_DIR", "NBQUEUE_RUNTIME_DIR", "NBQUEUE_DEBUG",
+)  # fmt: skip
+
+
+def unread_variables() -> Iterator[tuple[str, str]]:
+    """Each environment variable NBQUEUE_… that nothing reads, with the nearest one that is read, or ""."""
+    known = [*(name.upper() for name in SETTINGS), *(name.removeprefix(_PREFIX) for name in OTHER_VARIABLES)]
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(_PREFIX)
+        if name != variable and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            yield variable, f"{_PREFIX}{near[0]}" if near else ""
+
+
 class Settings:
     """The settings of one application: attributes by name, environment first."""
 
@@ -133,7 +150,7 @@ class Settings:
     def lookup(self, name: str) -> tuple[Any, str]:
         """The value of a setting, and where it comes from: an environment variable's name, "code" or "default"."""
         row = _row(name)
-        for variable in (f"NBQUEUE_{row.name.upper()}", *row.aliases):
+        for variable in (f"{_PREFIX}{row.name.upper()}", *row.aliases):
             text = os.environ.get(variable)
             if text:
                 return _converted(row, text, said=variable), variable

@@ -284,3 +284,9 @@ def test_conf_shows_each_value_and_where_it_comes_from(folders):
     rows = {line.split()[0]: line.split()[1:3] for line in succeed("conf", NBQUEUE_WORKERS="3").splitlines()}
     assert rows["workers"] == ["3", "NBQUEUE_WORKERS"]
     assert rows["drain_timeout"] == ["10.0", "default"]
+
+
+def test_conf_warns_of_a_variable_that_nothing_reads(folders):
+    assert not nbqueue("conf", NBQUEUE_WORKERS="3", NBQUEUE_KEY="nbq1-x", NBQUEUE_DEBUG="1").stderr
+    warning = "Warning: NBQUEUE_WORKER is set, but nothing reads it; did you mean NBQUEUE_WORKERS?\n"
+    assert nbqueue("conf", NBQUEUE_WORKER="2").stderr == warning
