@@ -91,6 +91,15 @@ def test_start_counts_a_worker_that_was_started_by_hand(foreground):
     assert "It ran already" not in succeed("start", "-n", "2")
 
 
+def test_a_worker_says_which_broker_it_uses_and_that_it_started_it(foreground):
+    first = foreground("worker", "-c", "1")
+    assert first.stdout.readline() == "No broker is running here: starting one, which `nbqueue stop` ends.\n"
+    using = first.stdout.readline()
+    broker = status()["broker"]
+    assert using == f"Using the broker at {broker['address']}, pid {broker['pid']} on {broker['host']}.\n"
+    assert foreground("worker", "-c", "1").stdout.readline() == using
+
+
 def test_stop_counts_a_broker_that_a_worker_started_once(foreground):
     wait_for(foreground("worker", "-c", "1"), "ready")
     assert succeed("stop") == "Stopped 3 processes.\n"
