@@ -36,6 +36,19 @@ def _text(value: Any) -> str:
     return value
 
 
+def full_url(broker: Any) -> str:
+    """The URL of a broker that may have been named by ``HOST:PORT`` alone; "" stays.
+
+    Raises
+    ------
+    ConfigurationError
+        It is no text.
+    """
+    if not isinstance(broker, str):
+        raise ConfigurationError("a str such as 'zmq://HOST:PORT' is expected")
+    return f"zmq://{broker}" if broker and "://" not in broker else broker
+
+
 def _seconds(value: Any) -> float:
     seconds = _number(float, value, numbers.Real)
     if seconds is None or not (math.isfinite(seconds) and seconds >= 0):
@@ -72,7 +85,7 @@ def _one_of(*words: str) -> Callable[[Any], str]:
 SETTINGS: Mapping[str, Setting] = {
     s.name: s
     for s in (
-        Setting("broker", _text, "", "URL of the broker; empty: the local cluster, started on first use", ("CELERY_BROKER_URL",)),
+        Setting("broker", full_url, "", "URL of the broker, or its HOST:PORT; empty: the local cluster, started on first use", ("CELERY_BROKER_URL",)),
         Setting("workers", _count, 0, "executor processes of the local cluster; 0: one a core"),
         Setting("task_default_queue", _text, "default", "queue of a task that names none"),
         Setting("worker_heartbeat", _seconds, 2.0, "seconds between two signs of life"),

@@ -10,7 +10,7 @@ import pytest
 
 from nbqueue import settings
 from nbqueue.exceptions import ConfigurationError
-from nbqueue.settings import OTHER_VARIABLES, SETTINGS, Setting, Settings, unread_variables
+from nbqueue.settings import OTHER_VARIABLES, SETTINGS, Setting, Settings, full_url, unread_variables
 
 
 def test_the_environment_wins_over_code_and_code_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +43,7 @@ def test_a_value_that_cannot_be_names_its_variable(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("broker", 5),
         ("workers", -1),
         ("workers", "two"),
         ("workers", 1.5),
@@ -70,6 +71,20 @@ def test_values_of_code_are_used_as_those_of_the_environment_are() -> None:
     made = Settings(workers="2", idle_timeout=np.int64(5), cancel_grace=1)
     assert (made.workers, made.idle_timeout, made.cancel_grace) == (2, 5.0, 1.0)
     assert type(made.idle_timeout) is float
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("127.0.0.1:7955", "zmq://127.0.0.1:7955"),
+        ("there", "zmq://there"),
+        ("zmq://there:1", "zmq://there:1"),
+        ("memory://x", "memory://x"),
+        ("", ""),
+    ],
+)
+def test_a_broker_may_be_named_by_host_and_port(said: str, meant: str) -> None:
+    assert Settings(broker=said).broker == full_url(said) == meant
 
 
 def test_of_several_values_none_is_set_if_one_cannot_be() -> None:

@@ -12,6 +12,7 @@ from nbqueue.client.result import AsyncResult
 from nbqueue.exceptions import ConfigurationError, ConnectionLostError
 from nbqueue.launch import local, teardown
 from nbqueue.launch import workers as launched
+from nbqueue.settings import full_url
 
 
 class Cluster:
@@ -114,7 +115,7 @@ def attach() -> Cluster:
 
 
 def connect(url: str) -> Cluster:
-    """Use the broker at ``url`` (``zmq://host:port``) for ``nbqueue.task`` and ``%%task``.
+    """Use the broker at ``url`` (``zmq://host:port``, or ``host:port``) for ``nbqueue.task`` and ``%%task``.
 
     Its key comes from NBQUEUE_KEY, or from the connection file of a broker of this user on this machine.
 
@@ -122,7 +123,10 @@ def connect(url: str) -> Cluster:
     ------
     ConnectionLostError
         It does not answer; AuthenticationError if it does not know the key.
+    ConfigurationError
+        ``url`` is no address, or NBQUEUE_BROKER names another broker, and wins.
     """
+    url = full_url(url)
     application.check_default_broker(url)
     client = client_for(url)
     application.set_default_broker(url)

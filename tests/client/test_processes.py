@@ -222,6 +222,14 @@ def test_with_another_broker_in_the_environment_nothing_is_started(monkeypatch: 
         attach()
 
 
+def test_a_broker_is_connected_to_by_host_and_port_alone() -> None:
+    url = nbqueue.start(1).client.url
+    assert nbqueue.connect(url.removeprefix("zmq://")).client.url == url
+    assert nbqueue.default_app().conf.broker == url
+    with pytest.raises(nbqueue.ConfigurationError, match="'zmq://HOST:PORT' is expected"):
+        nbqueue.connect(5)  # type: ignore[arg-type]
+
+
 def test_the_local_cluster_is_stopped_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = psutil.Process(nbqueue.start(1).status()["broker"]["pid"])
     with monkeypatch.context() as patch:
