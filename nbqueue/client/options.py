@@ -126,12 +126,10 @@ def text(name: str, value: Any) -> str:
 
 
 def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
-    seconds = float(value)
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
-    return seconds
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not (math.isfinite(value) and value >= 0):
+        raise ConfigurationError(f"{name} is a number of seconds, 0 or more, not {value!r}")
+    return float(value)
 
 
 def _moment(name: str, value: Any) -> datetime.datetime:
@@ -148,7 +146,7 @@ def _seconds_or_moment(name: str, value: Any) -> float | datetime.datetime:
 
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
-        raise ConfigurationError(f"{name} is a number from 0 on, not {value!r}")
+        raise ConfigurationError(f"{name} is a whole number, 0 or more, not {value!r}")
     return int(value)
 
 

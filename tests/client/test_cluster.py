@@ -59,6 +59,25 @@ def test_results_show_name_state_and_the_whole_id(app: App, restarted: Cluster, 
     assert repr(seen[2]) == f"<AsyncResult later SUCCESS {waiting.id}>"
 
 
+def test_why_counts_the_tasks_before_it(app: App, tmp_path: Path) -> None:
+    go = str(tmp_path / "go")
+
+    def wait() -> None:
+        while not os.path.exists(go):
+            time.sleep(0.01)
+
+    running = app.task(wait, name="wait").delay()
+    while running.state != "STARTED":
+        time.sleep(0.01)
+    waiting = app.task(abs).map([1, 2, 3])
+    assert [result.why() for result in waiting] == [
+        "next, when a worker is free",
+        "waiting for a free worker, 1 task is before it",
+        "waiting for a free worker, 2 tasks are before it",
+    ]
+    Path(go).touch()
+
+
 def test_groups_show_their_name(app: App, restarted: Cluster) -> None:
     group = app.task(lambda x: x, name="square").map([1, 2])
     group.get(LIMIT)

@@ -66,6 +66,11 @@ def test_other_values_are_refused_by_name(name: str, value: object) -> None:
         call_options({}, {name: value})
 
 
+def test_what_is_no_number_of_seconds_is_told_which_are() -> None:
+    with pytest.raises(ConfigurationError, match=r"^time_limit is a number of seconds, 0 or more, not -1$"):
+        call_options({}, {"time_limit": -1})
+
+
 def test_none_leaves_the_default_of_the_task() -> None:
     assert call_options({"queue": "gpu"}, {"queue": None}) == {"queue": "gpu"}
 
@@ -115,7 +120,7 @@ def test_retries_are_short_for_any_exception_and_a_growing_pause() -> None:
     [
         ({"retries": 3, "max_retries": 3}, "retries and max_retries both say how often"),
         ({"retries": 3, "retry_kwargs": {"max_retries": 3}}, "retries and max_retries both say how often"),
-        ({"retries": -1}, "retries is a number from 0 on, not -1"),
+        ({"retries": -1}, "retries is a whole number, 0 or more, not -1"),
     ],
 )
 def test_retries_that_cannot_be_are_refused(options: dict[str, Any], told: str) -> None:
