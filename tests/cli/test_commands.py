@@ -187,6 +187,16 @@ def test_the_line_of_key_starts_a_worker_and_no_command_line_has_the_secret(fore
         assert key.encode() not in environment.read()
 
 
+def test_a_worker_by_key_waits_for_the_next_broker_when_this_one_is_stopped(foreground, broker):
+    address = f"127.0.0.1:{broker.port}"
+    process = foreground("worker", "--connect", address, "-c", "1", NBQUEUE_KEY=encode_key(broker))
+    wait_for(process, r"ready\.")
+    succeed("stop")
+    assert "the broker ends: asked to stop; waiting for the next one" in process.stdout.readline()
+    foreground("broker", "--bind", address)
+    assert "the broker is there again" in process.stdout.readline()  # and nothing of a connection that broke
+
+
 def test_a_worker_without_an_address_joins_the_local_cluster(foreground):
     process = foreground("worker", "-c", "1")
     wait_for(process, r"ready\.")
