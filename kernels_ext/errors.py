@@ -3,6 +3,9 @@
 A task that was cancelled has no lines that could be shown, and neither has a lost connection.  IPython
 leaves out frames that are marked with ``__tracebackhide__``, but never the last one, which in such errors
 is ours.  So it is cut off before the error is shown; ``%tb`` and ``%debug`` then begin at the cell, too.
+
+A TypeError may be a bug of ours, whose lines should be seen.  It is the caller's, of a call that does not
+fit its function, where the frame that raised it is marked.
 """
 
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ from nbqueue.exceptions import NBQueueError
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-_HANDLED = (NBQueueError,)
+_HANDLED = (NBQueueError, TypeError)
 #: packages whose frames lead from a cell's line to the error; magics go through IPython
 _BETWEEN = frozenset({"nbqueue", "kernels_ext", "IPython"})
 
@@ -39,16 +42,21 @@ def _show(
     tb: TracebackType,
     tb_offset: int | None = None,
 ) -> None:
-    _cut(tb)
+    entries = list(_entries(tb))
+    if isinstance(error, NBQueueError) or _is_marked(entries[-1]):
+        _cut(entries)
     shell.showtraceback((kind, error, tb), tb_offset=tb_offset)
 
 
-def _cut(tb: TracebackType) -> None:
+def _cut(entries: list[TracebackType]) -> None:
     """End a traceback with the last entry that is the user's, if there is one."""
-    entries = list(_entries(tb))
     ours = sum(1 for _ in takewhile(_is_between, reversed(entries)))
     if 0 < ours < len(entries):
         entries[-ours - 1].tb_next = None
+
+
+def _is_marked(entry: TracebackType) -> bool:
+    return _is_between(entry) and bool(entry.tb_frame.f_locals.get("__tracebackhide__"))
 
 
 def _entries(tb: TracebackType | None) -> Iterator[TracebackType]:

@@ -22,6 +22,7 @@ from kernels_ext import cells, options
 from kernels_ext.cell_runner import Cell, expect, run_cell
 from kernels_ext.outputs import Expected, Outputs
 from kernels_ext.packing import pack
+from nbqueue.exceptions import NBQueueError
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -133,7 +134,10 @@ def cell_number(shell: "InteractiveShell") -> int:
 def _parse(source: str, filename: str) -> list[ast.stmt]:
     """The statements of the body; what Python would refuse on the worker is refused here."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    compile(source, filename, "exec", flags, dont_inherit=True)
+    try:
+        compile(source, filename, "exec", flags, dont_inherit=True)
+    except SyntaxError as error:
+        raise _as_ours(error) from None
     tree = compile(source, filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
     body: list[ast.stmt] = tree.body[1:]  # the first one stands in for the line of the magic
     magics = cells.calls_to(body, "get_ipython")
@@ -143,6 +147,13 @@ def _parse(source: str, filename: str) -> list[ast.stmt]:
             "use subprocess.run for commands"
         )
     return body
+
+
+def _as_ours(error: SyntaxError) -> SyntaxError:
+    """The same error as one of nbqueue's: shown without the lines that found it (``errors``)."""
+    kind = type(error)  # or an IndentationError
+    ours: SyntaxError = type(kind.__name__, (NBQueueError, kind), {})(*error.args)
+    return ours
 
 
 def _output_names(args: Namespace, body: list[ast.stmt], values: Iterable[str]) -> list[str]:

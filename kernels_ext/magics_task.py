@@ -76,7 +76,7 @@ class TaskMagics(Magics):
         "--retries",
         metavar="N",
         type=options.natural,
-        help="run a task that raised again, up to N times, after about 1, 2, 4, … seconds",
+        help="run a task that raised again, up to N times, after up to 1, 2, 4, … seconds",
     )
     @options.common_arguments
     @cell_magic
@@ -147,10 +147,9 @@ def _sources(args: Namespace) -> dict[str, str]:
     given: dict[str, Any] = options.task_options(args)
     if args.bind:
         given["bind"] = True
-    sources = {option: repr(value) for option, value in given.items()}
     if args.retries is not None:
-        sources |= {"autoretry_for": "(Exception,)", "max_retries": repr(args.retries), "retry_backoff": "1"}
-    return sources
+        given["retries"] = args.retries
+    return {option: repr(value) for option, value in given.items()}
 
 
 def _raising(error: UsageError) -> ast.Module:

@@ -110,6 +110,8 @@ def _explanation(name: str, result: "AsyncResult", trouble: str) -> str:
     view = result.peek()
     if trouble:
         return f"{name} was to come from a submitted cell:  {text.describe(view)}, but {trouble}\n"
+    if view.state == SUCCESS:
+        return f"{name} has come while this cell ran, and is set when the cell ends: run it again\n"
     if view.state in READY_STATES:
         return f"{name} was to come from a submitted cell:  {text.describe(view)}\n"
     return f"{name} comes from a submitted cell that is not done:  {text.describe(view)}\n"

@@ -37,7 +37,7 @@ def pack(values: Mapping[str, Any], notebook: dict[str, Any], label: str) -> byt
     try:
         pickler.dump((anchor, dict(values), pickler.sources))  # the sources last: they are found on the way
     except Exception as error:
-        parts = [(f"the global {name!r}, which the cell reads,", value) for name, value in values.items()]
+        parts = [blame.read_global(name, "the cell", value) for name, value in values.items()]
         raise blame.captured_error(label, parts, error) from error
     return buffer.getvalue()
 

@@ -199,10 +199,12 @@ class Pong(Message, tag=6):
 
 
 class Goodbye(Message, tag=7):
-    """A peer leaves."""
+    """A peer leaves; or the broker does, and the worker stays for the next one."""
 
-    #: made up by the broker's driver: the connection is gone, the peer may come back
+    #: the connection is gone, the peer may come back: said by the broker's driver, or by a worker that stays
     unreachable: bool = False
+    #: why the broker leaves
+    reason: str = ""
 
 
 class Shutdown(Message, tag=8):

@@ -1,48 +1,83 @@
 """Every setting, in one table: its name, type, default and what it does.
 
 A setting ``x`` is looked up in this order: the environment variable ``NBQUEUE_X``, what code set on
-``app.conf``, the default.  A name that is not in the table is an error that names the nearest one.
+``app.conf``, the default.  A name that is not in the table is an error that names the nearest one, and
+so is a value that cannot be: in code where it is set, in the environment where it is looked up.
 """
 
 import difflib
 import math
+import numbers
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from nbqueue.exceptions import ConfigurationError
+
+T = TypeVar("T")
 
 
 class Setting(NamedTuple):
     """One row of the table."""
 
     name: str
-    convert: Callable[[str], Any]  #: from the text of an environment variable
+    #: the value as it is used, from what code has set or from the text of an environment variable;
+    #: raises ValueError with what is expected
+    convert: Callable[[Any], Any]
     default: Any
     doc: str
     #: other environment variables that are read when NBQUEUE_<NAME> is not set
     aliases: tuple[str, ...] = ()
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if math.isnan(value) or value < 0:
-        raise ValueError(f"{text} is not a number of seconds")
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a str is expected")
     return value
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(f"{text} is negative")
-    return value
+def full_url(broker: Any) -> str:
+    """The URL of a broker that may have been named by ``HOST:PORT`` alone; "" stays.
+
+    Raises
+    ------
+    ConfigurationError
+        It is no text.
+    """
+    if not isinstance(broker, str):
+        raise ConfigurationError("a str such as 'zmq://HOST:PORT' is expected")
+    return f"zmq://{broker}" if broker and "://" not in broker else broker
 
 
-def _one_of(*words: str) -> Callable[[str], str]:
-    def convert(text: str) -> str:
-        if text not in words:
+def _seconds(value: Any) -> float:
+    seconds = _number(float, value, numbers.Real)
+    if seconds is None or not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError("a number of seconds, 0 or more, is expected")
+    return seconds
+
+
+def _count(value: Any) -> int:
+    count = _number(int, value, numbers.Integral)
+    if count is None or count < 0:
+        raise ValueError("a whole number, 0 or more, is expected")
+    return count
+
+
+def _number(kind: Callable[[Any], T], value: Any, numeric: type) -> T | None:
+    """A number or its text as a Python one, None if it is neither."""
+    if isinstance(value, bool) or not isinstance(value, numeric | str):
+        return None
+    try:
+        return kind(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if value not in words:
             raise ValueError(f"{' or '.join(words)} is expected")
-        return text
+        return str(value)
 
     return convert
 
@@ -50,9 +85,9 @@ def _one_of(*words: str) -> Callable[[str], str]:
 SETTINGS: Mapping[str, Setting] = {
     s.name: s
     for s in (
-        Setting("broker", str, "", "URL of the broker; empty: the local cluster, started on first use", ("CELERY_BROKER_URL",)),
+        Setting("broker", full_url, "", "URL of the broker, or its HOST:PORT; empty: the local cluster, started on first use", ("CELERY_BROKER_URL",)),
         Setting("workers", _count, 0, "executor processes of the local cluster; 0: one a core"),
-        Setting("task_default_queue", str, "default", "queue of a task that names none"),
+        Setting("task_default_queue", _text, "default", "queue of a task that names none"),
         Setting("worker_heartbeat", _seconds, 2.0, "seconds between two signs of life"),
         Setting("worker_lease", _seconds, 10.0, "seconds without a sign of life after which a worker counts as lost"),
         Setting("max_task_deaths", _count, 3, "how often a task may kill its worker before it ends in FAILURE"),
@@ -77,6 +112,23 @@ SETTINGS: Mapping[str, Setting] = {
 }  # fmt: skip
 
 
+_PREFIX = "NBQUEUE_"
+#: variables of the same form that are no settings: for the key, for folders, for tracebacks of the command line
+OTHER_VARIABLES = (
+    "NBQUEUE_KEY", "NBQUEUE_KEY_FILE", "NBQUEUE_DATA_DIR", "NBQUEUE_RUNTIME_DIR", "NBQUEUE_DEBUG",
+)  # fmt: skip
+
+
+def unread_variables() -> Iterator[tuple[str, str]]:
+    """Each environment variable NBQUEUE_… that nothing reads, with the nearest one that is read, or ""."""
+    known = [*(name.upper() for name in SETTINGS), *(name.removeprefix(_PREFIX) for name in OTHER_VARIABLES)]
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(_PREFIX)
+        if name != variable and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            yield variable, f"{_PREFIX}{near[0]}" if near else ""
+
+
 class Settings:
     """The settings of one application: attributes by name, environment first."""
 
@@ -98,28 +150,40 @@ class Settings:
         return iter(SETTINGS)
 
     def update(self, **values: Any) -> None:
-        """Set several at once; None means the default."""
+        """Set several at once, or none of them.  None unsets what is empty by default, such as ``broker``.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no setting of that name, or it cannot have that value.
+        """
+        after = dict(self._values)
         for name, value in values.items():
             row = _row(name)
-            if value is None:
-                self._values.pop(row.name, None)
+            if value is None and not row.default:
+                after.pop(row.name, None)
             else:
-                self._values[row.name] = value
+                after[row.name] = _converted(row, value, said=row.name)
+        object.__setattr__(self, "_values", after)
         object.__setattr__(self, "version", self.version + 1)
 
     def lookup(self, name: str) -> tuple[Any, str]:
         """The value of a setting, and where it comes from: an environment variable's name, "code" or "default"."""
         row = _row(name)
-        for variable in (f"NBQUEUE_{row.name.upper()}", *row.aliases):
+        for variable in (f"{_PREFIX}{row.name.upper()}", *row.aliases):
             text = os.environ.get(variable)
             if text:
-                try:
-                    return row.convert(text), variable
-                except ValueError as error:
-                    raise ConfigurationError(f"{variable}={text!r}: {error}") from None
+                return _converted(row, text, said=variable), variable
         if row.name in self._values:
             return self._values[row.name], "code"
         return row.default, "default"
+
+
+def _converted(row: Setting, value: Any, *, said: str) -> Any:
+    try:
+        return row.convert(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{said}={value!r}: {error}") from None
 
 
 def _row(name: str) -> Setting:

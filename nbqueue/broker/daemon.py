@@ -279,7 +279,7 @@ class Broker:
             if isinstance(action, Send):
                 peer = cast(Peer, action.peer)  # the core has the names of peers from us
                 self._outbox.setdefault(peer, []).append(action.message)
-                if isinstance(action.message, Shutdown):
+                if isinstance(action.message, Shutdown | Goodbye):
                     self._told.add(peer)
             elif isinstance(action, Keep):
                 self._entries += action.entries

@@ -2,6 +2,8 @@
 
 import click
 
+from nbqueue.cli.words import unread_settings
+
 
 @click.command()
 @click.pass_obj
@@ -11,3 +13,5 @@ def conf(app: str) -> None:
     from nbqueue.cli.target import settings_of
 
     show(settings_table(settings_of(app)), console())
+    for text, advice in unread_settings():
+        click.echo(f"Warning: {text}; {advice}", err=True)

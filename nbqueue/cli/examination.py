@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from nbqueue._version import __version__
 from nbqueue.cli.errors import verdict
 from nbqueue.cli.target import broker_url
-from nbqueue.cli.words import counted
+from nbqueue.cli.words import counted, unread_settings
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, NBQueueError, ProtocolError
 from nbqueue.launch.ask import ask
 from nbqueue.states import PENDING
@@ -39,6 +39,7 @@ class Finding(NamedTuple):
 def examine(app: str, connect: str) -> Iterator[Finding]:
     """Go through everything between a submission and its result; stops at a broker that cannot be reached."""
     yield Finding(True, f"nbqueue {__version__}, Python {python_platform.python_version()} in {sys.prefix}")
+    yield from (Finding(None, text, advice) for text, advice in unread_settings())
     yield from _folders()
     try:
         url = broker_url(app, connect)

@@ -12,16 +12,14 @@ import click
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
 from nbqueue.launch import local
 from nbqueue.platform import import_from
-from nbqueue.settings import Settings
+from nbqueue.settings import Settings, full_url
 from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
 
 
 def named_url(app: str, connect: str) -> str:
     """The broker named by ``--connect``, the application or the environment; "" for the local cluster."""
-    if connect:
-        return connect if "://" in connect else f"zmq://{connect}"
-    return str(settings_of(app).broker)
+    return full_url(connect) or str(settings_of(app).broker)
 
 
 def broker_url(app: str, connect: str) -> str:

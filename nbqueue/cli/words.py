@@ -1,4 +1,15 @@
-"""Numbers as people say them."""
+"""What several commands say in the same words."""
+
+from collections.abc import Iterator
+
+from nbqueue.settings import unread_variables
+
+
+def unread_settings() -> Iterator[tuple[str, str]]:
+    """What to say of each environment variable NBQUEUE_… that nothing reads, and what to do about it."""
+    for variable, near in unread_variables():
+        advice = f"did you mean {near}?" if near else "`nbqueue conf` shows those that are read"
+        yield f"{variable} is set, but nothing reads it", advice
 
 
 def counted(number: int, noun: str) -> str:

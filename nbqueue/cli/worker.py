@@ -46,7 +46,8 @@ def worker(
     url, key = _remote(named, key_file) if named else _local(app)
     # Later a worker waits for its broker as long as it takes; but now there is somebody to tell.
     settings = settings_of(app)
-    ask(url, "status", timeout=settings.connect_timeout)
+    broker = ask(url, "status", timeout=settings.connect_timeout)["broker"]
+    click.echo(f"Using the broker at {url}, pid {broker['pid']} on {broker['host']}.", err=True)
     options = WorkerOptions(
         url=url,
         connection=key,
@@ -75,8 +76,10 @@ def _remote(url: str, key_file: Path | None) -> tuple[str, str]:
 def _local(app: str) -> tuple[str, str]:
     """URL of the local cluster's broker, which is started if it does not run; its key is in its file."""
     from nbqueue.cli.target import settings_of
-    from nbqueue.launch.local import ensure_broker
+    from nbqueue.launch import local
 
     os.environ.pop("NBQUEUE_KEY", None)
     os.environ.pop("NBQUEUE_KEY_FILE", None)
-    return ensure_broker(settings_of(app)).url, ""
+    if local.find() is None:
+        click.echo("No broker is running here: starting one, which `nbqueue stop` ends.", err=True)
+    return local.ensure_broker(settings_of(app)).url, ""

@@ -56,9 +56,11 @@ class App:
             What workers and views call it.
         bind
             Give the function the running task as its first argument, ``self``.
+        retries
+            Run it again, so many times, when it raises, after pauses of up to 1, 2, 4, … seconds.
         max_retries, autoretry_for, retry_kwargs, default_retry_delay, retry_backoff, retry_backoff_max,
         retry_jitter
-            Run it again, so many times, when it raises one of these exceptions.
+            The same in detail: how often, when it raises one of which exceptions, after which pauses.
         queue, priority, countdown, expires, time_limit, soft_time_limit, ignore_result
             For each call that does not say otherwise (see ``CallOptions``).
         """

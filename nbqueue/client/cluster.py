@@ -1,5 +1,7 @@
 """A broker with its workers and tasks, as a whole: what ``start``, ``attach`` and ``connect`` return."""
 
+import numbers
+import warnings
 from typing import Any, Final
 
 from nbqueue.client import app as application
@@ -7,10 +9,10 @@ from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
 from nbqueue.client.group import GroupResult
 from nbqueue.client.result import AsyncResult
-from nbqueue.exceptions import ConnectionLostError
+from nbqueue.exceptions import ConfigurationError, ConnectionLostError
 from nbqueue.launch import local, teardown
 from nbqueue.launch import workers as launched
-from nbqueue.settings import Settings
+from nbqueue.settings import full_url
 
 #: what a notebook shows with an attached cluster: maps, groups and single tasks
 SHOWN: Final = 20
@@ -47,25 +49,23 @@ class Cluster:
 
     def results(self, limit: int = 100) -> list[AsyncResult]:
         """The newest ``limit`` tasks on record, whoever sent them, oldest first: with output, progress
-        and outcome, including what came while nobody watched."""
-        return [
-            AsyncResult(row["id"], self.client) for row in reversed(self.client.ask("tasks", limit=limit))
-        ]
+        and outcome, including what came while nobody watched.  Warns if there are more."""
+        return [self._result(row) for row in self._newest("results", limit)]
 
     def groups(self, limit: int = 10_000) -> list[GroupResult]:
-        """Maps and groups among the newest ``limit`` tasks on record, oldest first."""
+        """Maps and groups among the newest ``limit`` tasks, oldest first.  Warns if there are more."""
         groups: dict[str, GroupResult] = {}
-        for row in reversed(self.client.ask("tasks", limit=limit)):
+        for row in self._newest("groups", limit):
             if row["group"]:
                 group = groups.setdefault(row["group"], GroupResult(row["group"], [], row["name"]))
-                group.children.append(AsyncResult(row["id"], self.client))
+                group.children.append(self._result(row))
         return list(groups.values())
 
     def newest(self, limit: int = SHOWN) -> list[AsyncResult | GroupResult]:
         """The newest maps, groups and single tasks, oldest first, with all that is known of them."""
         found: dict[str, AsyncResult | GroupResult] = {}
         for row in reversed(self.client.ask("tasks", limit=10_000)):
-            result = AsyncResult(row["id"], self.client)
+            result = self._result(row)
             group = found.pop(row["group"], None) if row["group"] else None
             if isinstance(group, GroupResult):
                 group.children.append(result)
@@ -79,25 +79,48 @@ class Cluster:
         self.client.look_up_all([result.record for result in results])
         return newest
 
+    def _newest(self, method: str, limit: int) -> list[dict[str, Any]]:
+        """The newest tasks on record, oldest first."""
+        rows: list[dict[str, Any]] = self.client.ask("tasks", limit=limit + 1)
+        if len(rows) > limit:
+            these = f"there are more than these {_counted(limit, 'task')}"
+            warnings.warn(f"{these}: {method}(limit=…) looks at as many as you say", stacklevel=3)
+        return rows[:limit][::-1]
 
-def start(workers: int = 0) -> Cluster:
-    """Start the local cluster and use it; one that runs already is used as it is.
+    def _result(self, row: dict[str, Any]) -> AsyncResult:
+        result = AsyncResult(row["id"], self.client)
+        result.record.name, result.record.listed = row["name"], row["state"]
+        return result
+
+
+def start(workers: int | None = None) -> Cluster:
+    """Start the local cluster and use it; one that runs already is used as it is, with a warning if it has
+    another number of processes.
 
     Parameters
     ----------
     workers
-        Executor processes of a worker that is started now; 0: one a core.
+        Executor processes of a worker that is started now; None: the setting ``workers``, which is one a
+        core unless it is set.
 
     Raises
     ------
     ConnectionLostError
         It did not start; the message has the last lines of its log.
     ConfigurationError
-        NBQUEUE_BROKER names another broker, and wins.
+        ``workers`` is no number of processes, or NBQUEUE_BROKER names another broker, and wins.
     """
+    wanted = None if workers is None else _processes(workers)
     application.set_default_broker("")
-    launched.wait_ready(local.ensure(Settings(workers=workers)))
-    return Cluster(application.default_app().client)
+    app = application.default_app()
+    status = launched.wait_ready(local.ensure(app.conf, processes=wanted or 0))
+    running = sum(len(worker["children"]) for worker in launched.for_this_environment(status))
+    if wanted not in (None, running):
+        has = _counted(running, "process", "processes")
+        warnings.warn(
+            f"the local cluster ran already, with {has}: nbqueue.stop() first for {wanted}", stacklevel=2
+        )
+    return Cluster(app.client)
 
 
 def attach() -> Cluster:
@@ -117,7 +140,7 @@ def attach() -> Cluster:
 
 
 def connect(url: str) -> Cluster:
-    """Use the broker at ``url`` (``zmq://host:port``) for ``nbqueue.task`` and ``%%task``.
+    """Use the broker at ``url`` (``zmq://host:port``, or ``host:port``) for ``nbqueue.task`` and ``%%task``.
 
     Its key comes from NBQUEUE_KEY, or from the connection file of a broker of this user on this machine.
 
@@ -125,7 +148,10 @@ def connect(url: str) -> Cluster:
     ------
     ConnectionLostError
         It does not answer; AuthenticationError if it does not know the key.
+    ConfigurationError
+        ``url`` is no address, or NBQUEUE_BROKER names another broker, and wins.
     """
+    url = full_url(url)
     application.check_default_broker(url)
     client = client_for(url)
     application.set_default_broker(url)
@@ -136,6 +162,12 @@ def stop() -> None:
     """End the local cluster: broker, workers, and whatever they run."""
     teardown.stop()
     application.default_app().conf.broker = None
+
+
+def _processes(number: Any) -> int:
+    if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < 1:
+        raise ConfigurationError(f"workers is a number of processes, 1 or more, not {number!r}")
+    return int(number)
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

@@ -21,7 +21,8 @@ class GroupResult(Sequence[AsyncResult]):
         self.name = name
 
     def __repr__(self) -> str:
-        return f"<GroupResult: {self.id} [{len(self)} tasks]>"
+        tasks = f"{len(self)} {'task' if len(self) == 1 else 'tasks'}"
+        return f"<{' '.join(filter(None, ('GroupResult', self.name, tasks, self.id)))}>"
 
     @property
     def results(self) -> list[AsyncResult]:

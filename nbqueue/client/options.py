@@ -5,6 +5,7 @@ make the broker refuse the whole batch that it travels in.
 """
 
 import datetime
+import difflib
 import math
 import numbers
 import time
@@ -72,10 +73,21 @@ def split(options: Mapping[str, Any]) -> tuple[TaskOptions, CallOptions]:
         )
     said = {k: v for k, v in options.items() if k != "retry_kwargs" and (v is not None or k == "max_retries")}
     said |= {"default_retry_delay" if k == "countdown" else k: v for k, v in retry.items()}
-    converted = _converted(said, {**_TASK, **_DEFAULTS}, also="retry_kwargs")
+    converted = _converted(_spelt_out(said), {**_TASK, **_DEFAULTS}, also=_SHORT)
     task = {k: v for k, v in converted.items() if k in _TASK}
     call = {k: v for k, v in converted.items() if k in _DEFAULTS}
     return TaskOptions(**task), call_options({}, call)
+
+
+def _spelt_out(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of ``@task``, without the short ``retries=3``; what is said beside it wins."""
+    said = dict(options)
+    if "retries" in said:
+        if "max_retries" in said:
+            raise ConfigurationError("retries and max_retries both say how often: give one of them")
+        often = _count("retries", said.pop("retries"))
+        said = {"autoretry_for": (Exception,), "max_retries": often, "retry_backoff": 1, **said}
+    return said
 
 
 def seconds_from_now(when: "float | datetime.datetime") -> float:
@@ -87,12 +99,19 @@ def seconds_from_now(when: "float | datetime.datetime") -> float:
 
 
 def _converted(
-    options: Mapping[str, Any], table: Mapping[str, Callable[[str, Any], Any]], also: str = ""
+    options: Mapping[str, Any], table: Mapping[str, Callable[[str, Any], Any]], also: tuple[str, ...] = ()
 ) -> dict[str, Any]:
+    __tracebackhide__ = True
     if unknown := sorted(options.keys() - table.keys()):
-        known = ", ".join(sorted({*table, also} - {""}))
-        raise TypeError(f"no option is called {', '.join(unknown)}; there are: {known}")
+        raise TypeError(f"no option is called {', '.join(unknown)}; {_advice(unknown[0], [*table, *also])}")
     return {name: table[name](name, value) for name, value in options.items()}
+
+
+def _advice(unknown: str, known: list[str]) -> str:
+    if unknown in _TASK or unknown in _SHORT:
+        return f"{unknown} is an option of the task, not of a call: @task({unknown}=…)"
+    near = difflib.get_close_matches(unknown, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
 
 
 def text(name: str, value: Any) -> str:
@@ -107,12 +126,10 @@ def text(name: str, value: Any) -> str:
 
 
 def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
-    seconds = float(value)
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
-    return seconds
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not (math.isfinite(value) and value >= 0):
+        raise ConfigurationError(f"{name} is a number of seconds, 0 or more, not {value!r}")
+    return float(value)
 
 
 def _moment(name: str, value: Any) -> datetime.datetime:
@@ -129,7 +146,7 @@ def _seconds_or_moment(name: str, value: Any) -> float | datetime.datetime:
 
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
-        raise ConfigurationError(f"{name} is a number from 0 on, not {value!r}")
+        raise ConfigurationError(f"{name} is a whole number, 0 or more, not {value!r}")
     return int(value)
 
 
@@ -173,6 +190,8 @@ _CALL: Mapping[str, Callable[[str, Any], Any]] = {
 }
 #: what a task may say of its calls
 _DEFAULTS = {name: convert for name, convert in _CALL.items() if name not in ("task_id", "eta")}
+#: what else may be said of a task, in other words
+_SHORT = ("retries", "retry_kwargs")
 _TASK: Mapping[str, Callable[[str, Any], Any]] = {
     "name": text,
     "bind": _flag,

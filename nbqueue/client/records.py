@@ -64,6 +64,7 @@ class TaskRecord:
         "group",
         "id",
         "known",
+        "listed",
         "loaded",
         "meta",
         "missing",
@@ -92,6 +93,8 @@ class TaskRecord:
         self.accepted = False
         #: the broker has told of it, or was sent it by us
         self.known = False
+        #: its state in a list of tasks, which is all that is heard of it until it is known
+        self.listed = ""
         #: the broker has no record of it
         self.missing = False
         #: why the broker did not accept it

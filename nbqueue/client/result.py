@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbqueue import current, exceptions
 from nbqueue import messages as m
@@ -22,6 +22,26 @@ _PATIENCE = 3.0
 #: how often a waiting get() looks whether the broker is still there, in seconds
 GLANCE = 0.5
 _SHORTEST = 0.01
+
+
+class Progress(NamedTuple):
+    """How far a task is."""
+
+    current: float
+    #: None when nobody knows
+    total: float | None
+    description: str
+
+    @property
+    def fraction(self) -> float | None:
+        """From 0 to 1, None when the total is not known."""
+        return min(1.0, max(0.0, self.current / self.total)) if self.total else None
+
+    def __repr__(self) -> str:
+        total = "" if self.total is None else f"/{self.total:.15g}"
+        percent = "" if self.fraction is None else f"({self.fraction:.0%})"
+        words = ("Progress", f"{self.current:.15g}{total}", percent, self.description)
+        return f"<{' '.join(filter(None, words))}>"
 
 
 class AsyncResult:
@@ -43,7 +63,9 @@ class AsyncResult:
     # ── what it is ───────────────────────────────────────────────────────────────────────────
 
     def __repr__(self) -> str:
-        return f"<AsyncResult: {self.id}>"
+        record = self.record
+        state = record.state if record.known else record.listed
+        return f"<{' '.join(filter(None, ('AsyncResult', record.name, state, self.id)))}>"
 
     def __str__(self) -> str:
         return self.id
@@ -309,9 +331,10 @@ class AsyncResult:
         return self._known().view().output
 
     @property
-    def progress(self) -> m.Progress | None:
-        """``current``, ``total`` and ``description`` as reported last."""
-        return self._known().progress
+    def progress(self) -> Progress | None:
+        """How far it is, as reported last; None before the first report."""
+        report = self._known().progress
+        return None if report is None else Progress(report.current, report.total, report.description)
 
     def why(self) -> str:
         """One sentence: why it is not done yet."""

@@ -198,11 +198,12 @@ class BrokerCore:
             worker.seen += duration
 
     def stop(self, reason: str) -> None:
-        """End: workers of the local cluster end too, others are left to look for the next broker."""
+        """End: workers of the local cluster end too, others are told, and look for the next broker."""
         self.stopped = True
         for worker in self.dispatch.workers.values():
-            if worker.hello is not None and worker.hello.local:
-                self._outbox.send(worker.peer, m.Shutdown(reason))
+            if worker.hello is not None:
+                ends = worker.hello.local
+                self._outbox.send(worker.peer, m.Shutdown(reason) if ends else m.Goodbye(reason=reason))
         for client in self.audience.clients.values():
             self._outbox.send(client.peer, m.Shutdown(reason))
         self._outbox.stop(reason)

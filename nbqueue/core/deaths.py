@@ -29,9 +29,12 @@ def obituary(death: ExecutorLost, deaths: int) -> str:
     """The message of a WorkerLostError."""
     text = manner_of_death(death)
     if deaths > 1:
-        text += f" (the last of {deaths})"
+        text += (
+            f". It died {deaths} times, and the task was started again after each death but the last"
+            " (the setting max_task_deaths)"
+        )
     if death.peak_memory:
         text += f"; peak memory {death.peak_memory / 1e6:,.0f} MB"
     if death.stderr.strip():
-        text += f"; last words:\n{death.stderr.strip()}"
+        text += f"; the last lines of its standard error:\n{death.stderr.strip()}"
     return text

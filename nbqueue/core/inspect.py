@@ -126,10 +126,10 @@ def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
     if obstacle := _obstacle(books, record):
         return {"text": obstacle, "stuck": True}
     ahead = books.dispatch.lane(record.task).ahead_of(record)
-    text = (
-        f"waiting for a free worker, {ahead} tasks are before it" if ahead else "next, when a worker is free"
-    )
-    return {"text": text, "stuck": False}
+    if not ahead:
+        return {"text": "next, when a worker is free", "stuck": False}
+    before = "1 task is" if ahead == 1 else f"{ahead} tasks are"
+    return {"text": f"waiting for a free worker, {before} before it", "stuck": False}
 
 
 def _why_leased(books: Books, record: Record, now: float) -> str:

@@ -10,7 +10,7 @@ from operator import is_
 from types import CellType
 from typing import Any, NamedTuple, Protocol
 
-from nbqueue.wire.blame import captured_error
+from nbqueue.wire.blame import Part, captured_error, closed_over, read_global
 from nbqueue.wire.fingerprint import ATOMS, is_definition
 from nbqueue.wire.namespaces import CELLS, Captured
 from nbqueue.wire.pickler import dumps
@@ -32,13 +32,15 @@ def new_epoch() -> None:
 
 
 class Source(Protocol):
-    """Where a captured value comes from; ``str()`` tells a person."""
+    """Where a captured value comes from."""
 
     @property
     def space(self) -> str: ...
     @property
     def key(self) -> str | int: ...
     def value(self) -> Any: ...
+    def part(self, value: Any) -> Part:
+        """How to name the value if it cannot be sent."""
 
 
 class GlobalSource(NamedTuple):
@@ -55,8 +57,8 @@ class GlobalSource(NamedTuple):
     def value(self) -> Any:
         return self.read.namespace.get(self.read.name, EMPTY)
 
-    def __str__(self) -> str:
-        return f"the global {self.read.name!r}, which {self.reader}() reads"
+    def part(self, value: Any) -> Part:
+        return read_global(self.read.name, f"{self.reader}()", value)
 
 
 class CellSource(NamedTuple):
@@ -74,8 +76,8 @@ class CellSource(NamedTuple):
     def value(self) -> Any:
         return cell_content(self.cell)
 
-    def __str__(self) -> str:
-        return f"the variable {self.name!r} of the function around {self.reader}()"
+    def part(self, value: Any) -> Part:
+        return closed_over(self.name, f"{self.reader}()", value)
 
 
 class Captures:
@@ -159,5 +161,5 @@ class Captures:
         try:
             return dumps(captured) if captured else b""
         except Exception as error:
-            parts = [(str(self._sources[index]), self._values[index]) for index in indices]
+            parts = [self._sources[index].part(self._values[index]) for index in indices]
             raise captured_error(self._task, parts, error) from None

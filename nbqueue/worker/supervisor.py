@@ -8,6 +8,7 @@ tells the broker which lease ran there, and why it died, and starts another.
     SIGINT again, SIGQUIT         stop now; what ran goes back too
     Shutdown from the broker      the same: nobody is there to take an outcome
     no broker for a long time     executors finish what they run; then stop
+    Goodbye from the broker       executors go on; the next broker takes their outcomes
     ============================  ==============================================================
 """
 
@@ -105,6 +106,8 @@ class Supervisor:
         self._signals: deque[int] = deque()
         self._draining = False
         self._trouble: ConnectionLostError | None = None
+        #: it has said that it ends
+        self._broker_left = False
         #: since when there is no broker, None when there is one
         self._away_since: float | None = monotonic()
         #: seconds of absence that are said next
@@ -157,7 +160,7 @@ class Supervisor:
     def _take_in(self, message: AnyMessage) -> None:
         match message:
             case Welcome():
-                self._welcome, self._away_since = message, None
+                self._welcome, self._away_since, self._broker_left = message, None, False
                 self._beat_at = monotonic() + message.heartbeat
             case Unknown():
                 self._greet()
@@ -165,6 +168,10 @@ class Supervisor:
                 self._stop(FAILED, reason)
             case Shutdown(reason):
                 self._stop(0, f"the broker ends: {reason}" if reason else "the broker ends")
+            case Goodbye(reason=reason):
+                self._broker_left = True
+                self._log.warning("the broker ends: %s; waiting for the next one", reason)
+                self._link.send([Goodbye(unreachable=True)])  # it waits until we have heard it
             case Kill():
                 self._kill(message)
 
@@ -258,7 +265,7 @@ class Supervisor:
         self._trouble = trouble
         if isinstance(trouble, AuthenticationError):
             self._stop(FAILED, str(trouble))
-        elif trouble is not None and old is None:
+        elif trouble is not None and old is None and not self._broker_left:
             self._log.warning("%s; trying on", trouble)
         elif trouble is None and old is not None:
             self._log.warning("the broker is there again")

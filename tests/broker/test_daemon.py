@@ -324,6 +324,18 @@ def test_clients_and_local_workers_are_told_of_the_end(tmp_path: Path) -> None:
     worker.close()
 
 
+def test_a_worker_from_elsewhere_is_told_of_the_end_and_not_to_end(tmp_path: Path) -> None:
+    with broker_in_thread(tmp_path) as broker, linked(over_tcp(broker.connection), WORKER) as worker:
+        broker.stop("enough")
+        until(lambda: broker._ended)
+        time.sleep(0.05)  # a thread that is late
+        assert receive_one(worker, Goodbye).reason == "enough"
+        began = time.monotonic()
+        worker.send([Goodbye(unreachable=True)])
+        until(lambda: not broker._told)
+        assert time.monotonic() - began < 0.25, "the broker did not hear that it was heard"
+
+
 def test_the_end_is_told_to_a_peer_that_is_slow_to_listen(tmp_path: Path) -> None:
     # zmq drops what was not read yet when a connection closes
     with broker_in_thread(tmp_path) as broker:

@@ -91,6 +91,15 @@ def test_start_counts_a_worker_that_was_started_by_hand(foreground):
     assert "It ran already" not in succeed("start", "-n", "2")
 
 
+def test_a_worker_says_which_broker_it_uses_and_that_it_started_it(foreground):
+    first = foreground("worker", "-c", "1")
+    assert first.stdout.readline() == "No broker is running here: starting one, which `nbqueue stop` ends.\n"
+    using = first.stdout.readline()
+    broker = status()["broker"]
+    assert using == f"Using the broker at {broker['address']}, pid {broker['pid']} on {broker['host']}.\n"
+    assert foreground("worker", "-c", "1").stdout.readline() == using
+
+
 def test_stop_counts_a_broker_that_a_worker_started_once(foreground):
     wait_for(foreground("worker", "-c", "1"), "ready")
     assert succeed("stop") == "Stopped 3 processes.\n"
@@ -176,6 +185,16 @@ def test_the_line_of_key_starts_a_worker_and_no_command_line_has_the_secret(fore
             assert key.encode() not in arguments.read()
     with open(f"/proc/{worker['children'][0]['pid']}/environ", "rb") as environment:
         assert key.encode() not in environment.read()
+
+
+def test_a_worker_by_key_waits_for_the_next_broker_when_this_one_is_stopped(foreground, broker):
+    address = f"127.0.0.1:{broker.port}"
+    process = foreground("worker", "--connect", address, "-c", "1", NBQUEUE_KEY=encode_key(broker))
+    wait_for(process, r"ready\.")
+    succeed("stop")
+    assert "the broker ends: asked to stop; waiting for the next one" in process.stdout.readline()
+    foreground("broker", "--bind", address)
+    assert "the broker is there again" in process.stdout.readline()  # and nothing of a connection that broke
 
 
 def test_a_worker_without_an_address_joins_the_local_cluster(foreground):
@@ -284,3 +303,9 @@ def test_conf_shows_each_value_and_where_it_comes_from(folders):
     rows = {line.split()[0]: line.split()[1:3] for line in succeed("conf", NBQUEUE_WORKERS="3").splitlines()}
     assert rows["workers"] == ["3", "NBQUEUE_WORKERS"]
     assert rows["drain_timeout"] == ["10.0", "default"]
+
+
+def test_conf_warns_of_a_variable_that_nothing_reads(folders):
+    assert not nbqueue("conf", NBQUEUE_WORKERS="3", NBQUEUE_KEY="nbq1-x", NBQUEUE_DEBUG="1").stderr
+    warning = "Warning: NBQUEUE_WORKER is set, but nothing reads it; did you mean NBQUEUE_WORKERS?\n"
+    assert nbqueue("conf", NBQUEUE_WORKER="2").stderr == warning

@@ -66,6 +66,14 @@ def test_without_a_broker_it_says_how_to_start_one(folders):
     assert "`nbqueue start`" in fault
 
 
+def test_a_variable_that_nothing_reads_is_mentioned(folders, monkeypatch):
+    monkeypatch.setenv("NBQUEUE_IDLE_TIMOUT", "5")
+    notes = [(finding.text, finding.advice) for finding in examine("", "") if finding.ok is None]
+    assert notes == [
+        ("NBQUEUE_IDLE_TIMOUT is set, but nothing reads it", "did you mean NBQUEUE_IDLE_TIMEOUT?")
+    ]
+
+
 def test_a_folder_that_others_can_use_is_found(folders):
     folders.runtime.mkdir(mode=0o777)
     folders.runtime.chmod(0o777)

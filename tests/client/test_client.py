@@ -274,7 +274,7 @@ def test_a_result_is_equal_to_its_id_and_refuses_none(connect: Connect) -> None:
     assert AsyncResult("1", client) == "1"
     assert hash(AsyncResult("1", client)) == hash("1")
     assert AsyncResult("1", client) != AsyncResult("2", client)
-    assert repr(AsyncResult("1", client)) == "<AsyncResult: 1>"
+    assert repr(AsyncResult("1", client)) == "<AsyncResult 1>"
     with pytest.raises(ValueError, match="None"):
         AsyncResult(None, client)  # type: ignore[arg-type]
 

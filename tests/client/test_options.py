@@ -66,6 +66,11 @@ def test_other_values_are_refused_by_name(name: str, value: object) -> None:
         call_options({}, {name: value})
 
 
+def test_what_is_no_number_of_seconds_is_told_which_are() -> None:
+    with pytest.raises(ConfigurationError, match=r"^time_limit is a number of seconds, 0 or more, not -1$"):
+        call_options({}, {"time_limit": -1})
+
+
 def test_none_leaves_the_default_of_the_task() -> None:
     assert call_options({"queue": "gpu"}, {"queue": None}) == {"queue": "gpu"}
 
@@ -100,6 +105,46 @@ def test_retry_kwargs_say_how_often_and_how_soon() -> None:
     assert (options.max_retries, options.default_retry_delay) == (2, 1.0)
     with pytest.raises(TypeError, match="retry_kwargs"):
         split({"name": "f", "retry_kwargs": {"often": 2}})
+
+
+def test_retries_are_short_for_any_exception_and_a_growing_pause() -> None:
+    options, _ = split({"name": "f", "retries": np.int64(2)})
+    assert (options.autoretry_for, options.max_retries, options.retry_backoff) == ((Exception,), 2, 1.0)
+    options, _ = split({"name": "f", "retries": 2, "autoretry_for": OSError, "retry_backoff": 5})
+    assert (options.autoretry_for, options.max_retries, options.retry_backoff) == ((OSError,), 2, 5.0)
+    assert split({"name": "f", "retries": None})[0] == split({"name": "f"})[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"retries": 3, "max_retries": 3}, "retries and max_retries both say how often"),
+        ({"retries": 3, "retry_kwargs": {"max_retries": 3}}, "retries and max_retries both say how often"),
+        ({"retries": -1}, "retries is a whole number, 0 or more, not -1"),
+    ],
+)
+def test_retries_that_cannot_be_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        split({"name": "f", **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"retrys": 3}, "no option is called retrys; did you mean retries"),
+        ({"quue": "q"}, "no option is called quue; did you mean queue"),
+        ({"zzz": 3}, "no option is called zzz; there are: .*, max_retries, .*, retries, "),
+    ],
+)
+def test_a_misspelt_option_is_refused_with_the_nearest(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        split({"name": "f", **options})
+
+
+@pytest.mark.parametrize("name", ["retries", "max_retries", "bind"])
+def test_an_option_of_a_task_is_refused_for_a_call_by_saying_so(name: str) -> None:
+    with pytest.raises(TypeError, match=f"an option of the task, not of a call: @task.{name}=…"):
+        call_options({}, {name: 1})
 
 
 def test_no_limit_of_retries_is_none() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import psutil
@@ -132,7 +133,9 @@ def test_a_task_that_kills_its_worker_fails_with_the_reason_and_the_next_one_run
         print(fine.delay().get(20))
     """))  # fmt: skip
     assert "SIGSEGV" in out
-    assert "the last of 3" in out
+    assert "It died 3 times, and the task was started again after each death but the last" in out
+    assert "max_task_deaths" in out
+    assert "the last lines of its standard error:\nabout to crash\n" in out
     assert out.endswith("fine\n")
 
 
@@ -175,6 +178,43 @@ def test_two_kernels_share_one_broker() -> None:
     assert len({output_of(kernel) for kernel in kernels}) == 1
 
 
+@pytest.mark.parametrize("workers", ["two", "2", 0, -1, 1.5, True])
+def test_what_is_no_number_of_processes_starts_nothing(workers: object, folders: Folders) -> None:
+    with pytest.raises(nbqueue.ConfigurationError, match="workers is a number of processes, 1 or more"):
+        nbqueue.start(workers)
+    assert not folders.data.exists()
+
+
+def test_a_start_that_finds_another_number_of_processes_says_so() -> None:
+    nbqueue.start(1)
+    with pytest.warns(UserWarning, match="already, with 1 process: nbqueue.stop.. first for 2") as caught:
+        cluster = nbqueue.start(2)
+    assert caught[0].filename == __file__
+    assert len(cluster.workers[0]["children"]) == 1
+    with pytest.raises(nbqueue.ConfigurationError):  # that one runs does not make it one
+        nbqueue.start("two")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nbqueue.start(1)
+        nbqueue.start()
+
+
+def test_a_start_says_how_many_processes_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NBQUEUE_WORKERS", "1")
+    assert len(nbqueue.start(2).workers[0]["children"]) == 2
+
+
+def test_a_start_heeds_the_settings_of_the_default_application() -> None:
+    app = nbqueue.default_app()
+    app.conf.workers = 2
+    try:
+        assert len(nbqueue.start().workers[0]["children"]) == 2
+    finally:
+        app.conf.workers = None
+
+
 def test_with_another_broker_in_the_environment_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("NBQUEUE_BROKER", "zmq://far:7001")
@@ -182,6 +222,14 @@ def test_with_another_broker_in_the_environment_nothing_is_started(monkeypatch: 
             nbqueue.start(1)
     with pytest.raises(nbqueue.ConnectionLostError, match=r"nbqueue\.start"):
         attach()
+
+
+def test_a_broker_is_connected_to_by_host_and_port_alone() -> None:
+    url = nbqueue.start(1).client.url
+    assert nbqueue.connect(url.removeprefix("zmq://")).client.url == url
+    assert nbqueue.default_app().conf.broker == url
+    with pytest.raises(nbqueue.ConfigurationError, match="'zmq://HOST:PORT' is expected"):
+        nbqueue.connect(5)  # type: ignore[arg-type]
 
 
 def test_the_local_cluster_is_stopped_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,7 @@ def test_progress_and_output_are_seen_while_it_runs(app: App) -> None:
     assert result.progress.description == "steps"
     assert result.state == "STARTED"
     assert result.get(LIMIT) == "done"
+    assert repr(result.progress) == "<Progress 10/10 (100%) steps>"
 
 
 def test_a_custom_state_with_its_meta_is_seen(app: App) -> None:

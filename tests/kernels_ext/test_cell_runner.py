@@ -120,6 +120,10 @@ def test_what_cannot_be_packed_is_named(notebook):
     notebook |= {"fine": 1, "lock": threading.Lock()}
     with pytest.raises(SerializationError, match="'lock', which the cell reads, cannot be sent"):
         pack({"fine": 1, "lock": notebook["lock"]}, notebook, "In[1]")
+    with pytest.raises(
+        SerializationError, match=r"the global 'all'\[0\], which the cell reads, cannot be sent"
+    ):
+        pack({"all": [notebook["lock"]]}, notebook, "In[1]")
 
 
 def test_a_worker_imports_nothing_of_jupyter_for_it():

@@ -1,6 +1,7 @@
 """The main job in a real kernel, against a local cluster of its own."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -176,6 +177,49 @@ def test_an_error_of_a_magic_shows_the_cells_line_and_not_how_magics_are_called(
     assert "----> 3 get_ipython().run_cell_magic" in reply.traceback
     assert "magics_submit" not in reply.traceback
     assert "interactiveshell" not in reply.traceback
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["two.delay()", "two.map(1)", "two.starmap([1])", "two.apply_async(quue='x')", "two.apply_async(5)"],
+)
+def test_a_call_that_does_not_fit_shows_the_cells_line_and_nothing_of_ours(kernel, call):
+    kernel.run("%%task\ndef two(x, y): return x")
+    for reply in (kernel.run(f"# first\n{call}"), kernel.run("%tb")):
+        shown = reply.traceback + reply.printed
+        assert "TypeError: " in shown
+        assert f"----> 2 {call}" in shown
+        assert "nbqueue/" not in shown
+        assert "hidden" not in shown
+
+
+def test_a_type_error_of_the_notebook_or_of_the_library_shows_all_its_lines(kernel):
+    reply = kernel.run("import textwrap\ndef mine(x): return 1 + textwrap.dedent(x)\nmine(3)")
+    assert "----> 2 def mine" in reply.traceback
+    assert "----> 3 mine(3)" in reply.traceback
+    assert "textwrap.py" in reply.traceback
+
+
+@pytest.mark.parametrize("body", ["x = 1\ny = = x", "x = 1\n  y = 2"])
+def test_a_submitted_cell_that_does_not_compile_is_shown_as_any_other(kernel, body):
+    submitted = kernel.run(f"%%submit -o y\n{body}").traceback
+    plain = kernel.run(f"'a line'\n{body}").traceback
+    assert re.sub(r"In\[\d+\]", "In[]", submitted) == re.sub(r"In\[\d+\]", "In[]", plain)
+    assert "line 3" in submitted
+
+
+def test_what_compiles_as_no_module_is_shown_with_its_line_alone(kernel):
+    shown = kernel.run("%%submit\nz = 1\nreturn z").traceback
+    assert "SyntaxError: 'return' outside function" in shown
+    assert "return z" in shown
+    assert ".py" not in shown
+
+
+def test_a_syntax_error_of_running_code_shows_its_lines(kernel):
+    reply = kernel.run("def run(text): return eval(text)\nrun('1 +')")
+    assert "run('1 +')" in reply.traceback
+    assert "return eval(text)" in reply.traceback
+    assert "SyntaxError" in reply.traceback
 
 
 def test_misuse_is_told_in_one_line(kernel):

@@ -163,6 +163,15 @@ def test_a_failure_leaves_the_names_unbound_and_the_notebook_says_why(cells, sub
     assert "a was to come from a submitted cell:  ✗ Cell In[2]  FAILURE" in capsys.readouterr().err
 
 
+def test_a_name_that_came_while_the_cell_ran_is_there_when_it_is_run_again(cells, submitted, capsys):
+    result = cells.run("%%submit -o a\na = 1")
+    cells.namespace["finish"] = result.finish
+    assert isinstance(cells.fails("finish()\na + 1"), NameError)
+    told = capsys.readouterr().err
+    assert told == "a has come while this cell ran, and is set when the cell ends: run it again\n"
+    assert cells.run("a + 1") == 2
+
+
 def test_a_name_whose_value_cannot_be_loaded_here_is_explained(cells, submitted, capsys):
     result = cells.run(
         "%%submit -o a\n"

@@ -614,7 +614,7 @@ def test_a_large_value_that_is_bound_anew_may_become_small(notebook: Notebook) -
             "argument 2 of train() cannot be sent: cannot pickle '_thread.lock' object",
         ),
         ((), {"lock": threading.Lock()}, "argument 'lock' of train() cannot be sent"),
-        (({"a": [1, threading.Lock()]},), {}, "argument 1 of train()['a'][1] cannot be sent"),
+        (({"a": [1, threading.Lock()]},), {}, "argument 1['a'][1] of train() cannot be sent"),
     ],
 )
 def test_an_argument_that_cannot_be_sent_is_named(args: tuple, kwargs: dict, place: str) -> None:
@@ -625,13 +625,21 @@ def test_an_argument_that_cannot_be_sent_is_named(args: tuple, kwargs: dict, pla
 
 def test_an_attribute_that_cannot_be_sent_is_named(notebook: Notebook) -> None:
     notebook.cell("import threading\nclass Model:\n    def __init__(self): self.lock = threading.Lock()")
-    with pytest.raises(SerializationError, match=r"^argument 1 of f\(\)\.lock cannot be sent"):
+    with pytest.raises(SerializationError, match=r"^argument 1\.lock of f\(\) cannot be sent"):
         payload.dumps_arguments((notebook["Model"](),), {}, "f")
 
 
 def test_a_global_that_cannot_be_sent_is_named(notebook: Notebook) -> None:
     notebook.cell("import threading\nlock = threading.Lock()\nK = 1\ndef f(): return K, lock")
-    with pytest.raises(SerializationError, match=r"^the global 'lock', which f\(\) reads cannot be sent"):
+    with pytest.raises(SerializationError, match=r"^the global 'lock', which f\(\) reads, cannot be sent"):
+        notebook.remote("f")
+
+
+def test_a_part_of_a_global_that_cannot_be_sent_is_named(notebook: Notebook) -> None:
+    notebook.cell("import threading\nall = {'locks': [threading.Lock()]}\ndef f(): return all")
+    with pytest.raises(
+        SerializationError, match=r"^the global 'all'\['locks'\]\[0\], which f\(\) reads, cannot be"
+    ):
         notebook.remote("f")
 
 

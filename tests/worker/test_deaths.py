@@ -92,7 +92,7 @@ def check_obituary(outcome, manner):
     assert (outcome.state, outcome.failure.type) == (FAILURE, "WorkerLostError")
     text = outcome.failure.message
     assert re.search(manner, text)
-    assert "the last of 2" in text
+    assert "It died 2 times" in text
     assert "last words" in text
     peak = int(re.search(r"peak memory (\d+) MB", text)[1])
     assert peak > 64

@@ -275,6 +275,22 @@ def test_a_broker_that_is_away_is_reported_and_so_is_its_return(rig):
     rig.wait_said("there again")
 
 
+def test_a_broker_that_says_that_it_ends_is_waited_for_and_not_called_broken(rig):
+    rig.link.deliver(m.Goodbye(reason="asked to stop"))
+    rig.wait_said("the broker ends: asked to stop; waiting for the next one")
+    assert rig.link.wait_sent(m.Goodbye).unreachable
+    rig.link.trouble = ConnectionLostError("the connection to zmq://x broke")
+    rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 3)
+    assert not rig.said("trying on")
+    rig.link.trouble = None
+    rig.wait_said("there again")
+    rig.link.deliver(WELCOME)
+    rig.link.wait_sent(m.Heartbeat, len(rig.link.of(m.Heartbeat)) + 3)
+    rig.link.trouble = ConnectionLostError("the connection to zmq://x broke")
+    rig.wait_said("trying on")  # this time nobody said so
+    assert not any(child.drained or child.signals for child in rig.children)
+
+
 def test_a_worker_of_the_local_cluster_does_not_wait_for_ever(start, monkeypatch):
     monkeypatch.setattr(supervisor, "LOCAL_PATIENCE", 0.1)
     assert start(local=True).exit_code() == 1
