@@ -56,6 +56,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("result_expires", _seconds, 86_400.0, "seconds that the record of a finished task is kept; 0: for ever"),
         Setting("max_result_bytes", _count, 2**30, "bytes of finished records past which the oldest go"),
         Setting("max_output_bytes", _count, 2**20, "characters of output kept a task; past them the middle is dropped"),
+        Setting("max_connections", _count, 10_000, "clients, workers and executors (two each) past which a broker refuses newcomers"),
     )
 }  # fmt: skip
 

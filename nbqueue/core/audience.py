@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nbqueue import messages as m
 from nbqueue.core.actions import Peer
 from nbqueue.core.outbox import Outbox
+from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.records import Record
 from nbqueue.states import RETRY
 
@@ -20,6 +21,12 @@ class ClientSession:
     hello: m.Hello
     peer: Peer
     seen: float
+    #: that it came by
+    key: Key = LOCAL
+
+    @property
+    def id(self) -> str:
+        return self.hello.id
 
 
 class Audience:

@@ -4,10 +4,17 @@ A blob stays while a task refers to it; one that no task refers to stays as long
 so that the next call of the function need not send it again.
 """
 
+import hashlib
+
 import msgspec
 
 #: bytes of blobs that no task refers to
 IDLE_BYTES = 256 * 2**20
+
+
+def name_of(data: bytes) -> str:
+    """The key of a blob."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 class _Blob(msgspec.Struct):

@@ -17,3 +17,4 @@ class BrokerSettings:
     result_expires: float = 86_400.0
     max_result_bytes: int = 2**30
     max_output_bytes: int = 2**20
+    max_connections: int = 10_000

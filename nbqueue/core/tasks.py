@@ -54,14 +54,14 @@ class Tasks:
         """The key of a blob that the task needs and that is not here, "" if all are."""
         return next((k for k in (task.definition, task.captured_key) if k and k not in self.blobs), "")
 
-    def accept(self, task: m.Task, client: str, now: float) -> None:
+    def accept(self, task: m.Task, client: str, now: float, owner: str = "") -> None:
         """Keep a task; one that is known already is only told of again."""
         known = self.records.get(task.id)
         if known is not None:
             # sent again by a client that did not hear of its acceptance
             self._audience.join(known, client)
             return
-        record = Record(task, now, self.records.next_order(), watchers=(client,))
+        record = Record(task, now, self.records.next_order(), owner=owner, watchers=(client,))
         self.records.add(record)
         for key in (task.definition, task.captured_key):
             if key:
@@ -117,13 +117,17 @@ class Tasks:
         """A run ended; its outcome counts if the lease is still the task's."""
         record = self._dispatch.release(executor, outcome.token, now)
         if record is not None and _holds(record, outcome.token):
+            if outcome.state not in _EVENT_OF:
+                text = f"its worker says that it ended in {outcome.state!r}, which is no end"
+                self._fail(record, "WorkerLostError", text, now)
+                return
             self._dispatch.durations.note(record.task, outcome.runtime)
             value = b"" if record.task.ignore_result else outcome.value
             worker = executor.worker.name
             self.settle(
                 record,
                 m.Outcome(
-                    outcome.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime,
+                    record.task.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime,
                     worker, now, record.retries,
                 ),
                 now,

@@ -45,6 +45,7 @@ _BROKER_SETTINGS = (
     "result_expires",
     "max_result_bytes",
     "max_output_bytes",
+    "max_connections",
 )
 
 

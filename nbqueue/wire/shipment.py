@@ -1,9 +1,9 @@
 """What a submission says of its function: plain values."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nbqueue.core import blobs
 from nbqueue.wire import codec
 
 
@@ -22,7 +22,7 @@ class Blob(NamedTuple):
             It is too large to travel.
         """
         codec.sized(data, "the function, with what it uses from the notebook")
-        return cls(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
+        return cls(blobs.name_of(data), data)
 
 
 class Shipment(NamedTuple):
