@@ -4,7 +4,7 @@
 
     TCP ROUTER ─┐                                                      ┌─▶ Outgoing ─▶ ROUTERs
     ipc ROUTER ─┼─▶ decode ─▶ core.receive ─▶ actions, by peer ─▶ encode ┘
-    the door    │            core.tick       one frame a peer and turn
+    the door    │ by key     core.tick       one frame a peer and turn
     the waker ──┘
 
 All in one thread.  A turn takes what has arrived (at most 200 frames a socket), and what goes out to a
@@ -18,22 +18,26 @@ import time
 from pathlib import Path
 from typing import Final, cast
 
+import msgspec
 import zmq
 
 from nbqueue import platform
 from nbqueue._version import __version__
 from nbqueue.broker import sockets
 from nbqueue.broker.complaints import Complaints, log
+from nbqueue.broker.errors import FolderUnusable
 from nbqueue.broker.home import Home
 from nbqueue.broker.options import BrokerOptions
 from nbqueue.broker.outgoing import Outgoing, Peer
 from nbqueue.broker.zap import Door
 from nbqueue.core.actions import Action, Send
 from nbqueue.core.broker import BrokerCore
-from nbqueue.exceptions import ProtocolError
-from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Shutdown
+from nbqueue.core.permissions import LOCAL, Key
+from nbqueue.exceptions import ConfigurationError, ProtocolError
+from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Refused, Shutdown
 from nbqueue.transports.zmq import NOBLOCK
 from nbqueue.wire import codec, keys
+from nbqueue.wire.keyring import KeyRing
 from nbqueue.wire.keys import Connection
 
 #: Frames taken from one socket in one turn.
@@ -46,6 +50,8 @@ _PAUSE: Final = 1.0
 _FAREWELL: Final = 0.3
 #: Seconds until the core is called again that could not do what was due.
 _REST: Final = 1.0
+#: Seconds between looks at the file of keys.
+_LOOK_AT_KEYS: Final = 1.0
 #: Peers remembered as refused; past them, all may be told again.
 _REFUSED: Final = 10_000
 
@@ -53,6 +59,12 @@ _REFUSAL: Final = codec.encode_refusal(
     f"this broker speaks protocol {PROTOCOL} (nbqueue {__version__}) and does not understand you:"
     " install the same version of nbqueue on both sides"
 )
+
+_NO_LONGER: Final = Refused(
+    "this key is good no longer: `nbqueue key` on the broker's machine prints those that are"
+)
+#: Number of the unix socket among the routers.
+_IPC: Final = 1
 
 
 class Broker:
@@ -87,6 +99,7 @@ class Broker:
         self._refused: set[Peer] = set()
         self._stop_reason = ""
         self._ended = False
+        self._look_at = time.monotonic()
         #: the core is not called before that, after an error of its own
         self._rests_until = 0.0
         #: peers that know of the end and have not said goodbye
@@ -95,8 +108,8 @@ class Broker:
 
     def _listen(self, bind: sockets.Bind) -> Connection:
         self._complaints = Complaints()
-        self._door = Door(self._context, self._home.keys.client_public, self._complaints)
-        tcp, port = sockets.listen_tcp(self._context, bind, self._home.keys)
+        self._door = Door(self._context, self._home.ring.keys, self._complaints)
+        tcp, port = sockets.listen_tcp(self._context, bind, self._home.ring)
         ipc, path = sockets.listen_ipc(self._context, keys.brokers_dir(), port)
         self._routers = (tcp, ipc)
         self._poller = zmq.Poller()
@@ -106,8 +119,8 @@ class Broker:
             host=bind.host,
             port=port,
             ipc=path,
-            server_public=self._home.keys.server_public,
-            client_secret=self._home.keys.client_secret,
+            server_public=self._home.ring.server_public,
+            client_secret=self._home.ring.default.secret,
             hostname=socket.gethostname(),
             boot_id=platform.boot_id(),
             pid=os.getpid(),
@@ -162,6 +175,7 @@ class Broker:
         now = time.monotonic()
         self._mind_pause(now - self._turned_at - timeout, now)
         self._turned_at = now
+        self._mind_keys(now)
         if self._door.socket in ready:
             self._door.answer()
         for number, router in enumerate(self._routers):
@@ -174,7 +188,7 @@ class Broker:
         """Seconds until something is due."""
         due = [t for t in (self._due, self._outgoing.next_retry) if t is not None]
         longest = _FAREWELL / 10 if self._ended else _LONGEST_SLEEP
-        return max(0.0, min([now + longest, *due]) - now)
+        return max(0.0, min([now + longest, self._look_at, *due]) - now)
 
     @property
     def _due(self) -> float | None:
@@ -187,41 +201,84 @@ class Broker:
             log.warning("was paused for %.1f s", late)
             self._core.paused(late, now)
 
+    # ── keys ─────────────────────────────────────────────────────────────────────────────────
+
+    def _mind_keys(self, now: float) -> None:
+        """Heed what `nbqueue key` did, at most once a second."""
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_AT_KEYS
+        before = self._home.ring
+        try:
+            if self._home.ring_changed():
+                self._replace_keys(before, now)
+            if self.connection.client_secret != self._home.ring.default.secret and not self._ended:
+                self._announce_again()
+        except (ConfigurationError, FolderUnusable, OSError) as error:
+            self._complaints.warn(f"keys were changed, and that cannot be followed: {error}")
+
+    def _replace_keys(self, before: KeyRing, now: float) -> None:
+        ring = self._home.ring
+        self._door.admit(ring.keys)
+        for key in before.keys:
+            if key not in ring.keys:
+                fate = "got a new secret" if ring.get(key.name) else "was revoked"
+                log.info("the key %r %s", key.name, fate)
+                reason = (
+                    f"the key {key.name!r} {fate}: `nbqueue key` on the broker's machine prints good ones"
+                )
+                self._collect(self._core.revoke(key.name, reason, now))
+
+    def _announce_again(self) -> None:
+        """The connection files hold the default key."""
+        connection = msgspec.structs.replace(self.connection, client_secret=self._home.ring.default.secret)
+        self._home.announce(connection)
+        self.connection = connection
+
+    # ── messages ─────────────────────────────────────────────────────────────────────────────
+
     def _drain(self, number: int, now: float) -> None:
         router = self._routers[number]
+        guarded = number == _IPC  # by its folder
         try:
             for _ in range(_DRAIN):
-                routing_id, *frames = router.recv_multipart(NOBLOCK)
-                self._take((number, routing_id), frames, now)
+                routing_id = router.recv(NOBLOCK)
+                frame = router.recv(NOBLOCK, copy=False)
+                key = LOCAL if guarded else self._door.key_of(frame)
+                frames = [frame.buffer, *(router.recv_multipart(NOBLOCK) if frame.more else ())]
+                self._take((number, routing_id), frames, now, key)
         except zmq.Again:
             pass
 
-    def _take(self, peer: Peer, frames: list[bytes], now: float) -> None:
+    def _take(self, peer: Peer, frames: list[memoryview | bytes], now: float, key: Key | None) -> None:
+        if key is None:
+            self._refuse(peer, codec.encode([_NO_LONGER])[0], "whose key is good no longer", now)
+            return
         try:
             messages = codec.decode(frames)
         except ProtocolError as error:
-            self._refuse(peer, error, now)
+            self._refuse(peer, _REFUSAL, str(error), now)
             return
         for message in messages:
-            self._receive(peer, message, now)
+            self._receive(peer, message, now, key)
 
-    def _receive(self, peer: Peer, message: AnyMessage, now: float) -> None:
+    def _receive(self, peer: Peer, message: AnyMessage, now: float, key: Key = LOCAL) -> None:
         if isinstance(message, Goodbye):
             self._told.discard(peer)
         try:
-            self._collect(self._core.receive(peer, message, now))
+            self._collect(self._core.receive(peer, message, now, key))
         except Exception:  # one peer's message must not end the broker of all the others
             log.exception("cannot deal with a %s", type(message).__name__)
 
-    def _refuse(self, peer: Peer, error: ProtocolError, now: float) -> None:
-        """Tell a peer that speaks another protocol, once; garbage from it does not cost more than that."""
+    def _refuse(self, peer: Peer, answer: bytes, why: str, now: float) -> None:
+        """Tell a peer that cannot be talked with, once; what else it says does not cost more than that."""
         if peer in self._refused:
             return
         if len(self._refused) >= _REFUSED:
             self._refused.clear()
         self._refused.add(peer)
-        self._complaints.warn(f"refused a peer: {error}")
-        self._outgoing.send(peer, [_REFUSAL], now)
+        self._complaints.warn(f"refused a peer: {why}")
+        self._outgoing.send(peer, [answer], now)
 
     def _tick(self, now: float) -> None:
         try:

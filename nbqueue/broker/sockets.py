@@ -21,7 +21,7 @@ from nbqueue.broker.zap import DOMAIN
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.transports.zmq import HIGH_WATER, tune_tcp
 from nbqueue.wire import codec, keys
-from nbqueue.wire.keys import BrokerKeys
+from nbqueue.wire.keyring import KeyRing
 
 _BIND = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:\s]*)(?::(?P<port>\d{1,5}))?")
 _BACKLOG: Final = 1024
@@ -55,7 +55,7 @@ def parse_bind(text: str) -> Bind:
     return Bind("0.0.0.0" if host == "*" else host, int(found["port"] or keys.DEFAULT_PORT))
 
 
-def listen_tcp(context: Context, bind: Bind, own: BrokerKeys) -> tuple[Router, int]:
+def listen_tcp(context: Context, bind: Bind, own: KeyRing) -> tuple[Router, int]:
     """Listen on TCP; returns the socket and its port.
 
     Raises
