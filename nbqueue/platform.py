@@ -11,7 +11,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -273,7 +273,7 @@ def write_private(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         _write_new(temporary, content)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -288,7 +288,7 @@ def _write_new(path: Path, content: bytes) -> None:
         os.fsync(fd)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Make new names in it last, where folders can be synced."""
     if sys.platform != "win32":
         fd = os.open(path, os.O_RDONLY)
@@ -296,6 +296,80 @@ def _sync_folder(path: Path) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+#: For ``os.open``, where there are text files.
+O_BINARY: Final[int] = getattr(os, "O_BINARY", 0)
+
+#: What can be written to a file.
+Buffer = bytes | bytearray | memoryview
+
+
+def write_at(fd: int, parts: Sequence[Buffer], offset: int) -> None:
+    """Write all of the parts, one behind the other, at that place of a file; in one system call if possible.
+
+    Raises
+    ------
+    OSError
+        Some of it may have been written.
+    """
+    written = _write_once(fd, parts, offset)
+    total = sum(map(len, parts))
+    if written == total:
+        return
+    # a signal or a limit came between: what is missing is written, or says why it cannot be
+    rest = memoryview(b"".join(parts))
+    while written < total:
+        written += _write_once(fd, [rest[written:]], offset + written)
+
+
+if sys.platform == "win32":
+
+    def _write_once(fd: int, parts: Sequence[Buffer], offset: int) -> int:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, b"".join(parts))
+
+else:
+    #: Buffers that one call takes (IOV_MAX).
+    _MOST_PARTS: Final = 1024
+
+    def _write_once(fd: int, parts: Sequence[Buffer], offset: int) -> int:
+        return os.pwritev(fd, parts if len(parts) <= _MOST_PARTS else [b"".join(parts)], offset)
+
+
+def preallocate(fd: int, size: int) -> None:
+    """Have the file be that large, with disk behind every byte: writing into it will find room.
+
+    What is there stays; what is added reads as zeros.
+
+    Raises
+    ------
+    OSError
+        There is no room; the file may have grown by a part.
+    """
+    if sys.platform == "linux":
+        os.posix_fallocate(fd, 0, size)
+    else:
+        # nothing of that kind on macOS and Windows: written zeros are slower, and hold the place as well
+        block = bytes(1 << 20)
+        for offset in range(os.fstat(fd).st_size, size, len(block)):
+            write_at(fd, [block[: size - offset]], offset)
+
+
+def sync_data(fd: int) -> None:
+    """Return when what was written to the file would survive a power failure.
+
+    Raises
+    ------
+    OSError
+        It may not; the system may have dropped what could not be written, and would not say so again.
+    """
+    if sys.platform == "linux":
+        os.fdatasync(fd)  # without the times, which nobody needs
+    elif sys.platform == "darwin":
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # its fsync leaves data in the drive's cache
+    else:
+        os.fsync(fd)
 
 
 def memory_file(content: bytes) -> int:

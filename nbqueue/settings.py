@@ -38,6 +38,15 @@ def _count(text: str) -> int:
     return value
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{' or '.join(words)} is expected")
+        return text
+
+    return convert
+
+
 SETTINGS: Mapping[str, Setting] = {
     s.name: s
     for s in (
@@ -55,6 +64,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("idle_timeout", _seconds, 600.0, "seconds without clients and work after which the local cluster ends itself; 0: never"),
         Setting("result_expires", _seconds, 86_400.0, "seconds that the record of a finished task is kept; 0: for ever"),
         Setting("max_result_bytes", _count, 2**30, "bytes of finished records past which the oldest go"),
+        Setting("journal_sync", _one_of("none", "batch"), "none", "batch: the broker's journal is on disk before others are told, so that it survives a power failure; none: only the broker's own death"),
         Setting("max_output_bytes", _count, 2**20, "characters of output kept a task; past them the middle is dropped"),
         Setting("max_connections", _count, 10_000, "clients, workers and executors (two each) past which a broker refuses newcomers"),
     )

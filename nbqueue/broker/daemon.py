@@ -5,18 +5,22 @@
     TCP ROUTER ─┐                                                      ┌─▶ Outgoing ─▶ ROUTERs
     ipc ROUTER ─┼─▶ decode ─▶ core.receive ─▶ actions, by peer ─▶ encode ┘
     the door    │ by key     core.tick       one frame a peer and turn
-    the waker ──┘
+    the waker ──┘               │
+                                └─▶ Keeper ─▶ journal
 
 All in one thread.  A turn takes what has arrived (at most 200 frames a socket), and what goes out to a
-peer in answer is one batch: the busier the broker, the larger the batches.
+peer in answer is one batch: the busier the broker, the larger the batches.  What a turn has changed is
+written down at once, by one write, and only then are promises sent: that tasks are accepted, outcomes
+final.  Where writing waits for the disk, everything else leaves before.
 """
 
+import contextlib
 import math
 import os
 import socket
 import time
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import msgspec
 import zmq
@@ -27,11 +31,13 @@ from nbqueue.broker import sockets
 from nbqueue.broker.complaints import Complaints, log
 from nbqueue.broker.errors import FolderUnusable
 from nbqueue.broker.home import Home
+from nbqueue.broker.keeper import Keeper
 from nbqueue.broker.options import BrokerOptions
 from nbqueue.broker.outgoing import Outgoing, Peer
 from nbqueue.broker.zap import Door
-from nbqueue.core.actions import Action, Send
+from nbqueue.core.actions import PROMISES, Action, Keep, Send
 from nbqueue.core.broker import BrokerCore
+from nbqueue.core.entries import AnyEntry
 from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.exceptions import ConfigurationError, ProtocolError
 from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Refused, Shutdown
@@ -39,6 +45,9 @@ from nbqueue.transports.zmq import NOBLOCK
 from nbqueue.wire import codec, keys
 from nbqueue.wire.keyring import KeyRing
 from nbqueue.wire.keys import Connection
+
+#: What goes to each peer in this turn.
+Outbox: TypeAlias = dict[Peer, list[AnyMessage]]
 
 #: Frames taken from one socket in one turn.
 _DRAIN: Final = 200
@@ -78,24 +87,19 @@ class Broker:
 
     def __init__(self, options: BrokerOptions) -> None:
         bind = sockets.parse_bind(options.bind)
-        self._home = Home(Path(options.data_dir) if options.data_dir else keys.data_dir())
-        self._context: sockets.Context = zmq.Context()
-        self._waker = platform.Waker()
+        #: what is to be let go of at the end, the last first
+        self._resources = contextlib.ExitStack()
         try:
-            self.connection = self._listen(bind)
+            self._open(bind, options)
         except BaseException:
             self.close()
             raise
-        self._core = BrokerCore(
-            options.settings,
-            boot=self._home.boot,
-            epoch=time.time() - time.monotonic(),
-            version=__version__,
-            host=self.connection.hostname,
-            pid=self.connection.pid,
-        )
         self._outgoing = Outgoing(self._routers)
-        self._outbox: dict[Peer, list[AnyMessage]] = {}
+        self._outbox: Outbox = {}
+        #: what is to be written down before promises are sent
+        self._entries: list[AnyEntry] = []
+        #: promises that wait for it
+        self._promises: Outbox = {}
         self._refused: set[Peer] = set()
         self._stop_reason = ""
         self._ended = False
@@ -105,6 +109,28 @@ class Broker:
         #: peers that know of the end and have not said goodbye
         self._told: set[Peer] = set()
         self._turned_at = time.monotonic()
+
+    def _open(self, bind: sockets.Bind, options: BrokerOptions) -> None:
+        """Take the folder, the port and the journal, in this order."""
+        self._home = Home(Path(options.data_dir) if options.data_dir else keys.data_dir())
+        self._resources.callback(self._home.leave)
+        self._waker = platform.Waker()
+        self._resources.callback(self._waker.close)
+        self._context: sockets.Context = zmq.Context()
+        self._resources.callback(self._context.destroy)
+        self.connection = self._listen(bind)
+        self._core = BrokerCore(
+            options.settings,
+            boot=self._home.boot,
+            epoch=time.time() - time.monotonic(),
+            version=__version__,
+            host=self.connection.hostname,
+            pid=self.connection.pid,
+        )
+        sync = options.journal_sync == "batch"
+        self._keeper = Keeper(self._home.folder / "journal", self._core, sync=sync)
+        self._resources.callback(self._keeper.close)
+        self._keeper.restore(time.monotonic())
 
     def _listen(self, bind: sockets.Bind) -> Connection:
         self._complaints = Complaints()
@@ -162,9 +188,7 @@ class Broker:
 
     def close(self) -> None:
         """Let go of sockets and files; waits a second at most for last words to leave."""
-        self._context.destroy()
-        self._waker.close()
-        self._home.leave()
+        self._resources.close()
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────
 
@@ -175,6 +199,8 @@ class Broker:
         now = time.monotonic()
         self._mind_pause(now - self._turned_at - timeout, now)
         self._turned_at = now
+        if self._door.socket in ready:
+            self._look_at = now  # the key may have been made just now
         self._mind_keys(now)
         if self._door.socket in ready:
             self._door.answer()
@@ -183,10 +209,11 @@ class Broker:
                 self._drain(number, now)
         self._tick(now)
         self._deliver(now)
+        self._keeper.work()
 
     def _timeout(self, now: float) -> float:
         """Seconds until something is due."""
-        due = [t for t in (self._due, self._outgoing.next_retry) if t is not None]
+        due = [t for t in (self._due, self._outgoing.next_retry, self._keeper.due(now)) if t is not None]
         longest = _FAREWELL / 10 if self._ended else _LONGEST_SLEEP
         return max(0.0, min([now + longest, self._look_at, *due]) - now)
 
@@ -204,7 +231,7 @@ class Broker:
     # ── keys ─────────────────────────────────────────────────────────────────────────────────
 
     def _mind_keys(self, now: float) -> None:
-        """Heed what `nbqueue key` did, at most once a second."""
+        """Heed what `nbqueue key` did, once a second and whenever somebody knocks."""
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_AT_KEYS
@@ -303,6 +330,8 @@ class Broker:
                 self._outbox.setdefault(peer, []).append(action.message)
                 if isinstance(action.message, Shutdown):
                     self._told.add(peer)
+            elif isinstance(action, Keep):
+                self._entries += action.entries
             else:
                 log.info("ends: %s", action.reason)
                 self._ended = True
@@ -311,11 +340,34 @@ class Broker:
         """Send what has gathered; a peer that is gone may make the core say more to others."""
         retry_at = self._outgoing.next_retry
         gone = self._outgoing.retry(now) if retry_at is not None and now >= retry_at else []
+        if not self._keeper.syncs:
+            self._write(now)
         while self._outbox or gone:
             for peer in gone:
                 self._receive(peer, Goodbye(unreachable=True), now)
             outbox, self._outbox = self._outbox, {}
+            if self._entries or self._keeper.waiting:
+                outbox = self._hold_promises(outbox)
             gone = [peer for peer, messages in outbox.items() if not self._send(peer, messages, now)]
+            self._write(now)
+
+    def _write(self, now: float) -> None:
+        """Write down what this turn has changed, and let go of the promises that waited for it."""
+        entries, self._entries = self._entries, []
+        if self._keeper.write(entries, now) and self._promises:
+            held, self._promises = self._promises, {}
+            for peer, messages in self._outbox.items():
+                held.setdefault(peer, []).extend(messages)
+            self._outbox = held
+
+    def _hold_promises(self, outbox: Outbox) -> Outbox:
+        """The messages that may leave now; the others wait until what they promise is written."""
+        now: Outbox = {}
+        for peer, messages in outbox.items():
+            for message in messages:
+                box = self._promises if isinstance(message, PROMISES) else now
+                box.setdefault(peer, []).append(message)
+        return now
 
     def _send(self, peer: Peer, messages: list[AnyMessage], now: float) -> bool:
         frames = codec.encode(messages, limit=codec.MAX_FRAME_BYTES)

@@ -1,4 +1,5 @@
-"""Why a broker does not start; each with the exit code of its process (see sysexits.h)."""
+"""Why a broker does not start, each with the exit code of its process (see sysexits.h); and why its journal
+takes no more."""
 
 from typing import ClassVar
 
@@ -27,3 +28,13 @@ class FolderUnusable(BrokerStartError):
     """A file that the broker needs cannot be written: the disk is full, or the folder is not ours."""
 
     exit_code = 74
+
+
+class JournalCorrupt(BrokerStartError):
+    """What the journal has recorded cannot be read in full; the message names where, and the way out."""
+
+    exit_code = 65
+
+
+class JournalFull(NBQueueError):
+    """A record was not taken: the disk is full or cannot be written.  Nothing of it counts; try again."""

@@ -1,6 +1,7 @@
 """What a broker is started with."""
 
 from dataclasses import fields
+from typing import Literal
 
 import msgspec
 
@@ -16,6 +17,8 @@ class BrokerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     bind: str = ""
     #: "" is the user's own (see ``keys.data_dir``)
     data_dir: str = ""
+    #: whether the journal waits for the disk: "batch" has each turn's changes there before others are told
+    journal_sync: Literal["none", "batch"] = "none"
     settings: BrokerSettings = BrokerSettings()
 
 

@@ -28,4 +28,7 @@ def broker(app: str, bind: str, data_dir: Path | None) -> None:
     chosen = BrokerSettings(**broker_settings(settings))
     if settings.lookup("idle_timeout")[1] == "default":
         chosen = replace(chosen, idle_timeout=0.0)  # who starts it by hand ends it by hand
-    sys.exit(main(BrokerOptions(bind=bind, data_dir=str(data_dir or ""), settings=chosen)))
+    options = BrokerOptions(
+        bind=bind, data_dir=str(data_dir or ""), journal_sync=settings.journal_sync, settings=chosen
+    )
+    sys.exit(main(options))

@@ -5,6 +5,7 @@ so that the next call of the function need not send it again.
 """
 
 import hashlib
+from collections.abc import Iterator
 
 import msgspec
 
@@ -30,19 +31,25 @@ class Blobs:
         self._idle: dict[str, None] = {}
         self._idle_bytes = 0
 
-    def add(self, key: str, data: bytes) -> None:
-        if key not in self._blobs:
+    def add(self, key: str, data: bytes) -> bool:
+        """Keep a blob; False if it was here already."""
+        is_new = key not in self._blobs
+        if is_new:
             self._blobs[key] = _Blob(data)
         elif key in self._idle:
             self._stir(key)
         else:
-            return
+            return False
         self._rest(key)
+        return is_new
 
     def get(self, key: str) -> bytes:
         """The blob, b"" if it is not here."""
         blob = self._blobs.get(key)
         return blob.data if blob is not None else b""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._blobs))
 
     def __contains__(self, key: str) -> bool:
         return key in self._blobs

@@ -14,20 +14,23 @@ What becomes of a task stands in ``core.tasks``, who runs it in ``core.dispatch`
 it in ``core.audience``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from nbqueue import messages as m
 from nbqueue.core import inspect, permissions
-from nbqueue.core.actions import Action, Peer
+from nbqueue.core.actions import Action, Keep, Peer
 from nbqueue.core.audience import Audience, ClientSession
 from nbqueue.core.blobs import name_of
 from nbqueue.core.deaths import manner_of_death
 from nbqueue.core.dispatch import Dispatcher
+from nbqueue.core.entries import AnyEntry, Began
 from nbqueue.core.executors import ExecutorState, WorkerState
+from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.records import DONE, LEASED
+from nbqueue.core.recovery import Recovery, standing
 from nbqueue.core.settings import BrokerSettings
 from nbqueue.core.tasks import Tasks
 from nbqueue.core.timers import Timers
@@ -67,12 +70,15 @@ class BrokerCore:
         beat, lease = settings.worker_heartbeat, settings.worker_lease
         self.welcome = m.Welcome(boot, version, beat, lease, epoch, host, pid)
         self.stopped = False
+        #: why nothing more can be written down, "" if it can: new tasks are refused
+        self.full = ""
         self._outbox = Outbox()
+        self._ledger = Ledger()
         self._timers = Timers()
         self._sessions: dict[Peer, Session] = {}
         self.audience = Audience(self._outbox)
-        self.dispatch = Dispatcher(boot, self._outbox, self._timers)
-        self.tasks = Tasks(settings, self.dispatch, self.audience, self._timers, self._outbox)
+        self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger)
+        self.tasks = Tasks(settings, self.dispatch, self.audience, self._timers, self._outbox, self._ledger)
         self._next_check = 0.0
         self._busy_at: float | None = None
         self._began: float | None = None
@@ -133,7 +139,11 @@ class BrokerCore:
             kind = type(message).__name__
             self._outbox.send(peer, m.Refused(f"a broker expects no {kind} of this peer"))
         self.dispatch.serve(now)
-        return self._outbox.flush()
+        return self._flush()
+
+    def _flush(self) -> list[Action]:
+        entries, actions = self._ledger.flush(), self._outbox.flush()
+        return [Keep(entries), *actions] if entries else actions
 
     def _refuse(self, peer: Peer, message: m.AnyMessage, reason: str) -> None:
         """Say no, in the words in which the sender waits for an answer."""
@@ -157,7 +167,22 @@ class BrokerCore:
         self.tasks.records.expire(now)
         self.dispatch.rebalance(now)
         self._check_idle(now)
-        return self._outbox.flush()
+        return self._flush()
+
+    # ── what was and what will be known ──────────────────────────────────────────────────────
+
+    def recovery(self) -> Recovery:
+        """Reads what earlier brokers wrote down; to be finished before anything is received."""
+        return Recovery(self.tasks, self.welcome.epoch, self.settings.max_output_bytes)
+
+    @property
+    def began(self) -> Began:
+        """The first entry that this broker writes."""
+        return Began(self.welcome.boot, self.welcome.epoch)
+
+    def standing(self) -> Iterator[list[AnyEntry]]:
+        """All that a later broker has to know, in portions that take little time each."""
+        return standing(self.tasks, list(self.dispatch.executors.values()), self.began)
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` is to be called next, at the latest; None: not before a message comes."""
@@ -190,7 +215,7 @@ class BrokerCore:
             self._outbox.send(worker.peer, m.Refused(reason))
             self._worker_gone(worker, now, reason, charge=False)
         self.dispatch.serve(now)
-        return self._outbox.flush()
+        return self._flush()
 
     def stop(self, reason: str) -> None:
         """End: workers of the local cluster end too, others are left to look for the next broker."""
@@ -229,9 +254,7 @@ class BrokerCore:
         elif hello.role == m.WORKER:
             session = self._worker_hello(peer, hello, now)
         else:
-            session = self.dispatch.executor(hello, now)
-            if session.worker.hello is None:  # made for it just now, perhaps
-                session.worker.key = key
+            session = self.dispatch.executor(hello, now, key)
         session.key = key
         self._sessions[peer] = session
         self._outbox.send(peer, self.welcome)
@@ -300,22 +323,28 @@ class BrokerCore:
             self._replaced(old, peer)
             if old != peer:
                 executor.stuck = False
-                self.tasks.remind(executor)
+                self.tasks.remind(executor, now)
             return
         old, executor.peer = executor.peer, peer
         self._replaced(old, peer)
         # on the same connection nothing was lost, and what is under way is not in its list yet
         if old != peer:
-            self._reconcile(executor, {token for _, token in hello.held}, now)
+            self._reconcile(executor, hello.held, now)
         self.dispatch.feed(executor, now)
 
-    def _reconcile(self, executor: ExecutorState, held: set[int], now: float) -> None:
+    def _reconcile(self, executor: ExecutorState, held: list[tuple[str, int]], now: float) -> None:
         """After a new connection: what was on its way to the executor is lost, what it still has is not."""
-        for token in [t for t in reversed(list(executor.held)) if t not in held]:
+        tokens = {token for _, token in held}
+        for token in [t for t in reversed(list(executor.held)) if t not in tokens]:
             self.tasks.take_back(executor, token, now)
-        strange = [token for token in held if token not in executor.held]
+        strange = [
+            token
+            for id, token in held
+            if token not in executor.held and not self.tasks.claim(executor, id, token, now)
+        ]
         if strange:
             self._outbox.send(executor.control or executor.peer, m.Drop(strange))
+        self.tasks.remind(executor, now)
 
     def _on_ping(self, peer: Peer, session: Session, message: m.Ping, now: float) -> None:
         self._outbox.send(peer, m.Pong(self.welcome.boot))
@@ -397,7 +426,7 @@ class BrokerCore:
                 return
             if not self._runs_any(client.key):  # the Submit that follows is told why
                 return
-        self.tasks.blobs.add(message.key, message.blob)
+        self.tasks.define(message)
 
     def _runs_any(self, key: Key) -> bool:
         """Whether an executor of that key runs something."""
@@ -425,6 +454,8 @@ class BrokerCore:
         for task in message.tasks:
             if (reason := flaw(task)) or (owner and (reason := self._foreign(task, client.key))):
                 self._outbox.send(peer, m.Rejected(task.id, reason))
+            elif self.full and self.tasks.records.get(task.id) is None:
+                self._outbox.send(peer, m.Rejected(task.id, self.full))
             elif self.tasks.records.get(task.id) is None and (key := self.tasks.lacking(task)):
                 missing.setdefault(key, []).append(task.id)
             else:
@@ -470,6 +501,7 @@ class BrokerCore:
             record = self.tasks.records.get(id)
             if record is not None and record.place == DONE:
                 self.tasks.records.forget(id)
+                self._ledger.forgot(id)
             elif record is not None:
                 self.audience.leave(record, client.hello.id)
 

@@ -4,7 +4,9 @@ from typing import Final
 
 from nbqueue.core.actions import Peer
 from nbqueue.core.executors import Durations, ExecutorState, WorkerState
+from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
+from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.queues import Lane, Lanes
 from nbqueue.core.records import LEASED, READY, Record
 from nbqueue.core.timers import HARD_LIMIT, SOFT_LIMIT, Timers
@@ -17,32 +19,38 @@ PATIENCE: Final = 0.05
 class Dispatcher:
     """Hands waiting tasks to executors, and takes them back."""
 
-    def __init__(self, boot: int, outbox: Outbox, timers: Timers) -> None:
+    def __init__(self, boot: int, outbox: Outbox, timers: Timers, ledger: Ledger) -> None:
         self.workers: dict[str, WorkerState] = {}
         self.executors: dict[str, ExecutorState] = {}
         self.lanes = Lanes()
         self.durations = Durations()
-        self._token = boot << 32
+        #: older ones were given out by earlier brokers
+        self.first_token = self._token = boot << 32
         #: lanes into which something was put back
         self._put_back: dict[Lane, None] = {}
         self._outbox = outbox
         self._timers = timers
+        self._ledger = ledger
 
     # ── executors come and go ────────────────────────────────────────────────────────────────
 
-    def worker(self, id: str, now: float) -> WorkerState:
+    def worker(self, id: str, now: float, key: Key = LOCAL) -> WorkerState:
         """The worker of that id, made on first mention (an executor may be heard of before it)."""
         worker = self.workers.get(id)
         if worker is None:
             worker = self.workers[id] = WorkerState(id, now)
+            worker.key = key
         return worker
 
-    def executor(self, hello: Hello, now: float) -> ExecutorState:
+    def executor(self, hello: Hello, now: float, key: Key = LOCAL) -> ExecutorState:
         """The executor that says hello on either of its links, made on first mention."""
         executor = self.executors.get(hello.id)
         if executor is None:
-            worker = self.worker(hello.worker, now)
+            worker = self.worker(hello.worker, now, key)
+            worker.called = hello.name
+            self._ledger.joined(hello, key)
             executor = ExecutorState(hello, worker)
+            executor.key = key
             self.executors[executor.id] = worker.executors[executor.id] = executor
             self.lanes.join(executor)
         return executor
@@ -116,12 +124,24 @@ class Dispatcher:
         if not executor.held:
             executor.moved_at = now
         executor.hold(record)
+        self._ledger.leased(record, now)
+        self._watch_limits(record, now)
+        peer: Peer = executor.peer
+        self._outbox.assign(peer, Assignment(task, record.token, record.retries, record.attempt))
+
+    def _watch_limits(self, record: Record, now: float) -> None:
+        task = record.task
         if task.time_limit is not None:
             self._timers.set(now + task.time_limit, HARD_LIMIT, task.id, record.token)
         if task.soft_time_limit is not None:
             self._timers.set(now + task.soft_time_limit, SOFT_LIMIT, task.id, record.token)
-        peer: Peer = executor.peer
-        self._outbox.assign(peer, Assignment(task, record.token, record.retries, record.attempt))
+
+    def restore(self, record: Record, executor: ExecutorState, now: float) -> None:
+        """A lease that an earlier broker gave goes on."""
+        record.place, record.executor = LEASED, executor.id
+        record.estimate = self.durations.estimate(record.task)
+        executor.hold_again(record, now)
+        self._watch_limits(record, now)
 
     def lost(self, executor: ExecutorState, report: Held) -> list[int]:
         """Leases that did not arrive although later ones did, the last first; twice, to be sure: the

@@ -34,10 +34,12 @@ class WorkerState:
         #: that it came by
         self.key: Key = LOCAL
         self.executors: dict[str, ExecutorState] = {}
+        #: its shown name, as its executors say; counts until it has said hello itself
+        self.called = ""
 
     @property
     def name(self) -> str:
-        return self.hello.name if self.hello is not None else self.id
+        return self.hello.name if self.hello is not None else self.called or self.id
 
 
 class ExecutorState:
@@ -45,6 +47,7 @@ class ExecutorState:
 
     def __init__(self, hello: Hello, worker: WorkerState) -> None:
         self.id = hello.id
+        self.hello = hello
         self.worker = worker
         #: its main link, None while it is away
         self.peer: Peer | None = None
@@ -88,6 +91,12 @@ class ExecutorState:
     def hold(self, record: Record) -> None:
         self.held[record.token] = record
         self.backlog += record.estimate
+
+    def hold_again(self, record: Record, now: float) -> None:
+        """A lease that an earlier broker gave it; tokens are in the order in which it will run them."""
+        self.moved_at = now
+        self.hold(record)
+        self.held = dict(sorted(self.held.items()))
 
     def release(self, token: int, now: float) -> Record:
         """End a lease that it holds."""

@@ -58,13 +58,13 @@ class Lane:
         self._queues[record.task.priority].appendleft(record)
         self.size += 1
 
-    def revoked(self) -> None:
-        """One of the waiting tasks is done without having run; :meth:`take` steps over it."""
+    def withdrawn(self) -> None:
+        """One of the waiting tasks waits no longer, though nobody took it; :meth:`take` steps over it."""
         self._shrink()
 
     def _shrink(self) -> None:
         self.size -= 1
-        if not self.size:  # what is left was revoked
+        if not self.size:  # what is left was withdrawn
             for queue in self._queues:
                 queue.clear()
 

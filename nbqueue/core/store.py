@@ -34,6 +34,10 @@ class Records:
         self._order += 1
         return self._order
 
+    def continue_order(self, order: int) -> None:
+        """Go on counting from there."""
+        self._order = max(self._order, order)
+
     def add(self, record: Record) -> None:
         self._by_id[record.task.id] = record
 
@@ -41,6 +45,10 @@ class Records:
         """The record has its outcome."""
         record.place = DONE
         record.done_at = now
+        self.shelve(record)
+
+    def shelve(self, record: Record) -> None:
+        """Count a record among the finished ones."""
         record.drop_arguments()
         size = record.size
         self._finished[record.task.id] = (record, size)

@@ -13,12 +13,16 @@ Every way out goes through :meth:`Tasks.settle`, which can be gone through once.
 import math
 from typing import Final
 
+import msgspec
+
 from nbqueue import messages as m
 from nbqueue.core import deaths, inspect, lifecycle, timers
 from nbqueue.core.audience import Audience, started
 from nbqueue.core.blobs import Blobs
 from nbqueue.core.dispatch import Dispatcher
+from nbqueue.core.entries import Joined
 from nbqueue.core.executors import ExecutorState
+from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.output import OutputLog
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
@@ -39,6 +43,7 @@ class Tasks:
         audience: Audience,
         pending: timers.Timers,
         outbox: Outbox,
+        ledger: Ledger,
     ) -> None:
         self.records = Records(settings.result_expires, settings.max_result_bytes)
         self.blobs = Blobs()
@@ -47,6 +52,7 @@ class Tasks:
         self._audience = audience
         self._timers = pending
         self._outbox = outbox
+        self._ledger = ledger
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────
 
@@ -63,15 +69,23 @@ class Tasks:
             return
         record = Record(task, now, self.records.next_order(), owner=owner, watchers=(client,))
         self.records.add(record)
-        for key in (task.definition, task.captured_key):
-            if key:
-                self.blobs.refer(key)
+        self._ledger.took(task, record.order, client, now, owner)
+        self._refer(task)
         if task.expires is not None:
             self._timers.set(now + task.expires, timers.EXPIRY, task.id)
         if task.countdown > 0:
             self._schedule(record, now + task.countdown)
         else:
             self._dispatch.enqueue(record, now)
+
+    def define(self, message: m.Define) -> None:
+        if self.blobs.add(message.key, message.blob):
+            self._ledger.defined(message.key, message.blob)
+
+    def _refer(self, task: m.Task) -> None:
+        for key in (task.definition, task.captured_key):
+            if key:
+                self.blobs.refer(key)
 
     def _schedule(self, record: Record, due: float) -> None:
         record.place, record.due = SCHEDULED, due
@@ -97,6 +111,7 @@ class Tasks:
             if record.output is None:
                 record.output = OutputLog(self._settings.max_output_bytes)
             record.output.add(message)
+            self._ledger.printed(message)
             self._audience.tell(record, message)
 
     def progressed(self, message: m.Progress) -> None:
@@ -148,6 +163,7 @@ class Tasks:
         due = now + max(0.0, message.countdown if math.isfinite(message.countdown) else 0.0)
         self._audience.tell(record, m.Retrying(record.task.id, record.retries, message.failure, due))
         self._schedule(record, due)
+        self._ledger.changed(record)
 
     # ── leases that ended without an outcome ─────────────────────────────────────────────────
 
@@ -196,18 +212,68 @@ class Tasks:
             return
         record.state = lifecycle.follow(record.state, lifecycle.REQUEUE, record)
         record.forget_run()
+        self._ledger.changed(record)
         if reason:
             self._audience.tell(record, m.Requeued(record.task.id, reason))
         self._dispatch.put_back(record)
+
+    # ── after another broker ─────────────────────────────────────────────────────────────────
+
+    def restore(self, record: Record, holder: Joined | None, now: float) -> None:
+        """Put a record where the last broker had it; ``holder`` is the executor of its lease."""
+        self.records.add(record)
+        if record.place == DONE:
+            self.records.shelve(record)
+            return
+        task = record.task
+        if self.lacking(task):
+            self._fail_for_lack(record, now)
+            return
+        self._refer(task)
+        if task.expires is not None:
+            self._timers.set(record.at + task.expires, timers.EXPIRY, task.id)
+        if record.place == SCHEDULED:
+            self._schedule(record, record.due)
+        elif record.place == LEASED and holder is not None:
+            self._dispatch.restore(record, self._dispatch.executor(holder.hello, now, holder.key), now)
+        else:
+            self._dispatch.enqueue(record, now)
+
+    def _fail_for_lack(self, record: Record, now: float) -> None:
+        """A repaired journal has the task, but not what it is made of."""
+        record.task = msgspec.structs.replace(record.task, definition="", captured_key="")
+        record.place = SCHEDULED
+        text = "its function was lost with a damaged journal: submit it again"
+        self._fail(record, "ResultNotFoundError", text, now)
+
+    def claim(self, executor: ExecutorState, id: str, token: int, now: float) -> bool:
+        """An executor says that it has a lease of which we do not know; False if it is not to be kept."""
+        record = self.records.get(id)
+        if record is None:
+            return False
+        if record.place == DONE and record.token == token:
+            executor.hold_again(record, now)  # its end is still to be heard of
+            return True
+        if record.place in (READY, SCHEDULED) and record.token < token < self._dispatch.first_token:
+            # given out in the moment in which the last broker died, and not written down
+            if record.place == READY:
+                self._dispatch.lane(record.task).withdrawn()
+            record.token = token
+            record.attempt += 1
+            self._dispatch.restore(record, executor, now)
+            self._ledger.changed(record)
+            return True
+        return False
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────
 
     def settle(self, record: Record, outcome: m.Outcome, now: float) -> None:
         """The one outcome of a task."""
         if record.place == READY:
-            self._dispatch.lane(record.task).revoked()
+            self._dispatch.lane(record.task).withdrawn()
         record.state = lifecycle.follow(record.state, _EVENT_OF[outcome.state], record)
         record.outcome = outcome
+        self._ledger.ended(outcome)
         for key in (record.task.definition, record.task.captured_key):
             if key:
                 self.blobs.release(key)
@@ -234,6 +300,7 @@ class Tasks:
             self.revoke(record, "cancelled", now)
         else:
             record.revoked = True
+            self._ledger.changed(record)
             executor = self._dispatch.executors.get(record.executor)
             if executor is not None:
                 self._outbox.send(executor.control, m.Drop([record.token]))
@@ -243,11 +310,12 @@ class Tasks:
         if executor is not None:
             self._outbox.send(executor.control, m.Interrupt(record.task.id, record.token, reason))
 
-    def remind(self, executor: ExecutorState) -> None:
+    def remind(self, executor: ExecutorState, now: float) -> None:
         """Its control link was away: say again which leases are over."""
         for token, record in executor.held.items():
             if not _holds(record, token):
                 self._outbox.send(executor.control, m.Interrupt(record.task.id, token, "cancel"))
+                self._timers.set(now + self._settings.cancel_grace, timers.KILL, executor.id, token)
             elif record.revoked:
                 self._outbox.send(executor.control, m.Drop([token]))
 

@@ -30,8 +30,8 @@ from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
 
 #: Seconds for which another process may hold the start lock, and a broker may take to write its connection
-#: file; either takes a third of one.
-_LOCK_PATIENCE, _BROKER_PATIENCE = 30.0, 15.0
+#: file; either takes a third of one, and ten for a journal of a million tasks.
+_LOCK_PATIENCE, _BROKER_PATIENCE = 90.0, 60.0
 _LOOK_EVERY = 0.005
 
 #: Settings that a broker is started with.
@@ -119,7 +119,14 @@ def _start_broker(settings: Settings, bind: str) -> Connection:
     log = folder / "broker.log"
     # not in the notebook's folder, which may be moved or unmounted
     broker = Child("nbqueue.broker", cwd=folder, log=log)
-    broker.configure({"bind": bind, "data_dir": str(folder), "settings": broker_settings(settings)})
+    broker.configure(
+        {
+            "bind": bind,
+            "data_dir": str(folder),
+            "journal_sync": settings.journal_sync,
+            "settings": broker_settings(settings),
+        }
+    )
     return _listening(broker, log)
 
 

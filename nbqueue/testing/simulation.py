@@ -13,13 +13,14 @@ again, step for step::
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.session import Session, Submission
-from nbqueue.core.actions import Send
+from nbqueue.core import entries
+from nbqueue.core.actions import PROMISES, Action, Keep, Send
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.worker import ExecutorCore, Raise
 from nbqueue.states import REVOKED, SUCCESS
@@ -38,7 +39,16 @@ class World:
     ) -> None:
         self.now = 0.0
         self.random = random.Random(seed)
-        self.core = BrokerCore(settings or BrokerSettings(), boot=1)
+        self.disk = Disk()
+        self._settings = settings or BrokerSettings()
+        self._boots = itertools.count(1)
+        #: each broker's clock begins anew
+        self._clock_zero = 0.0
+        self.core = self._start_broker()
+        #: no broker runs
+        self.down = False
+        #: the broker dies between handing out work and writing down that it did
+        self.die_before_writing = False
         self.workers: list[SimulatedWorker] = []
         self.clients: list[SimulatedClient] = []
         #: (task id, executor id, began, ended) of every run that got to its end
@@ -105,30 +115,127 @@ class World:
     def _arrive(self, peer: object, wire: "Wire", messages: Sequence[m.AnyMessage]) -> None:
         if peer is wire.peer:
             for message in messages:
-                self.perform(self.core.receive(peer, message, self.now))
+                self.tell(peer, message)
 
-    def perform(self, actions: Iterable[Any]) -> None:
-        """What the broker wants done; then wake it when it next has something to do."""
-        for action in actions:
-            if isinstance(action, Send):
-                peer: Any = action.peer
-                peer.wire.from_broker(peer, action.message)
+    def tell(self, peer: object, message: m.AnyMessage) -> None:
+        """Hand the broker a message, if there is one; then do what it wants done."""
+        if not self.down:
+            self._perform(self.core.receive(peer, message, self._broker_time))
+
+    def _perform(self, actions: Sequence[Action]) -> None:
+        """As the daemon does it where writing waits for the disk: news, then the journal, then promises."""
+        sends = [action for action in actions if isinstance(action, Send)]
+        self._send(action for action in sends if not isinstance(action.message, PROMISES))
+        keeps = [action for action in actions if isinstance(action, Keep)]
+        if keeps and self.die_before_writing:
+            self.kill_broker()
+            return
+        for keep in keeps:
+            self.disk.write(keep.entries)
+        self._send(action for action in sends if isinstance(action.message, PROMISES))
         self.on_change()
         self._arm()
 
+    def _send(self, actions: Iterable[Send]) -> None:
+        for action in actions:
+            peer: Any = action.peer
+            peer.wire.from_broker(peer, action.message)
+
+    # ── the broker's death ───────────────────────────────────────────────────────────────────
+
+    @property
+    def _broker_time(self) -> float:
+        return self.now - self._clock_zero
+
+    def _start_broker(self) -> BrokerCore:
+        # another machine's clock, as it were
+        self._clock_zero = self.now - self.random.uniform(0, 1000) if self.disk.records else 0.0
+        core = BrokerCore(self._settings, boot=next(self._boots), epoch=self._clock_zero)
+        recovery = core.recovery()
+        for record in self.disk.records:
+            recovery.read(entries.decode(record))
+        recovery.finish(self._broker_time)
+        self.disk.write([core.began])
+        return core
+
+    def kill_broker(self) -> None:
+        """The broker's process ends without a word; what it wrote stays."""
+        self.die_before_writing = False
+        if self.down:
+            return
+        self.down = True
+        self._tick_at = None
+        self.disk.abandon_snapshot()
+        executors = [e for w in self.workers for e in w.executors]
+        wires = [c.wire for c in self.clients] + [w.wire for w in self.workers]
+        for wire in wires + [e.main for e in executors] + [e.control for e in executors]:
+            wire.break_()
+
+    def restart_broker(self) -> None:
+        """Another broker starts with what the last one wrote down."""
+        self.core = self._start_broker()
+        self.down = False
+        self.on_change()
+        self._arm()
+
+    def begin_snapshot(self) -> None:
+        """Have the journal made small, little by little, while everything goes on."""
+        if not self.down:
+            self.disk.begin_snapshot(self.core.standing())
+            self._continue_snapshot(self.core)
+
+    def _continue_snapshot(self, core: BrokerCore) -> None:
+        if core is self.core and not self.down and self.disk.continue_snapshot():
+            self.after(self.delay(), lambda: self._continue_snapshot(core))
+
     def _arm(self) -> None:
-        deadline = self.core.next_deadline()
+        due = self.core.next_deadline()
+        deadline = None if due is None else due + self._clock_zero
         if deadline is not None and (self._tick_at is None or deadline < self._tick_at):
             self._tick_at = max(deadline, self.now)
             self.after(self._tick_at - self.now, self._tick)
 
     def _tick(self) -> None:
-        if self._tick_at is not None and self.now >= self._tick_at:
+        if self._tick_at is not None and self.now >= self._tick_at and not self.down:
             self._tick_at = None
-            self.perform(self.core.tick(self.now))
+            # the difference of two clocks must not leave us a moment before what is due
+            self._perform(self.core.tick(self._broker_time + 1e-9))
 
     def delay(self) -> float:
         return self.random.uniform(*self._latency)
+
+
+class Disk:
+    """What a broker has written, and what a snapshot of it has reached."""
+
+    def __init__(self) -> None:
+        #: a snapshot, perhaps, and everything since
+        self.records: list[bytes] = []
+        self._since: list[bytes] = []
+        self._snapshot: list[bytes] = []
+        self._portions: Iterator[list[entries.AnyEntry]] | None = None
+
+    def write(self, turn: list[entries.AnyEntry]) -> None:
+        record = entries.encode(turn)
+        self.records.append(record)
+        self._since.append(record)
+
+    def begin_snapshot(self, portions: Iterator[list[entries.AnyEntry]]) -> None:
+        self._portions, self._snapshot, self._since = portions, [], []
+
+    def continue_snapshot(self) -> bool:
+        """Write another portion; False when there is none left, and the snapshot counts."""
+        portion = next(self._portions, None) if self._portions is not None else None
+        if portion is not None:
+            self._snapshot.append(entries.encode(portion))
+            return True
+        if self._portions is not None:
+            self.records = self._snapshot + self._since
+            self._portions = None
+        return False
+
+    def abandon_snapshot(self) -> None:
+        self._portions = None
 
 
 class Peer:
@@ -163,9 +270,7 @@ class Wire:
         if peer is not self.peer or not self._alive:
             # the broker learns that a connection is gone when it next says something
             gone = m.Goodbye(unreachable=True)
-            self._world.after(
-                0.0, lambda: self._world.perform(self._world.core.receive(peer, gone, self._world.now))
-            )
+            self._world.after(0.0, lambda: self._world.tell(peer, gone))
             return
         self._got_at = self.arrival(self._got_at)
         self._world.after(self._got_at - self._world.now, lambda: self._arrive(peer, message))

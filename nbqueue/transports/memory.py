@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from nbqueue._version import __version__
-from nbqueue.core.actions import Action, Send
+from nbqueue.core.actions import Action, Send, Stop
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.exceptions import ConnectionLostError, ProtocolError
 from nbqueue.messages import AnyMessage, Goodbye
@@ -129,7 +129,7 @@ class MemoryBroker:
         for action in actions:
             if isinstance(action, Send):
                 batches.setdefault(action.peer, []).append(action.message)
-            else:
+            elif isinstance(action, Stop):
                 self.stopped = True
         for number, messages in batches.items():
             self._deliver_to(number, codec.encode(messages))

@@ -185,7 +185,8 @@ def test_the_local_cluster_is_stopped_whatever_the_environment_says(monkeypatch:
     with monkeypatch.context() as patch:
         patch.setenv("NBQUEUE_BROKER", "zmq://far:7001")
         nbqueue.stop()
-    assert not broker.is_running()
+    # whose child it is may not have asked yet how it ended
+    assert not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_cluster_that_is_started_again_is_used_again() -> None:

@@ -399,6 +399,12 @@ def test_nothing_grows_with_what_is_over() -> None:
     assert world.core.tasks.records.unfinished == 0
 
 
+#: what happens, and how often
+FAULTS = {
+    "submit": 70, "break": 8, "crash": 4, "vanish": 1, "kill": 2, "snapshot": 2, "cancel": 4, "wait": 13,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed: int) -> None:
     """Random work, broken links, dying processes and vanishing machines: each task ends exactly once."""
@@ -411,9 +417,7 @@ def test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed: int
     records: list[TaskRecord] = []
     deadly: set[str] = set()
     for _ in range(150):
-        match choose.choices(["submit", "break", "crash", "vanish", "cancel", "wait"], [70, 8, 4, 1, 4, 13])[
-            0
-        ]:
+        match choose.choices(list(FAULTS), list(FAULTS.values()))[0]:
             case "submit":
                 name, duration = choose.choice(
                     [("quick", 0.0002), ("slow", 1.0), ("mixed", choose.uniform(0, 2))]
@@ -442,6 +446,16 @@ def test_nothing_is_lost_and_nothing_is_accepted_twice_whatever_breaks(seed: int
                 victim.vanish()
                 workers.append(world.add_worker(executors=1))
                 workers.remove(victim)
+            case "kill":
+                if choose.random() < 0.5:
+                    world.die_before_writing = True
+                else:
+                    world.kill_broker()
+                world.run_for(choose.choice([0.0, 1.0, 5.0, 20.0]))
+                world.kill_broker()
+                world.restart_broker()
+            case "snapshot":
+                world.begin_snapshot()
             case "cancel" if records:
                 choose.choice(clients).cancel(choose.choice(records))
             case _:

@@ -221,16 +221,17 @@ def test_a_coroutine_that_sleeps_is_cancelled_too(client):
     async def doze():
         import asyncio
 
+        print("dozing")
         try:
             await asyncio.sleep(60)
         finally:
             print("cleaned up")
 
     id = client.submit(doze)
-    client.wait_for(m.Started, id)
+    client.wait(lambda: client.output(id) == "dozing\n")
     client.link.send([m.Cancel([id])])
     assert client.outcome(id).state == REVOKED
-    client.wait(lambda: client.output(id) == "cleaned up\n")
+    client.wait(lambda: client.output(id) == "dozing\ncleaned up\n")
 
 
 def test_a_hard_limit_kills_and_a_soft_limit_raises(client):

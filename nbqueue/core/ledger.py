@@ -1,0 +1,101 @@
+"""What is to be written down of this turn: gathered while it goes on, taken at its end."""
+
+from nbqueue.core.entries import AnyEntry, Defined, Ended, Forgot, Joined, Lease, Leased, Printed, Stood, Took
+from nbqueue.core.permissions import Key
+from nbqueue.core.records import Record
+from nbqueue.messages import Hello, Outcome, Output, Task
+
+
+class Ledger:
+    """Entries of one turn.
+
+    A record of which something unusual is told is written as it stands at the end of the turn, so it
+    does not matter how often, or in which order, it was told of.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[AnyEntry] = []
+        self._taken: dict[str, Took] = {}
+        self._leases: dict[str, Leased] = {}
+        self._stood: dict[str, Record] = {}
+        self._printed: list[Output] = []
+        self._outcomes: list[Outcome] = []
+        self._forgotten: list[str] = []
+
+    def defined(self, key: str, blob: bytes) -> None:
+        self._entries.append(Defined(key, blob))
+
+    def joined(self, hello: Hello, key: Key) -> None:
+        self._entries.append(Joined(hello, key))
+
+    def took(self, task: Task, order: int, client: str, now: float, owner: str = "") -> None:
+        """A task was accepted; those of one turn have consecutive orders, a client's one after the other."""
+        taken = self._taken.get(client)
+        if taken is None:
+            taken = self._taken[client] = Took(order, now, client, [], owner)
+        taken.tasks.append(task)
+
+    def leased(self, record: Record, now: float) -> None:
+        leases = self._leases.get(record.executor)
+        if leases is None:
+            leases = self._leases[record.executor] = Leased(record.executor, now, [])
+        leases.leases.append(Lease(record.task.id, record.token, record.attempt))
+
+    def changed(self, record: Record) -> None:
+        """Something else happened to a task than that it was leased or ended."""
+        self._stood[record.task.id] = record
+
+    def ended(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+
+    def printed(self, piece: Output) -> None:
+        self._printed.append(piece)
+
+    def forgot(self, id: str) -> None:
+        self._forgotten.append(id)
+
+    def flush(self) -> list[AnyEntry]:
+        """Everything since the last flush, in an order in which it can be read."""
+        entries, self._entries = self._entries, []
+        if self._taken:
+            entries += self._taken.values()
+            self._taken.clear()
+        if self._leases:
+            entries += self._leases.values()
+            self._leases.clear()
+        if self._stood:
+            entries += [stood(record) for record in self._stood.values()]
+            self._stood.clear()
+        if self._outcomes:
+            entries.append(Ended(self._outcomes))
+            self._outcomes = []
+        if self._printed:
+            entries.append(Printed(self._printed))
+            self._printed = []
+        if self._forgotten:
+            entries.append(Forgot(self._forgotten))
+            self._forgotten = []
+        return entries
+
+
+def stood(record: Record) -> Stood:
+    """A record as it stands now."""
+    return Stood(
+        record.task.id,
+        record.place,
+        record.state,
+        record.token,
+        record.executor,
+        record.worker,
+        record.attempt,
+        record.retries,
+        record.deaths,
+        record.losses,
+        record.leased_at,
+        record.started_at,
+        record.done_at,
+        record.due,
+        record.revoked,
+        record.failure,
+        record.outcome,
+    )

@@ -1,0 +1,187 @@
+"""A broker from what earlier ones wrote down.
+
+::
+
+    entries ─▶ read ─▶ records, blobs, executors ─▶ finish ─▶ lanes, timers, leases
+
+Leases stay where they were: their executors are known again, though not connected, and have a lease's
+time to come back.  What an executor was given in the very moment in which the last broker died may be
+missing here; it says so when it comes, see ``Tasks.claim``.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from nbqueue.core.entries import (
+    FORMAT,
+    AnyEntry,
+    Began,
+    Defined,
+    Ended,
+    Forgot,
+    Joined,
+    Leased,
+    Printed,
+    Stood,
+    Took,
+)
+from nbqueue.core.executors import ExecutorState
+from nbqueue.core.ledger import stood
+from nbqueue.core.output import OutputLog
+from nbqueue.core.records import DONE, LEASED, Record
+from nbqueue.exceptions import ProtocolError
+from nbqueue.messages import Outcome, Task
+
+if TYPE_CHECKING:
+    from nbqueue.core.tasks import Tasks
+
+#: tasks that share an entry of a snapshot
+BATCH: Final = 100
+
+
+class Recovery:
+    """Reads all entries of a journal, in order; :meth:`finish` then puts everything in its place."""
+
+    def __init__(self, tasks: "Tasks", epoch: float, max_output: int) -> None:
+        self.boot = 0
+        self.executors: dict[str, Joined] = {}
+        self._tasks = tasks
+        self._records: dict[str, Record] = {}
+        self._epoch = epoch
+        self._max_output = max_output
+        #: what is added to a time that was written
+        self._shift = 0.0
+        self._order = 0
+
+    def read(self, entries: Iterable[AnyEntry]) -> None:
+        """Take in what was written in one turn.
+
+        Raises
+        ------
+        ProtocolError
+            Another version of nbqueue wrote it.
+        """
+        for entry in entries:
+            match entry:
+                case Took():
+                    self._took(entry)
+                case Leased():
+                    self._leased(entry)
+                case Ended():
+                    for outcome in entry.outcomes:
+                        self._ended(outcome)
+                case Stood():
+                    self._stood(entry)
+                case Printed():
+                    self._printed(entry)
+                case Defined():
+                    self._tasks.blobs.add(entry.key, entry.blob)
+                case Joined():
+                    self.executors[entry.hello.id] = entry
+                case Forgot():
+                    for id in entry.ids:
+                        self._records.pop(id, None)
+                case Began():
+                    self._began(entry)
+
+    def _began(self, entry: Began) -> None:
+        if entry.format != FORMAT:
+            raise ProtocolError(
+                f"this journal is of format {entry.format}, and this nbqueue reads format {FORMAT}: use the"
+                " nbqueue that wrote it, or another data folder"
+            )
+        self.boot = max(self.boot, entry.boot)
+        self._shift = entry.epoch - self._epoch
+
+    def _took(self, entry: Took) -> None:
+        at = entry.at + self._shift
+        for order, task in enumerate(entry.tasks, entry.order):
+            if task.id not in self._records:
+                self._records[task.id] = Record(task, at, order, owner=entry.owner, watchers=(entry.client,))
+        self._order = max(self._order, entry.order + len(entry.tasks))
+
+    def _leased(self, entry: Leased) -> None:
+        for id, token, attempt in entry.leases:
+            record = self._records.get(id)
+            if record is not None:
+                record.place = LEASED
+                record.executor, record.token, record.attempt = entry.executor, token, attempt
+                record.leased_at = entry.at + self._shift
+
+    def _ended(self, outcome: Outcome) -> None:
+        record = self._records.get(outcome.id)
+        if record is not None:
+            self._settle(record, outcome)
+
+    def _settle(self, record: Record, outcome: Outcome) -> None:
+        record.place = DONE
+        record.state = outcome.state
+        record.worker = outcome.worker
+        record.retries = outcome.retries
+        record.outcome = msgspec.structs.replace(outcome, at=outcome.at + self._shift)
+        record.done_at = record.outcome.at
+
+    def _stood(self, entry: Stood) -> None:
+        record = self._records.get(entry.id)
+        if record is None:
+            return
+        shift = self._shift
+        record.place, record.state = entry.place, entry.state
+        record.token, record.executor, record.worker = entry.token, entry.executor, entry.worker
+        record.attempt, record.retries = entry.attempt, entry.retries
+        record.deaths, record.losses = entry.deaths, entry.losses
+        record.leased_at, record.due = entry.leased_at + shift, entry.due + shift
+        record.started_at = None if entry.started_at is None else entry.started_at + shift
+        record.revoked, record.failure = entry.revoked, entry.failure
+        if entry.outcome is not None:
+            self._settle(record, entry.outcome)
+            record.done_at = entry.done_at + shift
+
+    def _printed(self, entry: Printed) -> None:
+        for piece in entry.pieces:
+            record = self._records.get(piece.id)
+            if record is not None:
+                if record.output is None:
+                    record.output = OutputLog(self._max_output)
+                record.output.add(piece)
+
+    def finish(self, now: float) -> None:
+        """Everything has been read: go on where the last broker stopped."""
+        for record in sorted(self._records.values(), key=_by_age):
+            self._tasks.restore(record, self.executors.get(record.executor), now)
+        self._tasks.records.continue_order(self._order)
+
+
+def _by_age(record: Record) -> tuple[bool, float]:
+    """Those that are done first, by their end, since the oldest may have to make room; the others, which
+    hold leases or wait, in the order in which they came or were given out."""
+    if record.place == DONE:
+        return (False, record.done_at)
+    return (True, record.token if record.place == LEASED else record.order)
+
+
+def standing(tasks: "Tasks", executors: Iterable[ExecutorState], began: Began) -> Iterator[list[AnyEntry]]:
+    """All that there is to know, in portions; what happens meanwhile is to be written down beside it."""
+    yield [began, *(Joined(executor.hello, executor.key) for executor in executors)]
+    for key in tasks.blobs:
+        yield [Defined(key, tasks.blobs.get(key))]
+    portion: list[AnyEntry] = []
+    for record in list(tasks.records):
+        if tasks.records.get(record.task.id) is not record:
+            continue  # deleted since
+        portion += _entries_of(record)
+        if len(portion) >= BATCH:
+            yield portion
+            portion = []
+    yield portion
+
+
+def _entries_of(record: Record) -> list[AnyEntry]:
+    task: Task = record.task
+    client = record.watchers[0] if record.watchers else ""
+    entries: list[AnyEntry] = [Took(record.order, record.at, client, [task], record.owner), stood(record)]
+    if record.output is not None:
+        entries.append(Printed(record.output.pieces))
+    return entries
