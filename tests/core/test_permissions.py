@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from nbqueue import messages as m
-from nbqueue.core.actions import Send
+from nbqueue.core.actions import Keep, Send
 from nbqueue.core.blobs import name_of
 from nbqueue.core.broker import BrokerCore, BrokerSettings
+from nbqueue.core.entries import AnyEntry, decode, encode
 from nbqueue.core.permissions import CLIENT, ROLES, VIEWER, WORKER, Key
 from nbqueue.core.records import DONE, LEASED, READY
 from nbqueue.testing.invariants import check
@@ -28,6 +29,8 @@ class House:
     def __init__(self, **settings: Any) -> None:
         self.core = BrokerCore(BrokerSettings(**settings), boot=1)
         self.keys: dict[str, Key] = {}
+        #: what is written down
+        self.kept: list[list[AnyEntry]] = []
         self.hello("ann", PERSON)
         self.say("ann", m.Define("d", BLOB))
         self.say("ann", m.Define("secret", SECRET))
@@ -45,6 +48,7 @@ class House:
         """Say it; returns what the sender is told, and remembers what others are."""
         actions = self.core.receive(peer, message, 0.0, self.keys[peer])
         check(self.core)
+        self.kept += [a.entries for a in actions if isinstance(a, Keep)]
         self.told = [(a.peer, a.message) for a in actions if isinstance(a, Send)]
         return [message for to, message in self.told if to == peer]
 
@@ -317,6 +321,37 @@ def test_what_ran_by_a_revoked_key_goes_back_to_the_queue_free_of_charge(house: 
 def test_another_keys_sessions_stay(house: House) -> None:
     assert told_by(house, "cpu") == set()
     assert house.say("executor", m.Ping()) == [m.Pong(1)]
+
+
+# ── the next broker ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("source", ["journal", "snapshot"])
+def test_who_may_do_what_outlives_the_broker(house: House, source: str) -> None:
+    house.say("task", m.Submit([task("child", parent_id="parent")]))
+    kept = [[house.core.began], *house.kept] if source == "journal" else list(house.core.standing())
+    house.core = BrokerCore(BrokerSettings(), boot=2)
+    recovery = house.core.recovery()
+    for entries in kept:
+        recovery.read(decode(encode(entries)))
+    recovery.finish(0.0)
+    check(house.core)
+    house.keys["thief"] = OTHER_MACHINE
+    assert refused(house.say("thief", m.Hello(m.EXECUTOR, "executor", worker="supervisor")))
+    house.hello("task", MACHINE)
+    assert any(isinstance(a, m.Known) for a in house.say("task", m.Watch(["child"])))
+    assert refused(house.say("task", m.Watch(["waiting"])))
+    held = [("parent", house.lease.token)]
+    house.hello("executor", MACHINE, m.EXECUTOR, worker="supervisor", queues=["default"], held=held)
+    house.say("executor", m.Settle([m.Outcome("parent", house.lease.token, "SUCCESS")]))
+    assert house.place("parent") == DONE
+
+
+@pytest.mark.parametrize("key", [PERSON, MACHINE])
+def test_a_lease_that_no_broker_gave_is_not_to_be_had(house: House, key: Key) -> None:
+    future = house.lease.token + 1000
+    house.hello("inventor", key, m.EXECUTOR, worker="new", held=[("waiting", future)])
+    assert house.place("waiting") == READY
 
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────
