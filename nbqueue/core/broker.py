@@ -533,8 +533,10 @@ class BrokerCore:
         self._outbox.send(peer, m.Define(message.key, self.tasks.blobs.get(message.key) if allowed else b""))
 
     def _on_report(self, peer: Peer, executor: ExecutorState, message: Any, now: float) -> None:
-        if executor.key.only_own and not self._is_its_run(executor, message.id, message.token):
-            return  # as late reports are
+        if executor.key.only_own:
+            record = executor.held.get(message.token)
+            if record is None or record.task.id != message.id:
+                return  # not its run, or no longer
         if isinstance(message, m.Started):
             self.tasks.started(message, executor, now)
         elif isinstance(message, m.Progress):
@@ -543,11 +545,6 @@ class BrokerCore:
             self.tasks.updated(message)
         else:
             self.tasks.printed(message)
-
-    def _is_its_run(self, executor: ExecutorState, id: str, token: int) -> bool:
-        """Whether a report is of a lease that an executor has, or that was the task's last one."""
-        record = self.tasks.records.get(id)
-        return record is not None and (record.executor, record.token) == (executor.id, token)
 
     def _on_settle(self, peer: Peer, executor: ExecutorState, message: m.Settle, now: float) -> None:
         for outcome in message.outcomes:

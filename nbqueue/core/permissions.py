@@ -104,8 +104,9 @@ def sees(key: Key, owner: str) -> bool:
 
 
 def stands_for(key: Key, other: Key) -> bool:
-    """Whether whoever comes by ``key`` may take the place of one who came by ``other``, under the same id."""
-    return key.role == CLIENT or key == other
+    """Whether whoever comes by ``key`` may take the place of one who came by ``other``, or join it: clients
+    may, since one process may come by the unix socket and by TCP."""
+    return key == other or key.role == other.role == CLIENT
 
 
 def refusal(key: Key) -> str:

@@ -254,7 +254,7 @@ class Tasks:
         if record.place == DONE and record.token == token:
             executor.hold_again(record, now)  # its end is still to be heard of
             return True
-        if record.place in (READY, SCHEDULED) and record.token < token < self._dispatch.first_token:
+        if record.token < token < self._dispatch.first_token and self._might_hold(executor, record, now):
             # given out in the moment in which the last broker died, and not written down
             if record.place == READY:
                 self._dispatch.lane(record.task).withdrawn()
@@ -264,6 +264,11 @@ class Tasks:
             self._ledger.changed(record)
             return True
         return False
+
+    def _might_hold(self, executor: ExecutorState, record: Record, now: float) -> bool:
+        """Whether a task that waits can have been given to an executor."""
+        waits = record.place == READY or (record.place == SCHEDULED and record.due <= now)
+        return waits and self._dispatch.lane(record.task).key.served_by(executor)
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────
 

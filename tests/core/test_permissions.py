@@ -10,7 +10,7 @@ from nbqueue.core.blobs import name_of
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import AnyEntry, decode, encode
 from nbqueue.core.permissions import CLIENT, ROLES, VIEWER, WORKER, Key
-from nbqueue.core.records import DONE, LEASED, READY
+from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED
 from nbqueue.testing.invariants import check
 
 PERSON = Key("default", CLIENT)
@@ -274,7 +274,7 @@ def test_a_connection_is_one_peer_however_often_it_says_hello(house: House) -> N
     house.keys["many"] = PERSON
     for n in range(100):
         house.say("many", m.Hello(m.CLIENT, f"client {n}"))
-        house.say("many", m.Hello(m.EXECUTOR, f"executor {n}", worker="supervisor"))
+        house.say("many", m.Hello(m.EXECUTOR, f"executor {n}", worker="its own"))
     assert len(house.core.audience.clients) == 3
     assert len(house.core.dispatch.executors) == 2
 
@@ -345,6 +345,19 @@ def test_who_may_do_what_outlives_the_broker(house: House, source: str) -> None:
     house.hello("executor", MACHINE, m.EXECUTOR, worker="supervisor", queues=["default"], held=held)
     house.say("executor", m.Settle([m.Outcome("parent", house.lease.token, "SUCCESS")]))
     assert house.place("parent") == DONE
+
+
+def test_what_was_not_due_or_is_of_another_queue_was_not_given_out_by_the_last_broker(house: House) -> None:
+    house.say("ann", m.Submit([task("later", countdown=60.0), task("elsewhere", queue="secret")]))
+    kept = list(house.core.standing())
+    house.core = BrokerCore(BrokerSettings(), boot=3)
+    recovery = house.core.recovery()
+    for entries in kept:
+        recovery.read(entries)
+    recovery.finish(0.0)
+    held = [(id, (2 << 32) + n) for n, id in enumerate(("later", "elsewhere"), 1)]
+    house.hello("liar", MACHINE, m.EXECUTOR, worker="supervisor", queues=["default"], held=held)
+    assert (house.place("later"), house.place("elsewhere")) == (SCHEDULED, READY)
 
 
 @pytest.mark.parametrize("key", [PERSON, MACHINE])
