@@ -19,6 +19,7 @@ import math
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
@@ -36,7 +37,7 @@ from nbqueue.broker.options import BrokerOptions
 from nbqueue.broker.outgoing import Outgoing, Peer
 from nbqueue.broker.zap import Door
 from nbqueue.core.actions import PROMISES, Action, Keep, Send
-from nbqueue.core.broker import BrokerCore
+from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import AnyEntry
 from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.exceptions import ConfigurationError, ProtocolError
@@ -74,6 +75,17 @@ _NO_LONGER: Final = Refused(
 )
 #: Number of the unix socket among the routers.
 _IPC: Final = 1
+#: Descriptors that are not for peers: sockets, journal, and newcomers who have yet to be refused.
+_OTHER_FILES: Final = 100
+
+
+def _affordable(settings: BrokerSettings) -> BrokerSettings:
+    """No more connections than there are descriptors for: past those, newcomers could not even be refused."""
+    most = max(1, platform.file_limit() - _OTHER_FILES)
+    if settings.max_connections <= most:
+        return settings
+    log.warning("max_connections is %d, since this process may open no more files (ulimit -n)", most)
+    return replace(settings, max_connections=most)
 
 
 class Broker:
@@ -120,7 +132,7 @@ class Broker:
         self._resources.callback(self._context.destroy)
         self.connection = self._listen(bind)
         self._core = BrokerCore(
-            options.settings,
+            _affordable(options.settings),
             boot=self._home.boot,
             epoch=time.time() - time.monotonic(),
             version=__version__,

@@ -25,6 +25,8 @@ from nbqueue.wire.keyring import KeyRing
 
 _BIND = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:\s]*)(?::(?P<port>\d{1,5}))?")
 _BACKLOG: Final = 1024
+#: Milliseconds in which a peer has to prove its key; then its connection is dropped.
+HANDSHAKE: Final = 10_000
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Router = zmq.Socket[bytes]
@@ -65,7 +67,7 @@ def listen_tcp(context: Context, bind: Bind, own: KeyRing) -> tuple[Router, int]
     """
     router = _router(context)
     tune_tcp(router)
-    router.handshake_ivl = 10_000
+    router.handshake_ivl = HANDSHAKE
     router.curve_server = True
     router.curve_publickey, router.curve_secretkey = own.server_public.encode(), own.server_secret.encode()
     router.zap_domain = DOMAIN

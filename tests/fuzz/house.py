@@ -8,7 +8,7 @@ from nbqueue.core.actions import Keep, Send
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import AnyEntry, decode, encode
 from nbqueue.core.permissions import CLIENT, VIEWER, WORKER, Key
-from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED
+from nbqueue.core.records import DONE, READY, SCHEDULED
 from nbqueue.testing.invariants import check
 from nbqueue.wire import codec
 from tests.fuzz.words import Source, Words
@@ -28,7 +28,7 @@ class Standing(NamedTuple):
     """Of a task: what those without rights must not change."""
 
     owner: str
-    #: name of the key of the executor that has it
+    #: name of the key of the executor that has its current lease, or has not ended its last one
     holder: str | None
     place: str
     state: str
@@ -145,13 +145,12 @@ class House:
         assert not any(map(math.isnan, times)), times
 
     def _standings(self) -> dict[str, Standing]:
-        executors = self.core.dispatch.executors
+        holders = {token: e.key.name for e in self.core.dispatch.executors.values() for token in e.held}
         found = {}
         for record in self.core.tasks.records:
-            executor = executors.get(record.executor) if record.place == LEASED else None
             found[record.task.id] = Standing(
                 record.owner,
-                executor.key.name if executor is not None else None,
+                holders.get(record.token),
                 record.place,
                 record.state,
                 record.token,
