@@ -79,8 +79,10 @@ types: .venv/.with-test  ## mypy, strict
 unit: .venv/.with-test  ## all tests but those of notebooks, hosts and browser
 	@$(PYTEST) -n 2 -m 'not slow' $(ALONE) tests
 
-sim: .venv/.with-test  ## the core under virtual time and random schedules
-	@$(PYTEST) tests/sim
+SEEDS ?= 2000
+sim: .venv/.with-test  ## the core under virtual time and random schedules: SEEDS=100000 plays so many
+	@$(PYTEST) tests/sim/test_cluster.py
+	@.venv/bin/python -m tests.sim.schedules --seeds $(SEEDS)
 
 conformance: .venv/.with-test  ## the same tests over every transport
 	@$(PYTEST) tests/conformance

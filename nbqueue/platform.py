@@ -372,6 +372,15 @@ def sync_data(fd: int) -> None:
         os.fsync(fd)
 
 
+def sync_file(path: Path) -> None:
+    """The same for everything that was written to a file so far, by whomever."""
+    fd = os.open(path, os.O_RDWR | O_BINARY)
+    try:
+        sync_data(fd)
+    finally:
+        os.close(fd)
+
+
 def memory_file(content: bytes) -> int:
     """A file without a name for processes to share, in memory where the system can; its descriptor.
 

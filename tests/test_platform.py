@@ -5,6 +5,7 @@ import select
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,32 @@ def test_memory_files_do_without_memfd(monkeypatch: pytest.MonkeyPatch) -> None:
         assert os.pread(fd, 100, 0) == b"content"
     finally:
         os.close(fd)
+
+
+def test_what_one_call_does_not_write_is_written_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real: Callable[..., int] = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda fd, parts, at: real(fd, [b"".join(parts)[:7]], at))
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        platform.write_at(file.fileno(), [b"0123456789", b"", bytearray(b"abcdefghij")], 5)
+    assert (tmp_path / "file").read_bytes() == bytes(5) + b"0123456789abcdefghij"
+
+
+def test_preallocated_space_is_there_and_reads_as_zeros(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w+b", buffering=0) as file:
+        file.write(b"before")
+        platform.preallocate(file.fileno(), 1 << 20)
+    assert (tmp_path / "file").read_bytes() == b"before" + bytes((1 << 20) - 6)
+    assert (tmp_path / "file").stat().st_blocks * 512 >= 1 << 20
+
+
+def test_space_is_preallocated_by_writing_where_there_is_no_call_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "other")
+    monkeypatch.delattr(os, "posix_fallocate")
+    with (tmp_path / "file").open("w+b", buffering=0) as file:
+        file.write(b"before")
+        platform.preallocate(file.fileno(), (3 << 20) + 5)
+    assert (tmp_path / "file").read_bytes() == b"before" + bytes((3 << 20) - 1)

@@ -3,20 +3,23 @@
 An append-only log of records, which are bytes to it, in a folder of its own (see :mod:`.logfolder` for its
 files, :mod:`.logfile` for what is in them)::
 
-    append ──▶ 3.log ─ 4.log ─ (5.log, blank)           begin_snapshot: append goes to a new segment,
-                                                        and the owner tells all that it knows
-    append ───────────────────▶ 5.log ─ (6.log)
-    Snapshot ▶ 5.snapshot.part ▶ 5.snapshot             complete: 3.log and 4.log are not needed any more
+    append ──▶ 3.log ─ 4.log ─ 5.log ─ (6.log, blank)
+                                  ╎                     begin_snapshot: the owner tells all that it knows,
+    append ─────────────────────▶ ╎ ─ (6.log)           and goes on appending
+    Snapshot ▶ 5.snapshot.part ▶ 5.snapshot             complete: what is before that place does not count,
+                                                        and 3.log and 4.log go
 
 Room is set apart on disk before it is written to: so a full disk shows while there is still a *reserve*,
 which only essential records (what became of tasks that were accepted) may use.
 
 A write that fails does not count, and leaves nothing: it is cut off.  Where not even that can be done, the
 segment is given up, and the next one begins with the sequence number of the record that did not count; what
-an earlier segment has of that number or above is passed over in recovery.
+an earlier segment has of that number or above is passed over in recovery.  (Only if we die before there is a
+next one may the record be there, as one may whose writer died before it could tell.)
 """
 
 import contextlib
+import errno
 import logging
 import os
 import time
@@ -83,7 +86,11 @@ class Journal:
         #: bytes used of each segment that counts, by number; and of the snapshot before them
         self._used: dict[int, int] = {}
         self._snapshot_bytes = 0
+        #: of which segment the snapshot replaces how many bytes
+        self._replaced = (0, 0)
         self._snapshot: Snapshot | None = None
+        #: the same of the one that is being made
+        self._will_replace = (0, 0)
         #: the last write failed
         self._failing = False
         self._look_again = 0.0
@@ -111,6 +118,8 @@ class Journal:
         FolderUnusable
             A file cannot be read.
         """
+        if self._recovered:
+            raise RuntimeError("this journal was read already")
         try:
             survey = logfolder.survey(self._folder)
             if survey.snapshot:
@@ -118,6 +127,8 @@ class Journal:
             yield from self._read_segments(survey)
             self._take_over(survey)
         except OSError as error:
+            if error.errno == errno.EIO:
+                raise corrupt(self._folder / "*", 0, "the disk cannot read all of it") from error
             raise FolderUnusable(
                 f"the journal in {self._folder} cannot be read: {error}; get access there, or name another"
                 " folder with --data-dir"
@@ -131,17 +142,28 @@ class Journal:
             self._snapshot_bytes = file.size
 
     def _read_segments(self, survey: Survey) -> Iterator[bytes]:
-        self._due = survey.first
+        first = self._due = survey.first
         following = [*(header.first for header in survey.headers.values()), None][1:]
         for (number, path), until in zip(survey.segments.items(), following, strict=True):
+            self._used[number] = 0
+            if until is not None and until <= first:
+                continue  # all of it is in the snapshot
             with LogFile(path) as file:
+                if file.due < first:
+                    self._pass_over(number, file, survey)
                 yield from file.records(survey.mark, until)
                 if until is None:
                     _check_end(file, survey.mark)
                 elif file.due != until:
                     raise corrupt(path, file.position, f"records {file.due} to {until - 1} cannot be read")
-                self._due = file.due
+                self._due = max(file.due, first)
                 self._used[number] = file.position
+
+    def _pass_over(self, number: int, file: LogFile, survey: Survey) -> None:
+        """Skip what a segment had before the snapshot was begun."""
+        for _ in file.records(survey.mark, survey.first):
+            pass
+        self._replaced = (number, file.position)
 
     def _take_over(self, survey: Survey) -> None:
         """Make ready for appending, which goes to a new segment."""
@@ -156,6 +178,11 @@ class Journal:
                 path.unlink()
         for number, path in survey.blanks.items():
             self._adopt(number, path)
+        if self._sync:
+            # what was read will be acted on, and its writer may have died before it waited for the disk
+            for path in survey.segments.values():
+                platform.sync_file(path)
+            platform.sync_folder(self._folder)
         self._recovered = True
 
     def _adopt(self, number: int, path: Path) -> None:
@@ -188,9 +215,8 @@ class Journal:
         ):
             segment = self._make_room(size, essential=essential)
         try:
-            platform.write_at(segment.fd, parts, segment.end)
+            self._write(segment, parts, segment.end)
         except OSError as error:
-            self._failing = True
             segment.cut()
             raise _full(self._folder, error) from error
         if self._sync:
@@ -199,6 +225,13 @@ class Journal:
         self._due += 1
         self._failing = False
         self._used[segment.number] = segment.end
+
+    def _write(self, segment: "_Segment", parts: Sequence[Buffer], offset: int) -> None:
+        try:
+            platform.write_at(segment.fd, parts, offset)
+        except OSError:
+            self._failing = True
+            raise
 
     def _sync_data(self, segment: "_Segment") -> None:
         """Wait for the disk.
@@ -211,8 +244,7 @@ class Journal:
             platform.sync_data(segment.fd)
         except OSError as error:
             self._failing = True
-            segment.cut()
-            segment.capacity = segment.end
+            segment.cut(keep_room=False)
             raise _full(self._folder, error) from error
 
     def _make_room(self, size: int, *, essential: bool) -> "_Segment":
@@ -264,7 +296,7 @@ class Journal:
         segment = self._spares[0]
         segment.grow(HEADER_BYTES + size)
         header = Header(SEGMENT, segment.number, self._due, self._mark)
-        platform.write_at(segment.fd, [header.encode()], 0)
+        self._write(segment, [header.encode()], 0)
         segment.end = HEADER_BYTES
         self._spares.popleft()
         self._seal()
@@ -306,7 +338,7 @@ class Journal:
         segment = self._segment
         if segment is None or segment.rest < _SMALL:
             segment = self._begin_segment(_SMALL)
-        platform.write_at(segment.fd, [b"\0"], segment.end)
+        self._write(segment, [b"\0"], segment.end)
         if self._sync:
             platform.sync_data(segment.fd)
         self._failing = False
@@ -315,7 +347,8 @@ class Journal:
     def bytes(self) -> int:
         """What is recorded, in all segments and the snapshot before them."""
         self._settle()
-        return self._snapshot_bytes + sum(self._used.values())
+        number, replaced = self._replaced
+        return self._snapshot_bytes + sum(self._used.values()) - (replaced if self._used.get(number) else 0)
 
     def _see_that_it_was_read(self) -> None:
         if not self._recovered:
@@ -326,10 +359,12 @@ class Journal:
     def begin_snapshot(self) -> Snapshot:
         """Begin anew: what is added to the snapshot, and what is appended from now on, is the whole truth.
 
+        It takes no room from the reserve: a snapshot that fails on a full disk may be tried again and again.
+
         Raises
         ------
         JournalFull
-            There is no room for a new segment.
+            Not even a first segment can be written.
         RuntimeError
             The one before is not done.
         """
@@ -337,14 +372,14 @@ class Journal:
         self._settle()
         if self._snapshot:
             raise RuntimeError("a snapshot is being made already")
-        try:
-            segment = self._segment
-            if segment is None or segment.end > HEADER_BYTES:
-                segment = self._begin_segment(0)
-        except OSError as error:
-            raise _full(self._folder, error) from error
-        header = Header(SNAPSHOT, segment.number, self._due, self._mark)
-        self._snapshot = Snapshot(self._folder, header)
+        if not self._used:
+            try:
+                self._begin_segment(0)
+            except OSError as error:
+                raise _full(self._folder, error) from error
+        newest = max(self._used)
+        self._will_replace = (newest, self._used[newest])
+        self._snapshot = Snapshot(self._folder, Header(SNAPSHOT, newest, self._due, self._mark))
         return self._snapshot
 
     def _settle(self) -> None:
@@ -354,6 +389,7 @@ class Journal:
             self._snapshot = None
             if snapshot.bytes:
                 self._snapshot_bytes = snapshot.bytes
+                self._replaced = self._will_replace
                 self._used = {n: used for n, used in self._used.items() if n >= snapshot.number}
 
     def close(self) -> None:
@@ -362,7 +398,13 @@ class Journal:
             self._snapshot.give_up()
         self._seal()
         while self._spares:
-            self._spares.pop().remove()
+            spare = self._spares.pop()
+            if self._spares or self._used or not self._snapshot_bytes:
+                spare.remove()
+            else:
+                # the one that the snapshot says comes next: that it is there tells that none is missing
+                spare.cut(keep_room=False)
+                spare.close()
 
 
 class _Segment:

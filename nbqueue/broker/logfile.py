@@ -4,9 +4,9 @@
 
     file     header │ record │ record │ … │ zeros, as far as space was preallocated
     header   "nbqueue\\1" │ kind │ number │ first sequence number │ mark │ CRC-32          40 bytes
-    record   mark │ length │ sequence number │ CRC-32 │ data │ 0xFF                       25 bytes + data
+    record   mark │ CRC-32 │ length │ sequence number │ data │ 0xFF                       25 bytes + data
 
-All numbers are little endian; a record's CRC covers its length, its sequence number and its data.
+All numbers are little endian; a record's CRC covers what follows it, without the last byte.
 
 The *mark* is 8 random bytes of this journal, which no peer can know: nothing in the data of a task can be
 taken for a record.  Sequence numbers go on from record to record and from segment to segment, so that a hole
@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from nbqueue.broker.errors import FolderUnusable
 from nbqueue.platform import Buffer
 
 SEGMENT: Final = b"LOG\0"
@@ -32,8 +33,9 @@ SNAPSHOT: Final = b"SNAP"
 MAX_RECORD: Final = 1 << 30
 
 _HEADER: Final = struct.Struct("<8s4sQQ8sI")
-_RECORD: Final = struct.Struct("<8sIQI")
+_RECORD: Final = struct.Struct("<8sIIQ")
 _COVERED: Final = struct.Struct("<IQ")
+_UNCOVERED: Final = _RECORD.size - _COVERED.size
 _MAGIC: Final = b"nbqueue\1"
 _STOP: Final = b"\xff"
 _END: Final = 0xFFFFFFFF
@@ -43,6 +45,8 @@ FRAME_BYTES: Final = _RECORD.size + len(_STOP)
 
 #: Bytes read at once.
 _BLOCK: Final = 4 << 20
+#: What cannot be read is passed over in pieces of this size.
+_PAGE: Final = 4096
 #: What a disk writes as a whole, or not at all.
 _SECTOR: Final = 512
 
@@ -57,9 +61,9 @@ class Header(NamedTuple):
 
     #: SEGMENT or SNAPSHOT
     kind: bytes
-    #: its place among the segments; a snapshot has that of the first segment that it does not replace
+    #: its place among the segments; a snapshot has that of the segment that was appended to when it began
     number: int
-    #: the sequence number of the first record of that segment
+    #: the sequence number of its first record; in a snapshot, of the first record that it does not replace
     first: int
     mark: bytes
 
@@ -69,12 +73,20 @@ class Header(NamedTuple):
 
 
 def decode_header(raw: bytes) -> Header | None:
-    """The header that begins a file; None if these bytes are none."""
+    """The header that begins a file; None if these bytes are none.
+
+    Raises
+    ------
+    FolderUnusable
+        It is one of another version of this format: not damaged, but not for us to read or repair.
+    """
     if len(raw) < HEADER_BYTES:
         return None
     magic, *values, crc = _HEADER.unpack_from(raw)
-    if magic != _MAGIC or crc != zlib.crc32(raw[: HEADER_BYTES - 4]):
+    if crc != zlib.crc32(raw[: HEADER_BYTES - 4]):
         return None
+    if magic != _MAGIC:
+        raise FolderUnusable("the journal was written by another version of nbqueue: start that one")
     return Header(*values)
 
 
@@ -86,19 +98,32 @@ def frame(mark: bytes, sequence: int, data: Buffer | Sequence[Buffer]) -> tuple[
     ValueError
         It is larger than a record may be.
     """
+    length = size_of(data)
     parts: list[Buffer] = [_octets(data)] if isinstance(data, Buffer) else [_octets(part) for part in data]
-    length = sum(map(len, parts))
-    if length > MAX_RECORD:
-        raise ValueError(f"a record of {length:,} bytes: {MAX_RECORD:,} are allowed")
     crc = zlib.crc32(_COVERED.pack(length, sequence))
     for part in parts:
         crc = zlib.crc32(part, crc)
-    return [_RECORD.pack(mark, length, sequence, crc), *parts, _STOP], length + FRAME_BYTES
+    return [_RECORD.pack(mark, crc, length, sequence), *parts, _STOP], length + FRAME_BYTES
+
+
+def size_of(data: Buffer | Sequence[Buffer]) -> int:
+    """Bytes of a record's data.
+
+    Raises
+    ------
+    ValueError
+        It is larger than a record may be.
+    """
+    parts = [data] if isinstance(data, Buffer) else data
+    length = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)
+    if length > MAX_RECORD:
+        raise ValueError(f"a record of {length:,} bytes: {MAX_RECORD:,} are allowed")
+    return length
 
 
 def frame_end(mark: bytes, sequence: int) -> bytes:
     """The record that says that a snapshot is complete."""
-    return _RECORD.pack(mark, _END, sequence, zlib.crc32(_COVERED.pack(_END, sequence))) + _STOP
+    return _RECORD.pack(mark, zlib.crc32(_COVERED.pack(_END, sequence)), _END, sequence) + _STOP
 
 
 def _octets(part: Buffer) -> Buffer:
@@ -107,7 +132,7 @@ def _octets(part: Buffer) -> Buffer:
 
 
 class LogFile:
-    """A file of the journal that is read.
+    """A file of the journal that is read; with ``skip_unreadable``, zeros stand for what cannot be read.
 
     Raises
     ------
@@ -115,13 +140,16 @@ class LogFile:
         It cannot be; so may every method.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, skip_unreadable: bool = False) -> None:
         self.path = path
+        self._skip_unreadable = skip_unreadable
         self._file = path.open("rb", buffering=0)
         self.size = self._file.seek(0, 2)
-        self._window = b""
-        self._window_at = 0
-        self.header = decode_header(self.read(0, HEADER_BYTES))
+        # filled again and again: fresh memory for each block would cost more than reading it
+        self._window = memoryview(b"")
+        self._window_at = self._loaded = 0
+        self._load(0, HEADER_BYTES)
+        self.header = decode_header(bytes(self._window[: self._loaded]))
         #: where the next record is expected, and its sequence number
         self.position = HEADER_BYTES
         self.due = 0
@@ -138,21 +166,40 @@ class LogFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes of the file, fewer at its end."""
-        start = offset - self._window_at
-        if start < 0 or start + length > len(self._window):
-            self._window = self._load(offset, max(length, _BLOCK))
-            self._window_at, start = offset, 0
-        return self._window[start : start + length]
+        start = self._index(offset, length)
+        return bytes(self._window[start : min(start + length, self._loaded)])
 
-    def _load(self, offset: int, length: int) -> bytes:
-        self._file.seek(offset)
-        loaded = self._file.read(min(length, self.size - offset)) if offset < self.size else b""
-        while loaded and len(loaded) < min(length, self.size - offset):
-            more = self._file.read(min(length, self.size - offset) - len(loaded))
-            if not more:
+    def _index(self, offset: int, length: int) -> int:
+        """Where in the window these bytes are, or as many of them as there are."""
+        start = offset - self._window_at
+        if start < 0 or start + length > self._loaded:
+            self._load(offset, max(length, _BLOCK))
+            start = 0
+        return start
+
+    def _load(self, offset: int, length: int) -> None:
+        if len(self._window) < length:
+            self._window = memoryview(bytearray(length))
+        self._window_at, self._loaded = offset, 0
+        length = min(length, max(0, self.size - offset))
+        while self._loaded < length:
+            read = self._fill(offset + self._loaded, self._window[self._loaded : length])
+            if not read:
                 break  # it became shorter under our hands
-            loaded += more
-        return loaded
+            self._loaded += read
+
+    def _fill(self, offset: int, buffer: memoryview) -> int:
+        self._file.seek(offset)
+        try:
+            return self._file.readinto(buffer) or 0
+        except OSError:
+            if not self._skip_unreadable:
+                raise
+            page = buffer[: _PAGE - offset % _PAGE]
+            if len(page) < len(buffer):
+                return self._fill(offset, page)
+            buffer[:] = bytes(len(buffer))
+            return len(buffer)
 
     # ── records ──────────────────────────────────────────────────────────────────────────────
 
@@ -168,22 +215,24 @@ class LogFile:
             yield data
 
     def _data_at(self, offset: int, mark: bytes, due: int) -> bytes | None:
-        head = self.read(offset, _RECORD.size)
-        if len(head) < _RECORD.size:
+        start = self._index(offset, _RECORD.size)
+        if start + _RECORD.size > self._loaded:
             return None
-        found_mark, length, sequence, crc = _RECORD.unpack(head)
+        found_mark, crc, length, sequence = _RECORD.unpack_from(self._window, start)
         if found_mark != mark or sequence != due:
             return None
         if length == _END:
-            self.complete = crc == zlib.crc32(head[8:20])
+            self.complete = self.read(offset, FRAME_BYTES) == frame_end(mark, due)
             return None
         if length > MAX_RECORD or offset + length + FRAME_BYTES > self.size:
             return None
-        body = self.read(offset + _RECORD.size, length + 1)
-        data = body[:length]
-        if zlib.crc32(data, zlib.crc32(head[8:20])) != crc or body[length:] != _STOP:
+        start = self._index(offset, length + FRAME_BYTES)
+        stop = start + length + FRAME_BYTES - 1
+        if stop >= self._loaded or self._window[stop] != _STOP[0]:
             return None
-        return data
+        if zlib.crc32(self._window[start + _UNCOVERED : stop]) != crc:
+            return None
+        return bytes(self._window[start + _RECORD.size : stop])
 
     def ends_complete(self, mark: bytes) -> bool:
         """Whether a snapshot's last bytes say that it was written to its end."""
@@ -191,7 +240,7 @@ class LogFile:
         tail = self.read(max(0, offset), FRAME_BYTES)
         if offset < HEADER_BYTES or len(tail) < FRAME_BYTES:
             return False
-        return tail == frame_end(mark, _RECORD.unpack(tail[:-1])[2])
+        return tail == frame_end(mark, _RECORD.unpack_from(tail)[3])
 
     # ── what is no record ────────────────────────────────────────────────────────────────────
 
@@ -208,7 +257,8 @@ class LogFile:
         return end
 
     def find_record(self, offset: int, mark: bytes, lowest: int) -> tuple[int, int] | None:
-        """Offset and sequence number of the first valid record from there on, with at least that number."""
+        """Offset and sequence number of the first valid record from there on, with at least that number; it
+        may be the one that ends a snapshot."""
         at = offset
         while at < self.size:
             block = self.read(at, _BLOCK)
@@ -219,8 +269,8 @@ class LogFile:
             at += found
             head = self.read(at, _RECORD.size)
             if len(head) == _RECORD.size:
-                sequence = _RECORD.unpack(head)[2]
-                if sequence >= lowest and self._data_at(at, mark, sequence) is not None:
+                sequence = _RECORD.unpack(head)[3]
+                if sequence >= lowest and (self._data_at(at, mark, sequence) is not None or self.complete):
                     return at, sequence
             at += 1
         return None
@@ -235,7 +285,7 @@ class LogFile:
         head = self.read(offset, _RECORD.size)
         if mark.startswith(head[: end - offset]) or len(head) < _RECORD.size:
             return True
-        found_mark, length, _, _ = _RECORD.unpack(head)
+        found_mark, _, length, _ = _RECORD.unpack(head)
         if found_mark == mark and length <= MAX_RECORD:
             stop = offset + length + FRAME_BYTES
             if stop > self.size or self.read(stop - 1, 1) == b"\0":

@@ -2,7 +2,7 @@
 
 ::
 
-    0000000003.snapshot        what all segments before number 3 amounted to
+    0000000003.snapshot        what all segments before number 3 amounted to, and the beginning of that one
     0000000003.log             records since, in segments …
     0000000004.log
     0000000005.log             … and space kept for more: blank, but for zeros
@@ -31,6 +31,10 @@ def snapshot_path(folder: Path, number: int) -> Path:
 
 def part_path(folder: Path, number: int) -> Path:
     return folder / f"{number:010d}{_PART_SUFFIX}"
+
+
+def is_snapshot(path: Path) -> bool:
+    return path.name.endswith(_SNAPSHOT_SUFFIX)
 
 
 def segments(folder: Path) -> dict[int, Path]:
@@ -68,7 +72,7 @@ class Survey(NamedTuple):
 
     #: of this journal's records; b"" if there are none
     mark: bytes
-    #: sequence number of the first record in the segments
+    #: sequence number of the first record that is not in the snapshot
     first: int
     snapshot: Path | None
     #: those with a header, in order
@@ -110,8 +114,8 @@ def survey(folder: Path) -> Survey:
     first = header.first if header else 1
     if len(marks) > 1:
         raise corrupt(next(iter(live.values())), 0, "files of two journals are in one folder")
-    if used and next(iter(used.values())).first != first:
-        raise corrupt(live[next(iter(used))], 0, f"it should begin with record {first}")
+    if used and next(iter(used.values())).first > first:
+        raise corrupt(live[next(iter(used))], 0, f"it should have record {first}")
     return Survey(
         mark=marks.pop() if marks else b"",
         first=first,

@@ -23,6 +23,7 @@ def main(options: BrokerOptions) -> int:
         format="%(asctime)s nbqueue broker: %(message)s", level=logging.INFO, stream=sys.stderr
     )
     platform.raise_file_limit()
+    _spare_collections()
     try:
         with contextlib.closing(Broker(options)) as broker:
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -30,7 +31,6 @@ def main(options: BrokerOptions) -> int:
                     number, lambda number, _: broker.stop(f"told to by {signal.Signals(number).name}")
                 )
             broker.announce()
-            _spare_collections()
             broker.run()
     except ConfigurationError as error:
         return _fail(error, BrokerStartError.exit_code)
@@ -42,7 +42,6 @@ def main(options: BrokerOptions) -> int:
 def _spare_collections() -> None:
     """Look for cycles of garbage rarely: the broker makes next to none, and each look at a million waiting
     tasks takes longer than a turn may."""
-    gc.freeze()
     gc.set_threshold(100_000, 20, 100)
 
 

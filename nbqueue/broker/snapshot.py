@@ -22,9 +22,9 @@ _WAITING: Final = 8 << 20
 #: What a small record counts at least: its objects take memory, too.
 _LEAST: Final = 200
 #: Bytes gathered for one write.
-_BLOCK: Final = 1 << 20
+_BLOCK: Final = 256 << 10
 #: Bytes after which the disk is waited for: one large sync at the end would hold up the syncs of the journal.
-_SYNC_EVERY: Final = 16 << 20
+_SYNC_EVERY: Final = 4 << 20
 
 
 class Snapshot:
@@ -52,11 +52,18 @@ class Snapshot:
         self._thread.start()
 
     def add(self, record: Buffer | Sequence[Buffer]) -> None:
-        """Hand over a record, which must not change any more."""
+        """Hand over a record, which must not change any more.
+
+        Raises
+        ------
+        ValueError
+            It is larger than a record may be.
+        """
         if self._finishing:
             raise RuntimeError("this snapshot is finished")
+        size = logfile.size_of(record)
         if not self.done:
-            self._handed_over += _weight(record)
+            self._handed_over += max(size, _LEAST)
             self._records.put(record)
 
     @property
@@ -87,12 +94,17 @@ class Snapshot:
         try:
             size = self._write(part)
             if not self._given_up:
+                # it points into that segment, which recovery reads up to there, too
+                platform.sync_file(logfolder.segment_path(self._folder, self.number))
                 part.replace(logfolder.snapshot_path(self._folder, self.number))
                 platform.sync_folder(self._folder)
                 self.bytes = size
                 self._remove_replaced()
         except OSError as error:
             self.error = error
+        except BaseException:
+            self.error = OSError("its thread has failed, see the traceback")
+            raise
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -104,7 +116,7 @@ class Snapshot:
             out = _Writer(fd, self._header)
             while (record := self._records.get()) is not None:
                 out.add(record)
-                self._taken += _weight(record)
+                self._taken += max(logfile.size_of(record), _LEAST)
             if not self._given_up:
                 out.end()
             return out.size
@@ -154,8 +166,3 @@ class _Writer:
         if self._unsynced >= _SYNC_EVERY:
             platform.sync_data(self._fd)
             self._unsynced = 0
-
-
-def _weight(record: Buffer | Sequence[Buffer]) -> int:
-    size = len(record) if isinstance(record, Buffer) else sum(map(len, record))
-    return max(size, _LEAST)

@@ -14,9 +14,17 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     "--bind", default="", metavar="HOST[:PORT]", help="Listen there; else on loopback, a free port."
 )
 @click.option("--data-dir", type=_FOLDER, help="Keep keys and records there; else where the local one does.")
+@click.option(
+    "--repair", is_flag=True, help="Make a damaged journal readable again, say what was lost, and end."
+)
 @click.pass_obj
-def broker(app: str, bind: str, data_dir: Path | None) -> None:
+def broker(app: str, bind: str, data_dir: Path | None, repair: bool) -> None:
     """Run a broker in the foreground, until it is interrupted."""
+    if repair and bind:
+        raise click.UsageError("--repair listens nowhere: leave out --bind")
+    if repair:
+        _repair(data_dir)
+        return
     # loaded here, so that `nbqueue --help` needs no sockets
     from nbqueue.broker.main import main
     from nbqueue.broker.options import BrokerOptions

@@ -7,6 +7,7 @@ from typing import IO, Any, NamedTuple
 
 import click
 
+from nbqueue.broker.errors import DataFolderInUse, FolderUnusable
 from nbqueue.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -41,6 +42,8 @@ VERDICTS = (
     Verdict(ProtocolError, UNAVAILABLE, "install the same version of nbqueue on both sides"),
     Verdict(UnusableFolderError, CANNOT_CREATE),
     Verdict(LaunchError, UNAVAILABLE),
+    Verdict(DataFolderInUse, DataFolderInUse.exit_code),
+    Verdict(FolderUnusable, FolderUnusable.exit_code),
     Verdict(ConnectionLostError, UNAVAILABLE, "`nbqueue doctor` looks for the cause"),
     Verdict(ConfigurationError, CONFIGURATION),
     Verdict(NBQueueError, FAILURE),

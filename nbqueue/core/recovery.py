@@ -30,9 +30,9 @@ from nbqueue.core.entries import (
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import stood
 from nbqueue.core.output import OutputLog
-from nbqueue.core.records import DONE, LEASED, Record
+from nbqueue.core.records import DONE, LEASED, SCHEDULED, Record
 from nbqueue.exceptions import ProtocolError
-from nbqueue.messages import Outcome, Task
+from nbqueue.messages import Outcome
 
 if TYPE_CHECKING:
     from nbqueue.core.tasks import Tasks
@@ -99,7 +99,11 @@ class Recovery:
         at = entry.at + self._shift
         for order, task in enumerate(entry.tasks, entry.order):
             if task.id not in self._records:
-                self._records[task.id] = Record(task, at, order, owner=entry.owner, watchers=(entry.client,))
+                record = self._records[task.id] = Record(
+                    task, at, order, owner=entry.owner, watchers=(entry.client,)
+                )
+                if task.countdown > 0:
+                    record.place, record.due = SCHEDULED, at + task.countdown
         self._order = max(self._order, entry.order + len(entry.tasks))
 
     def _leased(self, entry: Leased) -> None:
@@ -167,21 +171,26 @@ def standing(tasks: "Tasks", executors: Iterable[ExecutorState], began: Began) -
     yield [began, *(Joined(executor.hello, executor.key) for executor in executors)]
     for key in tasks.blobs:
         yield [Defined(key, tasks.blobs.get(key))]
-    portion: list[AnyEntry] = []
-    for record in list(tasks.records):
-        if tasks.records.get(record.task.id) is not record:
-            continue  # deleted since
-        portion += _entries_of(record)
-        if len(portion) >= BATCH:
-            yield portion
-            portion = []
-    yield portion
+    records = list(tasks.records)
+    for start in range(0, len(records), BATCH):
+        # those that were deleted since are left out
+        yield _entries_of([r for r in records[start : start + BATCH] if tasks.records.get(r.task.id) is r])
 
 
-def _entries_of(record: Record) -> list[AnyEntry]:
-    task: Task = record.task
-    client = record.watchers[0] if record.watchers else ""
-    entries: list[AnyEntry] = [Took(record.order, record.at, client, [task], record.owner), stood(record)]
-    if record.output is not None:
-        entries.append(Printed(record.output.pieces))
+def _entries_of(records: list[Record]) -> list[AnyEntry]:
+    """Tasks that came together are named together; of those that nothing has happened to, no more is said."""
+    entries: list[AnyEntry] = []
+    took = Took(0, 0.0, "", [])
+    for record in records:
+        client = record.watchers[0] if record.watchers else ""
+        came = (record.order, record.at, client, record.owner)
+        if came != (took.order + len(took.tasks), took.at, took.client, took.owner):
+            took = Took(record.order, record.at, client, [], record.owner)
+            entries.append(took)
+        took.tasks.append(record.task)
+    for record in records:
+        if record.attempt or record.place == DONE:
+            entries.append(stood(record))
+        if record.output is not None:
+            entries.append(Printed(record.output.pieces))
     return entries

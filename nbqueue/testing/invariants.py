@@ -11,13 +11,13 @@ def check(core: BrokerCore) -> None:
     """Raise AssertionError, naming the record, if the core's books do not agree with one another."""
     waiting: Counter[object] = Counter()
     for record in core.tasks.records:
-        story = repr(record)
-        assert (record.place == DONE) == (record.state in READY_STATES), story
-        assert (record.outcome is not None) == (record.place == DONE), story
+        assert (record.place == DONE) == (record.state in READY_STATES), repr(record)
+        assert (record.outcome is not None) == (record.place == DONE), repr(record)
+        assert record.outcome is None or record.outcome.token == record.token, repr(record)
         if record.place == LEASED:
             holder = core.dispatch.executors.get(record.executor)
-            assert holder is not None, story
-            assert holder.held.get(record.token) is record, story
+            assert holder is not None, repr(record)
+            assert holder.held.get(record.token) is record, repr(record)
         elif record.place == READY:
             waiting[core.dispatch.lane(record.task)] += 1
     for lane in core.dispatch.lanes.by_key.values():
@@ -27,5 +27,7 @@ def check(core: BrokerCore) -> None:
         assert executor.worker.executors.get(executor.id) is executor
         tokens = list(executor.held)
         assert tokens == sorted(tokens), (executor.id, "leases are held in the order of their tokens")
+        charged = sum(record.estimate for record in executor.held.values())
+        assert abs(executor.backlog - charged) < 1e-6, (executor.id, executor.backlog, charged)
     unfinished = sum(record.place != DONE for record in core.tasks.records)
     assert core.tasks.records.unfinished == unfinished

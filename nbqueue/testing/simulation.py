@@ -13,6 +13,7 @@ again, step for step::
 import heapq
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -28,7 +29,15 @@ from nbqueue.wire.shipment import Blob
 
 
 class World:
-    """Clock, network and everybody in it.  ``latency``: seconds that a message is under way, from – to."""
+    """Clock, network and everybody in it.
+
+    Parameters
+    ----------
+    latency
+        Seconds that a message is under way, from – to.
+    echo
+        How probable it is that a message arrives twice.
+    """
 
     def __init__(
         self,
@@ -36,6 +45,7 @@ class World:
         *,
         settings: BrokerSettings | None = None,
         latency: tuple[float, float] = (0.0001, 0.002),
+        echo: float = 0.0,
     ) -> None:
         self.now = 0.0
         self.random = random.Random(seed)
@@ -47,8 +57,10 @@ class World:
         self.core = self._start_broker()
         #: no broker runs
         self.down = False
-        #: the broker dies between handing out work and writing down that it did
-        self.die_before_writing = False
+        #: after so many writes the broker dies, with the news of the next one sent and not written down
+        self.writes_to_live: int | None = None
+        #: what was never written for that reason
+        self.unwritten: list[entries.AnyEntry] = []
         self.workers: list[SimulatedWorker] = []
         self.clients: list[SimulatedClient] = []
         #: (task id, executor id, began, ended) of every run that got to its end
@@ -57,7 +69,12 @@ class World:
         self.durations: dict[str, float] = {}
         #: tasks that kill their process when they run
         self.deadly: set[str] = set()
+        #: how often a task asks for another run before it succeeds
+        self.unlucky: dict[str, int] = {}
+        #: the last of what the broker was told and said, for whoever has to find out what went wrong
+        self.story: deque[tuple[float, str, m.AnyMessage]] = deque(maxlen=20_000)
         self._latency = latency
+        self._echo = echo
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._number = itertools.count()
         self._tick_at: float | None = None
@@ -108,9 +125,10 @@ class World:
 
     def to_broker(self, wire: "Wire", messages: Sequence[m.AnyMessage]) -> None:
         peer = wire.peer
-        at = wire.arrival(wire.sent_at)
-        wire.sent_at = at
-        self.after(at - self.now, lambda: self._arrive(peer, wire, messages))
+        for _ in range(2 if self._echo and self.random.random() < self._echo else 1):
+            at = wire.arrival(wire.sent_at)
+            wire.sent_at = at
+            self.after(at - self.now, lambda: self._arrive(peer, wire, messages))
 
     def _arrive(self, peer: object, wire: "Wire", messages: Sequence[m.AnyMessage]) -> None:
         if peer is wire.peer:
@@ -120,6 +138,7 @@ class World:
     def tell(self, peer: object, message: m.AnyMessage) -> None:
         """Hand the broker a message, if there is one; then do what it wants done."""
         if not self.down:
+            self.story.append((self.now, "to the broker", message))
             self._perform(self.core.receive(peer, message, self._broker_time))
 
     def _perform(self, actions: Sequence[Action]) -> None:
@@ -127,9 +146,12 @@ class World:
         sends = [action for action in actions if isinstance(action, Send)]
         self._send(action for action in sends if not isinstance(action.message, PROMISES))
         keeps = [action for action in actions if isinstance(action, Keep)]
-        if keeps and self.die_before_writing:
-            self.kill_broker()
-            return
+        if keeps and self.writes_to_live is not None:
+            self.writes_to_live -= 1
+            if self.writes_to_live < 0:
+                self.unwritten += [entry for keep in keeps for entry in keep.entries]
+                self.kill_broker()
+                return
         for keep in keeps:
             self.disk.write(keep.entries)
         self._send(action for action in sends if isinstance(action.message, PROMISES))
@@ -139,6 +161,7 @@ class World:
     def _send(self, actions: Iterable[Send]) -> None:
         for action in actions:
             peer: Any = action.peer
+            self.story.append((self.now, "the broker", action.message))
             peer.wire.from_broker(peer, action.message)
 
     # ── the broker's death ───────────────────────────────────────────────────────────────────
@@ -160,7 +183,7 @@ class World:
 
     def kill_broker(self) -> None:
         """The broker's process ends without a word; what it wrote stays."""
-        self.die_before_writing = False
+        self.writes_to_live = None
         if self.down:
             return
         self.down = True
@@ -169,7 +192,10 @@ class World:
         executors = [e for w in self.workers for e in w.executors]
         wires = [c.wire for c in self.clients] + [w.wire for w in self.workers]
         for wire in wires + [e.main for e in executors] + [e.control for e in executors]:
-            wire.break_()
+            if self.random.random() < 0.5:
+                wire.break_()
+            else:
+                wire.end()
 
     def restart_broker(self) -> None:
         """Another broker starts with what the last one wrote down."""
@@ -283,6 +309,15 @@ class Wire:
         """Lose everything under way, and come back as another peer."""
         self.peer = Peer(self)
 
+    def end(self) -> None:
+        """The broker's end is closed: what it has sent still arrives."""
+        peer = self.peer
+        self._world.after(max(0.0, self._got_at - self._world.now), lambda: self._ended(peer))
+
+    def _ended(self, peer: Peer) -> None:
+        if peer is self.peer:
+            self.break_()
+
     def cut(self) -> None:
         """The process behind it is dead."""
         self._alive = False
@@ -317,6 +352,10 @@ class SimulatedClient:
 
     def cancel(self, record: TaskRecord, terminate: bool = True) -> None:
         self.session.say(m.Cancel([record.id], terminate))
+        self._flush()
+
+    def forget(self, record: TaskRecord) -> None:
+        self.session.forget([record.id], [record])
         self._flush()
 
     def _receive(self, message: m.AnyMessage) -> None:
@@ -450,6 +489,12 @@ class SimulatedExecutor:
         if not self._alive or self.token != token or self.core.running is None:
             return
         id = self.core.running.task.id
+        if state == SUCCESS and self._world.unlucky.get(id):
+            self._world.unlucky[id] -= 1
+            self.core.finish(m.Retry(id, token, 0.5))
+            self.main.send(self.core.flush())
+            self._next()
+            return
         if state == SUCCESS:
             self._world.runs.append((id, self.id, began, self._world.now))
         self.core.finish(m.Outcome(id, token, state, runtime=self._world.now - began))

@@ -1,0 +1,249 @@
+"""Random work in a cluster where everything breaks: one schedule for each seed, the same at each run.
+
+``python -m tests.sim.schedules --seeds 100000`` plays many of them on all cores; a seed that fails is
+added to ``regressions.txt``, whose seeds are played in every test run, and its story is printed.
+"""
+
+import argparse
+import multiprocessing
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from nbqueue.client.records import TaskRecord
+from nbqueue.core.broker import BrokerCore, BrokerSettings
+from nbqueue.core.entries import Leased, Took
+from nbqueue.core.records import DONE
+from nbqueue.states import FAILURE, REVOKED, SUCCESS
+from nbqueue.testing import invariants
+from nbqueue.testing.simulation import SimulatedClient, SimulatedWorker, Wire, World
+
+REGRESSIONS = Path(__file__).with_name("regressions.txt")
+
+#: what happens, and how often
+STEPS = {
+    "submit": 60, "break a link": 8, "kill an executor": 4, "lose a machine": 1, "kill the broker": 4,
+    "begin a snapshot": 2, "slow a worker down": 2, "cancel": 4, "forget": 2, "wait": 15,
+}  # fmt: skip
+#: the same where no worker is lost: each task has to run exactly once
+CALM_STEPS = {"submit": 60, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3, "wait": 20}
+#: seconds of virtual time in which everything has to be done once nothing breaks any more
+PATIENCE = 900.0
+
+
+class Schedule:
+    """What one seed has happen."""
+
+    def __init__(self, seed: int) -> None:
+        self.choose = random.Random(seed)
+        choose = self.choose
+        self.calm = seed % 4 == 0
+        self.world = World(
+            seed, settings=BrokerSettings(max_task_deaths=3), echo=choose.choice([0.0, 0.0, 0.02])
+        )
+        self.world.on_change = self._look
+        self.clients = [self.world.add_client() for _ in range(2)]
+        self.workers = [self.world.add_worker(executors=choose.randint(1, 3)) for _ in range(3)]
+        self.records: list[TaskRecord] = []
+        self.forgotten: set[str] = set()
+        #: a moment before which a task must not run
+        self.not_before: dict[str, float] = {}
+        self.slowed: list[Wire] = []
+        #: how often a task asks for another run
+        self.retries: dict[str, int] = {}
+        #: outcomes that a client was told of: none may change any more, whatever dies
+        self.told: dict[str, tuple[str, int]] = {}
+
+    def play(self) -> None:
+        """Have everything happen, then wait for the end of all tasks.
+
+        Raises
+        ------
+        AssertionError
+            The broker broke a promise.
+        """
+        steps = CALM_STEPS if self.calm else STEPS
+        for _ in range(self.choose.randint(20, 150)):
+            step = self.choose.choices(list(steps), list(steps.values()))[0]
+            getattr(self, "_" + step.replace(" ", "_"))()
+        for wire in self.slowed:
+            wire.slowness = 0.0
+        waiting = [record for record in self.records if record.id not in self.forgotten]
+        assert self.world.run_until(lambda: all(r.settled for r in waiting), PATIENCE), [
+            (r.id, r.state) for r in waiting if not r.settled
+        ]
+        self._look_back(waiting)
+
+    # ── what happens ─────────────────────────────────────────────────────────────────────────
+
+    def _submit(self) -> None:
+        choose, world = self.choose, self.world
+        name, duration = choose.choice([("quick", 0.0002), ("slow", 1.0), ("mixed", choose.uniform(0, 2))])
+        countdown = choose.choice([0.0, 0.0, 0.0, 1.0, 10.0])
+        record = choose.choice(self.clients).submit(
+            duration,
+            name=name,
+            definition=name,
+            priority=choose.randint(0, 9),
+            countdown=countdown,
+            expires=choose.choice([None] * 9 + [20.0]) if not self.calm else None,
+            time_limit=choose.choice([None] * 9 + [5.0]) if not self.calm else None,
+        )
+        self.records.append(record)
+        self.not_before[record.id] = world.now + countdown
+        if choose.random() < 0.03 and not self.calm:
+            world.deadly.add(record.id)
+        if choose.random() < 0.05:
+            world.unlucky[record.id] = self.retries[record.id] = choose.randint(1, 3)
+
+    def _break_a_link(self) -> None:
+        executors = [e for w in self.workers for e in w.executors]
+        wires = [c.wire for c in self.clients] + [w.wire for w in self.workers]
+        self.choose.choice(wires + [e.main for e in executors] + [e.control for e in executors]).break_()
+
+    def _kill_an_executor(self) -> None:
+        self.choose.choice([e for w in self.workers for e in w.executors]).die(-9)
+
+    def _lose_a_machine(self) -> None:
+        victim = self.choose.choice(self.workers)
+        victim.vanish()
+        self.workers.remove(victim)
+        self.workers.append(self.world.add_worker(executors=1))
+
+    def _kill_the_broker(self) -> None:
+        if self.choose.random() < 0.7:
+            self.world.writes_to_live = self.choose.randint(0, 10)
+            self.world.run_until(lambda: self.world.down, self.choose.choice([0.1, 1.0, 3.0]))
+        self.world.kill_broker()
+        self.world.run_for(self.choose.choice([0.0, 0.01, 1.0, 5.0] + [20.0] * (not self.calm)))
+        self.world.restart_broker()
+
+    def _begin_a_snapshot(self) -> None:
+        self.world.begin_snapshot()
+
+    def _slow_a_worker_down(self) -> None:
+        """As on the other side of a cut cable: what is said arrives late, perhaps after the lease."""
+        worker: SimulatedWorker = self.choose.choice(self.workers)
+        wires = [worker.wire, *(wire for e in worker.executors for wire in (e.main, e.control))]
+        for wire in wires:
+            wire.slowness = self.choose.choice([0.0, 0.5, 30.0])
+        self.slowed += wires
+
+    def _cancel(self) -> None:
+        if self.records:
+            client: SimulatedClient = self.choose.choice(self.clients)
+            client.cancel(self.choose.choice(self.records), terminate=self.choose.random() < 0.7)
+
+    def _forget(self) -> None:
+        if self.records:
+            record = self.choose.choice(self.records)
+            self.forgotten.add(record.id)
+            self.told.pop(record.id, None)
+            self.choose.choice(self.clients).forget(record)
+
+    def _wait(self) -> None:
+        self.world.run_for(self.choose.uniform(0, 1))
+
+    # ── what must hold ───────────────────────────────────────────────────────────────────────
+
+    def _look(self) -> None:
+        """After every message: the books agree, and what was told stays."""
+        core = self.world.core
+        invariants.check(core)
+        for id, told in self.told.items():
+            record = core.tasks.records.get(id)
+            assert record is not None, (id, "its outcome was told of, and is gone")
+            assert record.place == DONE, (id, "it was over, and is not", record)
+            assert record.outcome is not None
+            assert (record.outcome.state, record.outcome.token) == told, (id, told, record.outcome)
+        for record in self.records:
+            if record.outcome is not None and record.id not in self.forgotten:
+                self.told.setdefault(record.id, (record.outcome.state, record.outcome.token))
+
+    def _look_back(self, waited_for: Iterable[TaskRecord]) -> None:
+        """At the end: each task ended as it may end, and nobody holds anything."""
+        world = self.world
+        assert all(began >= self.not_before[id] for id, _, began, _ in world.runs)
+        for record in waited_for:
+            assert not record.missing, (record.id, "it was accepted, and is gone")
+            allowed = {SUCCESS, REVOKED, FAILURE} - ({SUCCESS} if record.id in world.deadly else set())
+            assert record.state in allowed, (record.id, record.state)
+            if record.state == FAILURE:
+                assert record.failure is not None
+                assert record.failure.type in ("WorkerLostError", "TimeLimitExceeded"), record.failure
+        left = [r for r in world.core.tasks.records if r.place != DONE and r.task.id not in self.forgotten]
+        assert not left, left
+        self._nothing_is_held(world.core)
+        if self.calm:
+            self._nothing_ran_twice()
+
+    def _nothing_ran_twice(self) -> None:
+        """No worker was lost: a task runs again only if it asks to, or if the broker died in the moment in
+        which it handed it out."""
+        excused = {lease.id for e in self.world.unwritten if isinstance(e, Leased) for lease in e.leases}
+        excused |= {task.id for e in self.world.unwritten if isinstance(e, Took) for task in e.tasks}
+        runs = Counter(id for id, *_ in self.world.runs)
+        for record in self.records:
+            if record.id not in excused:
+                assert runs[record.id] == 1, (record.id, runs[record.id], "runs")
+                assert record.retries == self.retries.get(record.id, 0), (
+                    record.id,
+                    record.retries,
+                    "retries",
+                )
+
+    def _nothing_is_held(self, core: BrokerCore) -> None:
+        held = [e for e in core.dispatch.executors.values() if e.held]
+        self.world.run_for(60)
+        assert not [e for e in held if e.held and e.id in core.dispatch.executors]
+
+
+def story(schedule: Schedule, about: str) -> str:
+    """What was said of the tasks that a failure names, or the last of everything."""
+    ids = [record.id for record in schedule.records if f"'{record.id}'" in about][:3]
+    lines = [f"{at:10.4f}  {who:14} {message!r}" for at, who, message in schedule.world.story]
+    if ids:
+        lines = [line for line in lines if any(f"'{id}'" in line for id in ids)]
+    return "\n".join(line if len(line) < 600 else line[:600] + " …" for line in lines[-80:])
+
+
+def failure(seed: int) -> str:
+    """Why a seed fails, with its story; "" if it does not."""
+    schedule = Schedule(seed)
+    try:
+        schedule.play()
+    except Exception as error:
+        return f"seed {seed}: {error!r}\n{story(schedule, repr(error))}"
+    return ""
+
+
+def regressions() -> list[int]:
+    """Seeds that have failed."""
+    return [
+        int(line.split("#")[0]) for line in REGRESSIONS.read_text().splitlines() if line.split("#")[0].strip()
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=2000, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first one")
+    chosen = parser.parse_args()
+    began, failed = time.monotonic(), 0
+    with multiprocessing.Pool() as pool:
+        seeds = range(chosen.first, chosen.first + chosen.seeds)
+        for seed, text in zip(seeds, pool.imap(failure, seeds, chunksize=10), strict=True):
+            if text:
+                failed += 1
+                print(text, flush=True)
+                with REGRESSIONS.open("a") as file:
+                    file.write(f"{seed}\n")
+    print(f"{chosen.seeds} seeds, {failed} failed, {time.monotonic() - began:.0f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
