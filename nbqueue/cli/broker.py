@@ -40,3 +40,11 @@ def broker(app: str, bind: str, data_dir: Path | None, repair: bool) -> None:
         bind=bind, data_dir=str(data_dir or ""), journal_sync=settings.journal_sync, settings=chosen
     )
     sys.exit(main(options))
+
+
+def _repair(data_dir: Path | None) -> None:
+    # loaded here, so that `nbqueue --help` needs no sockets and no rich
+    from nbqueue.cli.repair import repair_and_show
+    from nbqueue.wire import keys
+
+    repair_and_show(data_dir or keys.data_dir())
