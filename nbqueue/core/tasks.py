@@ -251,7 +251,7 @@ class Tasks:
         record = self.records.get(id)
         if record is None:
             return False
-        if record.place == DONE and record.token == token:
+        if record.place == DONE and (record.executor, record.token) == (executor.id, token):
             executor.hold_again(record, now)  # its end is still to be heard of
             return True
         if record.token < token < self._dispatch.first_token and self._might_hold(executor, record, now):
