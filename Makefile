@@ -17,8 +17,8 @@ OWN_CLUSTER = source .ci/own-cluster
 # Tests that need a machine's one browser, its network, or long: run by targets of their own.
 ALONE := --ignore=tests/browser --ignore=tests/hosts --ignore=tests/notebooks
 
-.PHONY: help setup demo lab packages test test-all check fmt lint types unit sim conformance chaos notebooks hosts browser \
-	bench soak docs binder-check lock clean
+.PHONY: help setup demo lab packages test test-all check fmt lint types unit sim conformance chaos fuzz notebooks hosts \
+	browser bench soak docs binder-check lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -98,6 +98,9 @@ hosts: packages .venv/.with-test  ## a worker on another machine, made of networ
 
 browser: packages .venv/.with-test  ## JupyterLab and Notebook 7 in a headless Chromium
 	@$(PYTEST) tests/browser
+
+fuzz: .venv/.with-test .venv/.with-fuzz  ## a million hostile inputs at the port, the codec and the core; FUZZ="--scale 10" for more
+	@$(BIN)/python -m tests.fuzz.campaign $(FUZZ)
 
 bench: .venv/.with-demo  ## measure speed and size; the figures of README.md
 	@$(OWN_CLUSTER); $(BIN)/python tests/benchmarks/bench.py $(BENCH)

@@ -171,6 +171,10 @@ def commands() -> Iterator[str]:
         inner = click.Context(command, info_name=name, parent=context, terminal_width=90)
         yield f"## nbqueue {name}"
         yield f"```\n{command.get_help(inner)}\n```"
+        for sub in command.commands.values() if isinstance(command, click.Group) else ():
+            innermost = click.Context(sub, info_name=sub.name, parent=inner, terminal_width=90)
+            yield f"### nbqueue {name} {sub.name}"
+            yield f"```\n{sub.get_help(innermost)}\n```"
 
 
 def main() -> None:

@@ -507,6 +507,16 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def file_limit() -> int:
+    """How many files this process may have open, connections included."""
+    if sys.platform == "win32":
+        return 1 << 20
+    import resource  # not on Windows
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 20
+
+
 def raise_file_limit() -> None:
     """Allow this process as many open files as it may have: each connection is one."""
     if sys.platform != "win32":

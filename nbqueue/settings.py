@@ -107,7 +107,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("max_message_bytes", _count, 2**30, "bytes of one message past which the broker hangs up; 2 MiB to 1 GiB"),
         Setting("max_queued", _count, 1_000_000, "unfinished tasks of one queue past which new ones are refused"),
         Setting("max_queued_bytes", _count, 2**31, "bytes of unfinished tasks in all queues past which new ones are refused"),
-        Setting("max_connections", _count, 10_000, "connections to the broker past which newcomers are refused"),
+        Setting("max_connections", _count, 10_000, "clients, workers and executors (two each) past which a broker refuses newcomers"),
     )
 }  # fmt: skip
 

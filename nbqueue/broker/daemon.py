@@ -4,9 +4,9 @@
 
     TCP ROUTER ─┐                                                      ┌─▶ Outgoing ─▶ ROUTERs
     ipc ROUTER ─┼─▶ decode ─▶ core.receive ─▶ actions, by peer ─▶ encode ┘
-    the door    │            core.tick       one frame a peer and turn
-    the waker ──┘            │
-                             └─▶ Keeper ─▶ journal
+    the door    │ by key     core.tick       one frame a peer and turn
+    the waker ──┘               │
+                                └─▶ Keeper ─▶ journal
 
 All in one thread.  A turn takes what has arrived (at most 200 frames a socket), and what goes out to a
 peer in answer is one batch: the busier the broker, the larger the batches.  What a turn has changed is
@@ -19,28 +19,32 @@ import math
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
+import msgspec
 import zmq
 
 from nbqueue import platform
 from nbqueue._version import __version__
 from nbqueue.broker import sockets
 from nbqueue.broker.complaints import Complaints, log
-from nbqueue.broker.errors import AddressUnavailable
+from nbqueue.broker.errors import AddressUnavailable, FolderUnusable
 from nbqueue.broker.home import Home
 from nbqueue.broker.keeper import Keeper
 from nbqueue.broker.options import BrokerOptions
 from nbqueue.broker.outgoing import Outgoing, Peer
 from nbqueue.broker.zap import Door
 from nbqueue.core.actions import PROMISES, Action, Keep, Send
-from nbqueue.core.broker import BrokerCore
+from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import AnyEntry
+from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.exceptions import ConfigurationError, ProtocolError
-from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Shutdown
+from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Refused, Shutdown
 from nbqueue.transports.zmq import NOBLOCK
 from nbqueue.wire import codec, keys
+from nbqueue.wire.keyring import KeyRing
 from nbqueue.wire.keys import Connection
 
 #: What goes to each peer in this turn.
@@ -56,6 +60,8 @@ _PAUSE: Final = 1.0
 _FAREWELL: Final = 0.3
 #: Seconds until the core is called again that could not do what was due.
 _REST: Final = 1.0
+#: Seconds between looks at the file of keys.
+_LOOK_AT_KEYS: Final = 1.0
 #: Peers remembered as refused; past them, all may be told again.
 _REFUSED: Final = 10_000
 
@@ -63,6 +69,23 @@ _REFUSAL: Final = codec.encode_refusal(
     f"this broker speaks protocol {PROTOCOL} (nbqueue {__version__}) and does not understand you:"
     " install the same version of nbqueue on both sides"
 )
+
+_NO_LONGER: Final = Refused(
+    "this key is good no longer: `nbqueue key` on the broker's machine prints those that are"
+)
+#: Number of the unix socket among the routers.
+_IPC: Final = 1
+#: Descriptors that are not for peers: sockets, journal, and newcomers who have yet to be refused.
+_OTHER_FILES: Final = 100
+
+
+def _affordable(settings: BrokerSettings) -> BrokerSettings:
+    """No more connections than there are descriptors for: past those, newcomers could not even be refused."""
+    most = max(1, platform.file_limit() - _OTHER_FILES)
+    if settings.max_connections <= most:
+        return settings
+    log.warning("max_connections is %d, since this process may open no more files (ulimit -n)", most)
+    return replace(settings, max_connections=most)
 
 
 class Broker:
@@ -94,6 +117,7 @@ class Broker:
         self._refused: set[Peer] = set()
         self._stop_reason = ""
         self._ended = False
+        self._look_at = time.monotonic()
         #: the core is not called before that, after an error of its own
         self._rests_until = 0.0
         #: peers that know of the end and have not said goodbye
@@ -110,7 +134,7 @@ class Broker:
         self._resources.callback(self._context.destroy)
         self.connection = self._listen(bind, options.settings.max_message_bytes)
         self._core = BrokerCore(
-            options.settings,
+            _affordable(options.settings),
             boot=self._home.boot,
             epoch=time.time() - time.monotonic(),
             version=__version__,
@@ -124,7 +148,7 @@ class Broker:
 
     def _listen(self, bind: sockets.Bind, max_message: int) -> Connection:
         self._complaints = Complaints()
-        self._door = Door(self._context, self._home.keys.client_public, self._complaints)
+        self._door = Door(self._context, self._home.ring.keys, self._complaints)
         tcp, port = self._listen_tcp(bind, max_message)
         ipc, path = sockets.listen_ipc(self._context, keys.brokers_dir(), port, max_message)
         self._routers = (tcp, ipc)
@@ -135,8 +159,8 @@ class Broker:
             host=bind.host,
             port=port,
             ipc=path,
-            server_public=self._home.keys.server_public,
-            client_secret=self._home.keys.client_secret,
+            server_public=self._home.ring.server_public,
+            client_secret=self._home.ring.default.secret,
             hostname=socket.gethostname(),
             boot_id=platform.boot_id(),
             pid=os.getpid(),
@@ -149,8 +173,8 @@ class Broker:
         if bind.port == 0 and self._home.last_port:
             with contextlib.suppress(AddressUnavailable):
                 again = bind._replace(port=self._home.last_port)
-                return sockets.listen_tcp(self._context, again, self._home.keys, max_message)
-        return sockets.listen_tcp(self._context, bind, self._home.keys, max_message)
+                return sockets.listen_tcp(self._context, again, self._home.ring, max_message)
+        return sockets.listen_tcp(self._context, bind, self._home.ring, max_message)
 
     def announce(self) -> None:
         """Write the connection files: from now on others can find it.
@@ -197,6 +221,9 @@ class Broker:
         self._mind_pause(now - self._turned_at - timeout, now)
         self._turned_at = now
         if self._door.socket in ready:
+            self._look_at = now  # the key may have been made just now
+        self._mind_keys(now)
+        if self._door.socket in ready:
             self._door.answer()
         for number, router in enumerate(self._routers):
             if router in ready:
@@ -209,7 +236,7 @@ class Broker:
         """Seconds until something is due."""
         due = [t for t in (self._due, self._outgoing.next_retry, self._keeper.due(now)) if t is not None]
         longest = _FAREWELL / 10 if self._ended else _LONGEST_SLEEP
-        return max(0.0, min([now + longest, *due]) - now)
+        return max(0.0, min([now + longest, self._look_at, *due]) - now)
 
     @property
     def _due(self) -> float | None:
@@ -222,41 +249,84 @@ class Broker:
             log.warning("was paused for %.1f s", late)
             self._core.paused(late, now)
 
+    # ── keys ─────────────────────────────────────────────────────────────────────────────────
+
+    def _mind_keys(self, now: float) -> None:
+        """Heed what `nbqueue key` did, once a second and whenever somebody knocks."""
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_AT_KEYS
+        before = self._home.ring
+        try:
+            if self._home.ring_changed():
+                self._replace_keys(before, now)
+            if self.connection.client_secret != self._home.ring.default.secret and not self._ended:
+                self._announce_again()
+        except (ConfigurationError, FolderUnusable, OSError) as error:
+            self._complaints.warn(f"keys were changed, and that cannot be followed: {error}")
+
+    def _replace_keys(self, before: KeyRing, now: float) -> None:
+        ring = self._home.ring
+        self._door.admit(ring.keys)
+        for key in before.keys:
+            if key not in ring.keys:
+                fate = "got a new secret" if ring.get(key.name) else "was revoked"
+                log.info("the key %r %s", key.name, fate)
+                reason = (
+                    f"the key {key.name!r} {fate}: `nbqueue key` on the broker's machine prints good ones"
+                )
+                self._collect(self._core.revoke(key.name, reason, now))
+
+    def _announce_again(self) -> None:
+        """The connection files hold the default key."""
+        connection = msgspec.structs.replace(self.connection, client_secret=self._home.ring.default.secret)
+        self._home.announce(connection)
+        self.connection = connection
+
+    # ── messages ─────────────────────────────────────────────────────────────────────────────
+
     def _drain(self, number: int, now: float) -> None:
         router = self._routers[number]
+        guarded = number == _IPC  # by its folder
         try:
             for _ in range(_DRAIN):
-                routing_id, *frames = router.recv_multipart(NOBLOCK)
-                self._take((number, routing_id), frames, now)
+                routing_id = router.recv(NOBLOCK)
+                frame = router.recv(NOBLOCK, copy=False)
+                key = LOCAL if guarded else self._door.key_of(frame)
+                frames = [frame.buffer, *(router.recv_multipart(NOBLOCK) if frame.more else ())]
+                self._take((number, routing_id), frames, now, key)
         except zmq.Again:
             pass
 
-    def _take(self, peer: Peer, frames: list[bytes], now: float) -> None:
+    def _take(self, peer: Peer, frames: list[memoryview | bytes], now: float, key: Key | None) -> None:
+        if key is None:
+            self._refuse(peer, codec.encode([_NO_LONGER])[0], "whose key is good no longer", now)
+            return
         try:
             messages = codec.decode(frames)
         except ProtocolError as error:
-            self._refuse(peer, error, now)
+            self._refuse(peer, _REFUSAL, str(error), now)
             return
         for message in messages:
-            self._receive(peer, message, now)
+            self._receive(peer, message, now, key)
 
-    def _receive(self, peer: Peer, message: AnyMessage, now: float) -> None:
+    def _receive(self, peer: Peer, message: AnyMessage, now: float, key: Key = LOCAL) -> None:
         if isinstance(message, Goodbye):
             self._told.discard(peer)
         try:
-            self._collect(self._core.receive(peer, message, now))
+            self._collect(self._core.receive(peer, message, now, key))
         except Exception:  # one peer's message must not end the broker of all the others
             log.exception("cannot deal with a %s", type(message).__name__)
 
-    def _refuse(self, peer: Peer, error: ProtocolError, now: float) -> None:
-        """Tell a peer that speaks another protocol, once; garbage from it does not cost more than that."""
+    def _refuse(self, peer: Peer, answer: bytes, why: str, now: float) -> None:
+        """Tell a peer that cannot be talked with, once; what else it says does not cost more than that."""
         if peer in self._refused:
             return
         if len(self._refused) >= _REFUSED:
             self._refused.clear()
         self._refused.add(peer)
-        self._complaints.warn(f"refused a peer: {error}")
-        self._outgoing.send(peer, [_REFUSAL], now)
+        self._complaints.warn(f"refused a peer: {why}")
+        self._outgoing.send(peer, [answer], now)
 
     def _tick(self, now: float) -> None:
         try:

@@ -4,7 +4,7 @@
 
     broker.lock   held for life, with the pid in it: one broker a folder
     boot          how often a broker started here; the upper half of every lease token
-    keys.json     made at the first start
+    keys.json     made at the first start, changed by `nbqueue key`; keys.lock while somebody does
     port          where it listened last: a broker that may choose takes the same again, so that those who
                   were connected find it without looking
     broker.json   while it listens; also in the runtime folder, by port
@@ -18,8 +18,9 @@ from typing import Final
 
 from nbqueue import platform
 from nbqueue.broker.errors import DataFolderInUse, FolderUnusable
-from nbqueue.wire import keys
-from nbqueue.wire.keys import BrokerKeys, Connection
+from nbqueue.wire import keyring, keys
+from nbqueue.wire.keyring import KeyRing
+from nbqueue.wire.keys import Connection
 
 #: Seconds that a broker may take between being no longer found and being gone.
 _PARTING: Final = 3.0
@@ -44,7 +45,8 @@ class Home:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._claim()
             self.boot = self._next_boot()
-            self.keys: BrokerKeys = keys.broker_keys(folder)
+            self.ring: KeyRing = keyring.ensure(folder)
+            self._ring_state = self._look()
 
     def _claim(self) -> None:
         """Take the lock; one that is held by a broker which cannot be found is about to be let go of."""
@@ -77,6 +79,30 @@ class Home:
         except (OSError, ValueError):  # then another port will do
             return 0
         return port if 0 < port < 65536 else 0
+
+    def _look(self) -> tuple[int, int] | None:
+        """What tells one state of the file of keys from another, None while there is none."""
+        try:
+            stat = keyring.path(self.folder).stat()
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns
+
+    def ring_changed(self) -> bool:
+        """Whether the keys are others than when this was last asked; :attr:`ring` are those that count.
+
+        Raises
+        ------
+        ConfigurationError, OSError
+            They cannot be read; those from before still count.
+        """
+        state = self._look()
+        if state == self._ring_state:
+            return False
+        ring = keyring.read(self.folder)
+        self._ring_state = state
+        changed, self.ring = ring != self.ring, ring
+        return changed
 
     def announce(self, connection: Connection) -> None:
         """Write the connection files: from now on, the broker can be found."""

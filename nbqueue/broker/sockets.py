@@ -21,10 +21,12 @@ from nbqueue.broker.zap import DOMAIN
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.transports.zmq import HIGH_WATER, tune_tcp
 from nbqueue.wire import keys
-from nbqueue.wire.keys import BrokerKeys
+from nbqueue.wire.keyring import KeyRing
 
 _BIND = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:\s]*)(?::(?P<port>\d{1,5}))?")
 _BACKLOG: Final = 1024
+#: Milliseconds in which a peer has to prove its key; then its connection is dropped.
+HANDSHAKE: Final = 10_000
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Router = zmq.Socket[bytes]
@@ -55,7 +57,7 @@ def parse_bind(text: str) -> Bind:
     return Bind("0.0.0.0" if host == "*" else host, int(found["port"] or keys.DEFAULT_PORT))
 
 
-def listen_tcp(context: Context, bind: Bind, own: BrokerKeys, max_message: int) -> tuple[Router, int]:
+def listen_tcp(context: Context, bind: Bind, own: KeyRing, max_message: int) -> tuple[Router, int]:
     """Listen on TCP; returns the socket and its port.  Who sends more than ``max_message`` bytes at once is
     hung up on.
 
@@ -66,7 +68,7 @@ def listen_tcp(context: Context, bind: Bind, own: BrokerKeys, max_message: int) 
     """
     router = _router(context, max_message)
     tune_tcp(router)
-    router.handshake_ivl = 10_000
+    router.handshake_ivl = HANDSHAKE
     router.curve_server = True
     router.curve_publickey, router.curve_secretkey = own.server_public.encode(), own.server_secret.encode()
     router.zap_domain = DOMAIN

@@ -1,4 +1,4 @@
-"""``nbqueue broker``, the daemon in the foreground, and ``nbqueue key``, which lets others in."""
+"""``nbqueue broker``, the daemon in the foreground."""
 
 import sys
 from dataclasses import replace
@@ -7,9 +7,6 @@ from pathlib import Path
 import click
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-_ONLY_HERE = """\
-Warning: this broker listens on {host}, which only this machine can reach.  To open it to others:
-  nbqueue stop; nbqueue start --bind 0.0.0.0    (or nbqueue broker --bind 0.0.0.0)"""
 
 
 @click.command()
@@ -51,25 +48,3 @@ def _repair(data_dir: Path | None) -> None:
     from nbqueue.wire import keys
 
     repair_and_show(data_dir or keys.data_dir())
-
-
-@click.command()
-@click.option("--data-dir", type=_FOLDER, help="The broker's data folder; else the local cluster's.")
-def key(data_dir: Path | None) -> None:
-    """Print the line to run on another machine.
-
-    It connects a worker there to the broker here, and holds the key: keep it among friends.
-    """
-    # loaded here, so that `nbqueue --help` needs no sockets
-    from nbqueue.cli.reach import host_and_port, is_loopback, reachable_host
-    from nbqueue.exceptions import ConnectionLostError
-    from nbqueue.wire import keys
-
-    folder = data_dir or keys.data_dir()
-    connection = keys.running(folder)
-    if connection is None:
-        raise ConnectionLostError(f"no broker has its data in {folder}; `nbqueue start` starts one")
-    address = host_and_port(reachable_host(connection.host), connection.port)
-    click.echo(f"NBQUEUE_KEY={keys.encode_key(connection)} nbqueue worker --connect {address}")
-    if is_loopback(connection.host):
-        click.echo(_ONLY_HERE.format(host=connection.host), err=True)

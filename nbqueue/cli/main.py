@@ -22,7 +22,7 @@ COMMANDS = {
     "doctor": "nbqueue.cli.doctor:doctor",
     "worker": "nbqueue.cli.worker:worker",
     "broker": "nbqueue.cli.broker:broker",
-    "key": "nbqueue.cli.broker:key",
+    "key": "nbqueue.cli.key:key",
     "conf": "nbqueue.cli.conf:conf",
 }
 

@@ -1,6 +1,7 @@
 """What runs, drawn for a person: aligned on a terminal, plain text without colours or wrapping in a pipe."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.text import Text
 from nbqueue.cli.examination import Finding
 from nbqueue.cli.words import duration
 from nbqueue.settings import SETTINGS, Settings
+from nbqueue.wire.keyring import NamedKey
 
 #: Columns when nobody looks: a pipe wants one row a line.
 _UNLIMITED = 10_000
@@ -83,6 +85,15 @@ def _queue_table(queues: Mapping[str, Mapping[str, int]]) -> Table:
     for name, counts in sorted(queues.items()):
         table.add_row(name, *(str(counts[column]) for column in ("ready", "scheduled", "running")))
     return table
+
+
+def show_keys(keys: Iterable[NamedKey], out: Console) -> None:
+    """Print names, roles and ages; the secrets stay where they are."""
+    table = _table("Key", "Role", "Created")
+    for key in keys:
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.created)) if key.created else "unknown"
+        table.add_row(key.name, key.role, created)
+    show(table, out)
 
 
 def show_finding(finding: Finding, out: Console) -> None:

@@ -20,6 +20,7 @@ from typing import Final
 from nbqueue import messages as m
 from nbqueue.core.actions import Peer
 from nbqueue.core.outbox import Outbox
+from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.records import Record
 from nbqueue.core.store import Records
 from nbqueue.states import RETRY
@@ -37,6 +38,8 @@ class ClientSession:
     hello: m.Hello
     peer: Peer
     seen: float
+    #: that it came by
+    key: Key = LOCAL
     #: not heard of for a lease
     silent: bool = False
     #: tasks whose story it is to be told
@@ -45,6 +48,10 @@ class ClientSession:
     questions: deque[m.Ask] = field(default_factory=deque)
     #: bytes of stories that it may be told in this turn
     allowance: int = field(default_factory=lambda: STORY_BYTES)
+
+    @property
+    def id(self) -> str:
+        return self.hello.id
 
 
 class Audience:

@@ -4,6 +4,7 @@ A blob stays while a task refers to it; one that no task refers to stays as long
 so that the next call of the function need not send it again.
 """
 
+import hashlib
 from collections.abc import Iterator
 
 import msgspec
@@ -12,6 +13,11 @@ import msgspec
 IDLE_BYTES = 256 * 2**20
 #: what a blob costs beside its data
 BLOB_BYTES = 400
+
+
+def name_of(data: bytes) -> str:
+    """The key of a blob."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 class _Blob(msgspec.Struct):

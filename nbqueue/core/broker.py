@@ -9,28 +9,32 @@ A driver (``nbqueue.broker.daemon``, ``transports.memory``, the simulator) recei
 core, performs the actions, and calls :meth:`BrokerCore.tick` at :meth:`BrokerCore.next_deadline`.
 Time is whatever the driver says; payloads are never looked into.
 
-This file knows who is connected and which of them may say what.  What becomes of a task stands in
-``core.tasks``, who runs it in ``core.dispatch``, who is told of it in ``core.audience``.
+This file knows who is connected and which of them may say what, by their keys (``core.permissions``).
+What becomes of a task stands in ``core.tasks``, who runs it in ``core.dispatch``, who is told of
+it in ``core.audience``.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, TypeAlias
 
 from nbqueue import messages as m
-from nbqueue.core import inspect
+from nbqueue.core import inspect, permissions
 from nbqueue.core.actions import Action, Keep, Peer
 from nbqueue.core.audience import Audience, ClientSession
+from nbqueue.core.blobs import name_of
 from nbqueue.core.deaths import manner_of_death
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.entries import AnyEntry, Began
 from nbqueue.core.executors import ExecutorState, WorkerState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
-from nbqueue.core.records import DONE
+from nbqueue.core.permissions import LOCAL, Key
+from nbqueue.core.records import DONE, LEASED
 from nbqueue.core.recovery import Recovery, standing
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.tasks import Tasks
 from nbqueue.core.timers import Timers
+from nbqueue.core.validation import flaw
 
 __all__ = ["BrokerCore", "BrokerSettings"]
 
@@ -104,10 +108,10 @@ class BrokerCore:
                 m.Ping: self._on_ping,
                 m.Goodbye: self._on_executor_goodbye,
                 m.Need: self._on_need,
-                m.Started: lambda peer, executor, message, now: self.tasks.started(message, executor, now),
-                m.Progress: lambda peer, executor, message, now: self.tasks.progressed(message),
-                m.Update: lambda peer, executor, message, now: self.tasks.updated(message),
-                m.Output: lambda peer, executor, message, now: self.tasks.printed(message),
+                m.Started: self._on_report,
+                m.Progress: self._on_report,
+                m.Update: self._on_report,
+                m.Output: self._on_report,
                 m.Settle: self._on_settle,
                 m.Retry: self._on_retry,
                 m.Returned: self._on_returned,
@@ -117,19 +121,22 @@ class BrokerCore:
 
     # ── the driver's side ────────────────────────────────────────────────────────────────────
 
-    def receive(self, peer: Peer, message: m.AnyMessage, now: float) -> list[Action]:
-        """Take a message in; returns what is to be done about it, in order."""
+    def receive(self, peer: Peer, message: m.AnyMessage, now: float, key: Key = LOCAL) -> list[Action]:
+        """Take a message in, and by which key it came; returns what is to be done about it, in order."""
         if self._began is None:
             self._began = now
         session = self._sessions.get(peer)
         if isinstance(message, m.Hello):
-            self._on_hello(peer, message, now)
-        elif session is None:
+            self._on_hello(peer, message, now, key)
+        elif session is None or not permissions.stands_for(key, session.key):
             if not isinstance(message, m.Goodbye):
                 self._outbox.send(peer, m.Unknown())
         elif (handler := self._words[type(session)].get(type(message))) is not None:
             session.seen = now
-            handler(peer, session, message, now)
+            if isinstance(session, ClientSession) and not permissions.may_say(key, message):
+                self._refuse(peer, message, permissions.refusal(key))
+            else:
+                handler(peer, session, message, now)
         else:
             kind = type(message).__name__
             self._outbox.send(peer, m.Refused(f"a broker expects no {kind} of this peer"))
@@ -139,6 +146,17 @@ class BrokerCore:
     def _flush(self) -> list[Action]:
         entries, actions = self._ledger.flush(), self._outbox.flush()
         return [Keep(entries), *actions] if entries else actions
+
+    def _refuse(self, peer: Peer, message: m.AnyMessage, reason: str) -> None:
+        """Say no, in the words in which the sender waits for an answer."""
+        match message:
+            case m.Submit(tasks):
+                for task in tasks:
+                    self._outbox.send(peer, m.Rejected(task.id, reason))
+            case m.Ask(number):
+                self._outbox.send(peer, m.Answer(number, None, reason))
+            case _:
+                self._outbox.send(peer, m.Refused(reason))
 
     def tick(self, now: float) -> list[Action]:
         """Do what is due."""
@@ -170,8 +188,7 @@ class BrokerCore:
 
     def standing(self) -> Iterator[list[AnyEntry]]:
         """All that a later broker has to know, in portions that take little time each."""
-        holders = [e.hello for e in self.dispatch.executors.values()]
-        return standing(self.tasks, holders, self.began)
+        return standing(self.tasks, list(self.dispatch.executors.values()), self.began)
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` is to be called next, at the latest; None: not before a message comes."""
@@ -196,6 +213,21 @@ class BrokerCore:
             client.seen += duration
         for worker in self.dispatch.workers.values():
             worker.seen += duration
+
+    def revoke(self, name: str, reason: str, now: float) -> list[Action]:
+        """The key of that name is good no longer: end all who came by it; what they ran goes back."""
+        for client in [c for c in self.audience.clients.values() if c.key.name == name]:
+            self._outbox.send(client.peer, m.Refused(reason))
+            self._client_gone(client)
+        for executor in [e for e in self.dispatch.executors.values() if e.key.name == name]:
+            for peer in {executor.peer, executor.control}:
+                self._outbox.send(peer, m.Refused(reason))
+            self._executor_gone(executor, now, reason)
+        for worker in [w for w in self.dispatch.workers.values() if w.key.name == name]:
+            self._outbox.send(worker.peer, m.Refused(reason))
+            self._worker_gone(worker, now, reason, charge=False)
+        self.dispatch.serve(now)
+        return self._flush()
 
     def stop(self, reason: str) -> None:
         """End: workers of the local cluster end too, others are told, and look for the next broker."""
@@ -224,41 +256,60 @@ class BrokerCore:
 
     # ── coming ───────────────────────────────────────────────────────────────────────────────
 
-    def _on_hello(self, peer: Peer, hello: m.Hello, now: float) -> None:
-        if hello.protocol != m.PROTOCOL:
-            self._outbox.send(peer, m.Refused(self._other_protocol(hello)))
+    def _on_hello(self, peer: Peer, hello: m.Hello, now: float, key: Key) -> None:
+        if objection := self._objection_to(peer, hello, key):
+            self._outbox.send(peer, m.Refused(objection))
             return
-        if peer not in self._sessions and self._is_stranger(hello):
-            limit = self.settings.max_connections
-            if len(self._sessions) >= limit:
-                reason = f"the broker has {limit:,} connections and takes no more (max_connections)"
-                self._outbox.send(peer, m.Refused(reason))
-                return
+        self._forget_other(peer, hello, now)
         session: Session
         if hello.role == m.CLIENT:
             session = self._client_hello(peer, hello, now)
         elif hello.role == m.WORKER:
             session = self._worker_hello(peer, hello, now)
-        elif hello.role in (m.EXECUTOR, m.CONTROL):
-            session = self.dispatch.executor(hello, now)
         else:
-            self._outbox.send(peer, m.Refused(f"no peer has the role {hello.role!r}"))
-            return
+            session = self.dispatch.executor(hello, now, key)
+        session.key = key
         self._sessions[peer] = session
         self._outbox.send(peer, self.welcome)
         if isinstance(session, ExecutorState):
             self._attach(session, peer, hello, now)
+
+    def _objection_to(self, peer: Peer, hello: m.Hello, key: Key) -> str:
+        """Why a peer is not welcome, "" if it is."""
+        if hello.protocol != m.PROTOCOL:
+            return self._other_protocol(hello)
+        if hello.role not in (m.CLIENT, m.WORKER, m.EXECUTOR, m.CONTROL):
+            return f"no peer has the role {hello.role!r}"
+        if not permissions.may_take(key, hello.role):
+            return permissions.refusal(key)
+        relative = self._relative(hello)
+        if relative is not None and not permissions.stands_for(key, relative.key):
+            return f"{relative.id!r} is the id of a peer that came by another key"
+        limit = self.settings.max_connections
+        is_new = peer not in self._sessions and (relative is None or relative.id != hello.id)
+        if is_new and len(self._sessions) >= limit:
+            return f"this broker has {limit} connections already, which is its setting max_connections"
+        return ""
+
+    def _relative(self, hello: m.Hello) -> Session | None:
+        """Who has its id (itself, before it lost its connection), or else is its worker."""
+        if hello.role == m.CLIENT:
+            return self.audience.clients.get(hello.id)
+        if hello.role == m.WORKER:
+            return self.dispatch.workers.get(hello.id)
+        return self.dispatch.executors.get(hello.id) or self.dispatch.workers.get(hello.worker)
+
+    def _forget_other(self, peer: Peer, hello: m.Hello, now: float) -> None:
+        """One connection is one peer: who says another Hello than before is no longer who he was."""
+        session = self._sessions.get(peer)
+        if session is not None and session is not self._relative(hello):
+            self._words[type(session)][m.Goodbye](peer, session, m.Goodbye(unreachable=True), now)
 
     def _other_protocol(self, hello: m.Hello) -> str:
         return (
             f"the broker is nbqueue {self.welcome.version} (protocol {m.PROTOCOL}), this is nbqueue"
             f" {hello.version} (protocol {hello.protocol}): install the same version on both"
         )
-
-    def _is_stranger(self, hello: m.Hello) -> bool:
-        """Whether it is not one who comes back by another connection."""
-        known = (self.audience.clients, self.dispatch.workers, self.dispatch.executors)
-        return not any(hello.id in those for those in known)
 
     def _client_hello(self, peer: Peer, hello: m.Hello, now: float) -> ClientSession:
         old = self.audience.clients.get(hello.id)
@@ -347,7 +398,7 @@ class BrokerCore:
             self._executor_gone(executor, now, "it left")
 
     def _on_executor_lost(self, peer: Peer, worker: WorkerState, message: m.ExecutorLost, now: float) -> None:
-        executor = self.dispatch.executors.get(message.executor)
+        executor = worker.executors.get(message.executor)
         if executor is not None:
             self.tasks.died(executor, message, now)
             self._executor_gone(executor, now, manner_of_death(message))
@@ -386,30 +437,72 @@ class BrokerCore:
         limit = self.settings.payload_limit
         if len(message.blob) > limit:
             self._outbox.send(peer, m.Refused(too_large("a function", len(message.blob), limit)))
-        else:
-            self.tasks.define(message)
+            return
+        if client.key.only_own:
+            if message.key != name_of(message.blob):  # would be taken for a definition of others
+                self._refuse(peer, message, f"the blob is not what its name {message.key!r} says")
+                return
+            if not self._runs_any(client.key):  # the Submit that follows is told why
+                return
+        self.tasks.define(message)
+
+    def _runs_any(self, key: Key) -> bool:
+        """Whether an executor of that key runs something."""
+        return any(executor.held and executor.key == key for executor in self.dispatch.executors.values())
+
+    def _runs(self, key: Key, id: str) -> bool:
+        """Whether an executor of that key holds a lease on the task."""
+        record = self.tasks.records.get(id)
+        if record is None or record.place != LEASED:
+            return False
+        executor = self.dispatch.executors.get(record.executor)
+        return executor is not None and executor.key == key
+
+    def _others(self, client: ClientSession, ids: list[str]) -> bool:
+        """Whether some of these tasks are not the client's to deal with."""
+        if not client.key.only_own:
+            return False
+        found = (self.tasks.records.get(id) for id in ids)
+        return any(r is not None and not permissions.sees(client.key, r.owner) for r in found)
 
     def _on_submit(self, peer: Peer, client: ClientSession, message: m.Submit, now: float) -> None:
         accepted: list[str] = []
         missing: dict[str, list[str]] = {}
+        owner = client.key.name if client.key.only_own else ""
         for task in message.tasks:
             is_new = self.tasks.records.get(task.id) is None
-            if is_new and (reason := self.full or self.tasks.refusal(task)):
+            reason = self._foreign(task, client.key) if owner else ""
+            if is_new:
+                reason = reason or flaw(task) or self.full or self.tasks.refusal(task)
+            if reason:
                 self._outbox.send(peer, m.Rejected(task.id, reason))
             elif is_new and (key := self.tasks.lacking(task)):
                 missing.setdefault(key, []).append(task.id)
             else:
-                self.tasks.accept(task, client.hello.id, now)
+                self.tasks.accept(task, client.hello.id, now, owner)
                 accepted.append(task.id)
         for key, ids in missing.items():
             self._outbox.send(peer, m.Missing(key, ids))
         self._outbox.accepted(peer, accepted)
 
+    def _foreign(self, task: m.Task, key: Key) -> str:
+        """Why a task is not one that a worker's key may submit, "" if it is."""
+        known = self.tasks.records.get(task.id)
+        if known is not None:
+            return "" if permissions.sees(key, known.owner) else permissions.refusal(key)
+        return "" if self._runs(key, task.parent_id) else permissions.refusal(key)
+
     def _on_cancel(self, peer: Peer, client: ClientSession, message: m.Cancel, now: float) -> None:
+        if self._others(client, message.ids):
+            self._refuse(peer, message, permissions.refusal(client.key))
+            return
         for id in message.ids:
             self.tasks.cancel(id, now, terminate=message.terminate)
 
     def _on_watch(self, peer: Peer, client: ClientSession, message: m.Watch, now: float) -> None:
+        if self._others(client, message.ids):
+            self._refuse(peer, message, permissions.refusal(client.key))
+            return
         absent = []
         for id in message.ids:
             record = self.tasks.records.get(id)
@@ -421,6 +514,9 @@ class BrokerCore:
             self._outbox.send(peer, m.NotFound(absent))
 
     def _on_forget(self, peer: Peer, client: ClientSession, message: m.Forget, now: float) -> None:
+        if self._others(client, message.ids):
+            self._refuse(peer, message, permissions.refusal(client.key))
+            return
         for id in message.ids:
             record = self.tasks.records.get(id)
             if record is not None and record.place == DONE:
@@ -443,19 +539,42 @@ class BrokerCore:
         topic = inspect.TOPICS.get(message.topic)
         if topic is None:
             error = f"no topic is called {message.topic!r}; there are: {', '.join(inspect.TOPICS)}"
-            self._outbox.send(peer, m.Answer(message.number, None, error))
+            self._refuse(peer, message, error)
+            return
+        if self._others(client, [str(message.args.get("id", ""))]):
+            self._refuse(peer, message, permissions.refusal(client.key))
             return
         books = inspect.Books(
             self.welcome, self.tasks.records, self.dispatch, len(self.audience.clients), self._began or 0.0
         )
-        self._outbox.send(peer, m.Answer(message.number, topic(books, message.args, now)))
+        try:
+            data = topic(books, message.args, now)
+        except (TypeError, ValueError, OverflowError) as error:
+            self._refuse(peer, message, f"{message.topic}: {error}")
+            return
+        self._outbox.send(peer, m.Answer(message.number, data))
         if message.topic == "stop":
             self.stop("asked to stop")
 
     # ── what executors say ───────────────────────────────────────────────────────────────────
 
     def _on_need(self, peer: Peer, executor: ExecutorState, message: m.Need, now: float) -> None:
-        self._outbox.send(peer, m.Define(message.key, self.tasks.blobs.get(message.key)))
+        allowed = not executor.key.only_own or executor.needs(message.key)
+        self._outbox.send(peer, m.Define(message.key, self.tasks.blobs.get(message.key) if allowed else b""))
+
+    def _on_report(self, peer: Peer, executor: ExecutorState, message: Any, now: float) -> None:
+        if executor.key.only_own:
+            record = executor.held.get(message.token)
+            if record is None or record.task.id != message.id:
+                return  # not its run, or no longer
+        if isinstance(message, m.Started):
+            self.tasks.started(message, executor, now)
+        elif isinstance(message, m.Progress):
+            self.tasks.progressed(message)
+        elif isinstance(message, m.Update):
+            self.tasks.updated(message)
+        else:
+            self.tasks.printed(message)
 
     def _on_settle(self, peer: Peer, executor: ExecutorState, message: m.Settle, now: float) -> None:
         for outcome in message.outcomes:

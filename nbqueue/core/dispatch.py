@@ -6,6 +6,7 @@ from nbqueue.core.actions import Peer
 from nbqueue.core.executors import Durations, ExecutorState, WorkerState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
+from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.queues import Lane, Lanes
 from nbqueue.core.records import LEASED, READY, Record
 from nbqueue.core.timers import HARD_LIMIT, SOFT_LIMIT, Timers
@@ -25,7 +26,8 @@ class Dispatcher:
         self.durations = Durations()
         #: nothing is handed out for now: see ``Tasks.make_room``
         self.paused = False
-        self._token = boot << 32
+        #: older ones were given out by earlier brokers
+        self.first_token = self._token = boot << 32
         #: lanes into which something was put back
         self._put_back: dict[Lane, None] = {}
         self._outbox = outbox
@@ -34,21 +36,23 @@ class Dispatcher:
 
     # ── executors come and go ────────────────────────────────────────────────────────────────
 
-    def worker(self, id: str, now: float) -> WorkerState:
+    def worker(self, id: str, now: float, key: Key = LOCAL) -> WorkerState:
         """The worker of that id, made on first mention (an executor may be heard of before it)."""
         worker = self.workers.get(id)
         if worker is None:
             worker = self.workers[id] = WorkerState(id, now)
+            worker.key = key
         return worker
 
-    def executor(self, hello: Hello, now: float) -> ExecutorState:
+    def executor(self, hello: Hello, now: float, key: Key = LOCAL) -> ExecutorState:
         """The executor that says hello on either of its links, made on first mention."""
         executor = self.executors.get(hello.id)
         if executor is None:
-            worker = self.worker(hello.worker, now)
+            worker = self.worker(hello.worker, now, key)
             worker.called = hello.name
-            self._ledger.joined(hello)
+            self._ledger.joined(hello, key)
             executor = ExecutorState(hello, worker)
+            executor.key = key
             self.executors[executor.id] = worker.executors[executor.id] = executor
             self.lanes.join(executor)
         return executor

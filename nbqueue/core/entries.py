@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import Failure, Hello, Outcome, Output, Task
 
@@ -57,6 +58,8 @@ class Joined(Entry, tag=3):
     """An executor said hello: it may hold leases."""
 
     hello: Hello
+    #: that it came by
+    key: Key = LOCAL
 
 
 class Took(Entry, tag=4):
@@ -66,6 +69,8 @@ class Took(Entry, tag=4):
     at: float
     client: str
     tasks: list[Task]
+    #: see ``Record.owner``
+    owner: str = ""
 
 
 class Leased(Entry, tag=5):

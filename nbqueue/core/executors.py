@@ -7,9 +7,11 @@ time.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from nbqueue.core.actions import Peer
+from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.records import Record
 from nbqueue.messages import MAX_BATCH, Hello, Task
 
@@ -29,6 +31,8 @@ class WorkerState:
         self.peer: Peer | None = None
         self.hello: Hello | None = None
         self.seen = now
+        #: that it came by
+        self.key: Key = LOCAL
         self.executors: dict[str, ExecutorState] = {}
         #: its shown name, as its executors say; counts until it has said hello itself
         self.called = ""
@@ -51,6 +55,8 @@ class ExecutorState:
         self.control: Peer | None = None
         #: when either was last heard of
         self.seen = 0.0
+        #: that it came by
+        self.key: Key = LOCAL
         self.pid = hello.pid
         self.python = hello.python
         self.env = hello.env
@@ -73,6 +79,10 @@ class ExecutorState:
         if self.peer is None or self.stuck:
             return False
         return not self.held or (self.backlog < TARGET and len(self.held) < MAX_BATCH)
+
+    def needs(self, blob: str) -> bool:
+        """Whether a task that it holds refers to this blob."""
+        return any(blob in (r.task.definition, r.task.captured_key) for r in self.held.values())
 
     def runs(self, token: int) -> bool:
         """Whether that lease is the one that runs (or is about to): the first."""
@@ -106,6 +116,8 @@ class Durations:
         self._average: dict[str, float] = {}
 
     def note(self, task: Task, runtime: float) -> None:
+        if not 0.0 <= runtime < math.inf:  # no worker of ours says so
+            return
         if len(self._average) >= MAX_DURATIONS:
             self._average.clear()
         key = task.definition or task.name

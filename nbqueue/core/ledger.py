@@ -1,6 +1,7 @@
 """What is to be written down of this turn: gathered while it goes on, taken at its end."""
 
 from nbqueue.core.entries import AnyEntry, Defined, Ended, Forgot, Joined, Lease, Leased, Printed, Stood, Took
+from nbqueue.core.permissions import Key
 from nbqueue.core.records import Record
 from nbqueue.messages import Hello, Outcome, Output, Task
 
@@ -24,14 +25,14 @@ class Ledger:
     def defined(self, key: str, blob: bytes) -> None:
         self._entries.append(Defined(key, blob))
 
-    def joined(self, hello: Hello) -> None:
-        self._entries.append(Joined(hello))
+    def joined(self, hello: Hello, key: Key) -> None:
+        self._entries.append(Joined(hello, key))
 
-    def took(self, task: Task, order: int, client: str, now: float) -> None:
+    def took(self, task: Task, order: int, client: str, now: float, owner: str = "") -> None:
         """A task was accepted; those of one turn have consecutive orders, a client's one after the other."""
         taken = self._taken.get(client)
         if taken is None:
-            taken = self._taken[client] = Took(order, now, client, [])
+            taken = self._taken[client] = Took(order, now, client, [], owner)
         taken.tasks.append(task)
 
     def leased(self, record: Record, now: float) -> None:

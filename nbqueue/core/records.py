@@ -54,6 +54,8 @@ class Record(msgspec.Struct, gc=False):
     due: float = 0.0
     #: revoked without terminate: runs to its end, but never again
     revoked: bool = False
+    #: name of the worker's key that submitted it, "" for tasks of clients: see core.permissions
+    owner: str = ""
     #: ids of the clients that are told of its events
     watchers: tuple[str, ...] = ()
     progress: Progress | None = None

@@ -27,11 +27,12 @@ from nbqueue.core.entries import (
     Stood,
     Took,
 )
+from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import stood
 from nbqueue.core.output import OutputLog
 from nbqueue.core.records import DONE, LEASED, SCHEDULED, Record
 from nbqueue.exceptions import ProtocolError
-from nbqueue.messages import Hello, Outcome
+from nbqueue.messages import Outcome
 
 if TYPE_CHECKING:
     from nbqueue.core.tasks import Tasks
@@ -45,7 +46,7 @@ class Recovery:
 
     def __init__(self, tasks: "Tasks", epoch: float, max_output: int) -> None:
         self.boot = 0
-        self.executors: dict[str, Hello] = {}
+        self.executors: dict[str, Joined] = {}
         self._tasks = tasks
         self._records: dict[str, Record] = {}
         self._epoch = epoch
@@ -78,7 +79,7 @@ class Recovery:
                 case Defined():
                     self._tasks.blobs.add(entry.key, entry.blob)
                 case Joined():
-                    self.executors[entry.hello.id] = entry.hello
+                    self.executors[entry.hello.id] = entry
                 case Forgot():
                     for id in entry.ids:
                         self._records.pop(id, None)
@@ -98,7 +99,9 @@ class Recovery:
         at = entry.at + self._shift
         for order, task in enumerate(entry.tasks, entry.order):
             if task.id not in self._records:
-                record = self._records[task.id] = Record(task, at, order, watchers=(entry.client,))
+                record = self._records[task.id] = Record(
+                    task, at, order, owner=entry.owner, watchers=(entry.client,)
+                )
                 if task.countdown > 0:
                     record.place, record.due = SCHEDULED, at + task.countdown
         self._order = max(self._order, entry.order + len(entry.tasks))
@@ -163,9 +166,9 @@ def _by_age(record: Record) -> tuple[bool, float]:
     return (True, record.token if record.place == LEASED else record.order)
 
 
-def standing(tasks: "Tasks", executors: Iterable[Hello], began: Began) -> Iterator[list[AnyEntry]]:
+def standing(tasks: "Tasks", executors: Iterable[ExecutorState], began: Began) -> Iterator[list[AnyEntry]]:
     """All that there is to know, in portions; what happens meanwhile is to be written down beside it."""
-    yield [began, *(Joined(hello) for hello in executors)]
+    yield [began, *(Joined(executor.hello, executor.key) for executor in executors)]
     for key in tasks.blobs:
         yield [Defined(key, tasks.blobs.get(key))]
     records = list(tasks.records)
@@ -180,8 +183,9 @@ def _entries_of(records: list[Record]) -> list[AnyEntry]:
     took = Took(0, 0.0, "", [])
     for record in records:
         client = record.watchers[0] if record.watchers else ""
-        if (record.order, record.at, client) != (took.order + len(took.tasks), took.at, took.client):
-            took = Took(record.order, record.at, client, [])
+        came = (record.order, record.at, client, record.owner)
+        if came != (took.order + len(took.tasks), took.at, took.client, took.owner):
+            took = Took(record.order, record.at, client, [], record.owner)
             entries.append(took)
         took.tasks.append(record.task)
     for record in records:

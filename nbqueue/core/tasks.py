@@ -20,11 +20,11 @@ from nbqueue.core import deaths, inspect, lifecycle, timers
 from nbqueue.core.audience import Audience, started
 from nbqueue.core.blobs import Blobs
 from nbqueue.core.dispatch import Dispatcher
+from nbqueue.core.entries import Joined
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.output import OutputLog
-from nbqueue.core.queues import PRIORITIES
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.store import Records
@@ -62,24 +62,22 @@ class Tasks:
         return next((k for k in (task.definition, task.captured_key) if k and k not in self.blobs), "")
 
     def refusal(self, task: m.Task) -> str:
-        """Why a task that is new cannot be accepted, "" if it can."""
-        if not 0 <= task.priority < PRIORITIES:
-            return f"a priority is 0 to {PRIORITIES - 1}, not {task.priority}"
+        """Why there is no room for a task that is new, "" if there is."""
         size, limit = len(task.payload) + len(task.captured), self._payload_limit
         if size > limit:
             return too_large(f"the arguments of {task.name}()", size, limit)
         return self.records.refusal(task, self.blobs.used_bytes)
 
-    def accept(self, task: m.Task, client: str, now: float) -> None:
+    def accept(self, task: m.Task, client: str, now: float, owner: str = "") -> None:
         """Keep a task; one that is known already is only told of again."""
         known = self.records.get(task.id)
         if known is not None:
             # sent again by a client that did not hear of its acceptance
             self._audience.join(known, client)
             return
-        record = Record(task, now, self.records.next_order(), watchers=(client,))
+        record = Record(task, now, self.records.next_order(), owner=owner, watchers=(client,))
         self.records.add(record)
-        self._ledger.took(task, record.order, client, now)
+        self._ledger.took(task, record.order, client, now, owner)
         self._refer(task)
         if task.expires is not None:
             self._timers.set(now + task.expires, timers.EXPIRY, task.id)
@@ -142,6 +140,10 @@ class Tasks:
         """A run ended; its outcome counts if the lease is still the task's."""
         record = self._dispatch.release(executor, outcome.token, now)
         if record is not None and _holds(record, outcome.token):
+            if outcome.state not in _EVENT_OF:
+                text = f"its worker says that it ended in {outcome.state!r}, which is no end"
+                self._fail(record, "WorkerLostError", text, now)
+                return
             self._dispatch.durations.note(record.task, outcome.runtime)
             value = b"" if record.task.ignore_result else outcome.value
             if len(value) > (limit := self._payload_limit):
@@ -152,7 +154,7 @@ class Tasks:
             self.settle(
                 record,
                 m.Outcome(
-                    outcome.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime,
+                    record.task.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime,
                     worker, now, record.retries,
                 ),
                 now,
@@ -229,7 +231,7 @@ class Tasks:
 
     # ── after another broker ─────────────────────────────────────────────────────────────────
 
-    def restore(self, record: Record, holder: m.Hello | None, now: float) -> None:
+    def restore(self, record: Record, holder: Joined | None, now: float) -> None:
         """Put a record where the last broker had it; ``holder`` is the executor of its lease."""
         if record.place == DONE:
             self.records.shelve(record)
@@ -246,7 +248,7 @@ class Tasks:
         if record.place == SCHEDULED:
             self._schedule(record, record.due)
         elif record.place == LEASED and holder is not None:
-            self._dispatch.restore(record, self._dispatch.executor(holder, now), now)
+            self._dispatch.restore(record, self._dispatch.executor(holder.hello, now, holder.key), now)
         else:
             self._dispatch.enqueue(record, now)
 
@@ -262,10 +264,10 @@ class Tasks:
         record = self.records.get(id)
         if record is None:
             return False
-        if record.place == DONE and record.token == token:
+        if record.place == DONE and (record.executor, record.token) == (executor.id, token):
             executor.hold_again(record, now)  # its end is still to be heard of
             return True
-        if record.place in (READY, SCHEDULED) and token > record.token:
+        if record.token < token < self._dispatch.first_token and self._might_hold(executor, record, now):
             # given out in the moment in which the last broker died, and not written down
             if record.place == READY:
                 self._dispatch.lane(record.task).withdrawn()
@@ -275,6 +277,11 @@ class Tasks:
             self._ledger.changed(record)
             return True
         return False
+
+    def _might_hold(self, executor: ExecutorState, record: Record, now: float) -> bool:
+        """Whether a task that waits can have been given to an executor."""
+        waits = record.place == READY or (record.place == SCHEDULED and record.due <= now)
+        return waits and self._dispatch.lane(record.task).key.served_by(executor)
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────
 

@@ -1,8 +1,8 @@
 """Keys, and where to find them: how a client or a worker gets to speak to a broker.
 
-A broker has one CURVE key pair for itself and one for all whom it lets in, kept in its data folder.
-Whoever is to connect needs the broker's public key and the clients' secret one, and finds them by the
-broker's address::
+A broker has a CURVE key pair of its own, and one for each whom it lets in (see ``wire.keyring``).
+Whoever is to connect needs the broker's public key and a secret one that it knows, and finds them by
+the broker's address::
 
     zmq://HOST:PORT ─▶ told in this process (remember)
                      ─▶ NBQUEUE_KEY             the line that `nbqueue key` prints
@@ -83,18 +83,6 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         return f"<Connection {self.url}, pid {self.pid} on {self.hostname or 'another machine'}>"
 
 
-class BrokerKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """A broker's own key pair, and that of all whom it lets in."""
-
-    server_public: str
-    server_secret: str
-    client_public: str
-    client_secret: str
-
-    def __repr__(self) -> str:
-        return f"<BrokerKeys of {self.server_public}>"
-
-
 class Address(NamedTuple):
     """A ``zmq://`` URL taken apart; host "" and port 0 mean the local cluster."""
 
@@ -105,43 +93,7 @@ class Address(NamedTuple):
 _HERE: Final = Address("127.0.0.1", DEFAULT_PORT)
 
 
-# ── a broker's keys and files ────────────────────────────────────────────────────────────────────
-
-
-def broker_keys(folder: Path) -> BrokerKeys:
-    """The keys of the broker that keeps its data there, made at its first start.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read or written.
-    ConfigurationError
-        It is not a file of keys.
-    """
-    path = folder / "keys.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=BrokerKeys)
-    except FileNotFoundError:
-        keys = _new_keys()
-        platform.write_private(path, msgspec.json.encode(keys))
-        return keys
-    except msgspec.MsgspecError as error:
-        raise ConfigurationError(
-            f"{path} is not a file of keys ({error}): restore it, or remove it so that new keys are made"
-            " (clients and workers elsewhere then need the new one)"
-        ) from None
-
-
-def _new_keys() -> BrokerKeys:
-    server_public, server_secret, client_public, client_secret = (
-        key.decode() for key in (*zmq.curve_keypair(), *zmq.curve_keypair())
-    )
-    return BrokerKeys(
-        server_public=server_public,
-        server_secret=server_secret,
-        client_public=client_public,
-        client_secret=client_secret,
-    )
+# ── connection files ─────────────────────────────────────────────────────────────────────────────
 
 
 def write_connection(path: Path, connection: Connection) -> None:

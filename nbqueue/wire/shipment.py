@@ -1,9 +1,9 @@
 """What a submission says of its function: plain values."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nbqueue.core import blobs
 from nbqueue.wire import codec
 
 
@@ -21,7 +21,7 @@ class Blob(NamedTuple):
         SerializationError
             It is too large to travel.
         """
-        blob = cls(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
+        blob = cls(blobs.name_of(data), data)
         blob.check(0)
         return blob
 

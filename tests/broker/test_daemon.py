@@ -187,11 +187,11 @@ def test_a_slow_reader_does_not_stop_the_others_and_is_dropped_past_its_bound(
         asleep_peer = broker._core.audience.clients["asleep"].peer
         big = "x" * 900_000
 
-        def shower(peer: Any, message: Any, now: float) -> list[Action]:
+        def shower(peer: Any, message: Any, *others: Any) -> list[Action]:
             return (
                 [Send(asleep_peer, Answer(1, big))]
                 if isinstance(message, Ask)
-                else receive(peer, message, now)
+                else receive(peer, message, *others)
             )
 
         receive = broker._core.receive
@@ -215,10 +215,10 @@ def test_a_reader_that_was_late_gets_all_in_order(broker: Broker, monkeypatch: p
         late_peer = broker._core.audience.clients["late"].peer
         receive = broker._core.receive
 
-        def count(peer: Any, message: Any, now: float) -> list[Action]:
+        def count(peer: Any, message: Any, *others: Any) -> list[Action]:
             if isinstance(message, Ask):
                 return [Send(late_peer, Answer(message.number, "x" * 900_000))]
-            return receive(peer, message, now)
+            return receive(peer, message, *others)
 
         monkeypatch.setattr(broker._core, "receive", count)
         for number in range(200):

@@ -34,7 +34,7 @@ def test_keys_stay_over_restarts(tmp_path: Path) -> None:
     first.leave()
     second = Home(tmp_path)
     second.leave()
-    assert first.keys == second.keys
+    assert first.ring == second.ring
 
 
 def test_a_second_broker_is_told_who_has_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_written_ends_with_74_and_is_not_half_there(tmp_pa
     assert code == 74
     assert "keys.json cannot be written: File too large" in said
     assert "Traceback" not in said
-    assert sorted(os.listdir(tmp_path)) == ["boot", "broker.lock"]
+    assert sorted(os.listdir(tmp_path)) == ["boot", "broker.lock", "keys.lock"]
 
 
 def test_options_that_make_no_sense_end_with_78(tmp_path: Path) -> None:

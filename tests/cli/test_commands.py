@@ -309,3 +309,95 @@ def test_conf_warns_of_a_variable_that_nothing_reads(folders):
     assert not nbqueue("conf", NBQUEUE_WORKERS="3", NBQUEUE_KEY="nbq1-x", NBQUEUE_DEBUG="1").stderr
     warning = "Warning: NBQUEUE_WORKER is set, but nothing reads it; did you mean NBQUEUE_WORKERS?\n"
     assert nbqueue("conf", NBQUEUE_WORKER="2").stderr == warning
+
+
+# ── keys ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def key_of(line):
+    return re.fullmatch(r"NBQUEUE_KEY=(nbq1-\S+) nbqueue (\w+) --connect (\S+)\n", line).groups()
+
+
+def elsewhere(folders, **environment):
+    """As on another machine: nothing but what is handed over."""
+    return {
+        "NBQUEUE_DATA_DIR": str(folders.data.parent / "elsewhere"),
+        "NBQUEUE_RUNTIME_DIR": str(folders.data.parent / "e"),
+        **environment,
+    }
+
+
+def test_a_key_line_is_that_of_the_default_key_until_asked_otherwise(broker):
+    line = succeed("key")
+    assert key_of(line)[:2] == (encode_key(broker), "worker")
+    assert succeed("key", "--role", "client") == line
+    assert succeed("key", "--role", "worker") == succeed("key", "--role", "worker") != line
+
+
+def test_a_viewers_key_shows_the_status_and_stops_nothing(broker, folders):
+    key, command, address = key_of(succeed("key", "--role", "viewer", "--name", "wall"))
+    assert command == "status"
+    there = elsewhere(folders, NBQUEUE_KEY=key)
+    assert "Broker" in succeed("status", "--connect", address, **there)
+    result = nbqueue("worker", "--connect", address, "-c", "1", **there)
+    assert result.returncode != 0
+    assert "'wall' is a viewer's key" in result.stderr
+
+
+def test_keys_are_listed_without_their_secrets(broker):
+    key = key_of(succeed("key", "--role", "worker", "--name", "gpu"))[0]
+    listed = succeed("key", "list")
+    assert re.search(r"^Key\s+Role\s+Created$", listed, re.MULTILINE)
+    assert re.search(r"^default\s+client\s+\d{4}-", listed, re.MULTILINE)
+    assert re.search(r"^gpu\s+worker\s+\d{4}-", listed, re.MULTILINE)
+    assert key not in listed
+    assert broker.client_secret not in listed
+
+
+def test_a_revoked_key_does_not_open_any_more(broker, folders):
+    key, _, address = key_of(succeed("key", "--role", "viewer"))
+    assert succeed("key", "revoke", "viewer") == "Revoked viewer.\n"
+    assert "viewer" not in succeed("key", "list")
+    result = quickly("status", "--connect", address, **elsewhere(folders, NBQUEUE_KEY=key))
+    assert result.returncode == 77
+
+
+def test_rotating_prints_the_new_line_and_local_commands_go_on(broker, folders):
+    old, _, address = key_of(succeed("key"))
+    new = key_of(succeed("key", "rotate"))[0]
+    assert new != old
+    assert key_of(succeed("key"))[0] == new
+    assert "Broker" in succeed("status")
+    assert "Broker" in succeed("status", "--connect", address, **elsewhere(folders, NBQUEUE_KEY=new))
+    result = quickly("status", "--connect", address, **elsewhere(folders, NBQUEUE_KEY=old))
+    assert result.returncode == 77
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["revoke", "default"], "nbqueue key rotate"),
+        (["revoke", "nobody"], "no key is called 'nobody'; there are: default"),
+        (["rotate", "nobody"], "no key is called 'nobody'"),
+        (["--role", "viewer", "--name", "default"], "'default' is a client's key"),
+        (["--name", "a b"], "cannot name a key"),
+    ],
+)
+def test_what_cannot_be_done_with_keys_exits_78(broker, arguments, said):
+    result = nbqueue("key", *arguments)
+    assert result.returncode == 78
+    assert said in result.stderr
+
+
+def test_keys_of_a_broker_that_never_was(folders):
+    for arguments, code in ((["key"], 69), (["key", "list"], 78), (["key", "revoke", "x"], 78)):
+        result = nbqueue(*arguments)
+        assert (result.returncode, "Traceback" in result.stderr) == (code, False)
+        assert "`nbqueue start`" in result.stderr
+
+
+def test_the_roles_of_the_command_line_are_those_of_the_core():
+    from nbqueue.cli import key
+    from nbqueue.core.permissions import ROLES
+
+    assert key._ROLES == ROLES

@@ -6,7 +6,7 @@ import pytest
 
 from nbqueue.cli.target import broker_url, connection_to, named_url, settings_of
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
-from nbqueue.wire import keys
+from nbqueue.wire import keyring, keys
 from nbqueue.wire.keys import Connection, encode_key
 
 
@@ -21,9 +21,9 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture
 def key(folders):
-    broker = keys.broker_keys(keys.data_dir())
+    ring = keyring.ensure(keys.data_dir())
     connection = Connection(
-        host="127.0.0.1", port=1, server_public=broker.server_public, client_secret=broker.client_secret
+        host="127.0.0.1", port=1, server_public=ring.server_public, client_secret=ring.default.secret
     )
     return encode_key(connection)
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import threading
@@ -31,7 +32,7 @@ from nbqueue.messages import (
 from nbqueue.transports import zmq as transport
 from nbqueue.transports.base import Link
 from nbqueue.transports.zmq import ZmqLink, ZmqTransport
-from nbqueue.wire import codec, keys
+from nbqueue.wire import codec, keyring
 from nbqueue.wire.keys import Connection
 from tests.broker.running import (
     broker_in_thread,
@@ -292,10 +293,9 @@ def test_a_refused_key_is_tried_again_as_zmq_itself_would_not(
     monkeypatch.setattr(transport, "_REDIAL", 0.05)
     with broker_in_thread(tmp_path / "first") as broker:
         connection = over_tcp(broker.connection)
-    own = keys.broker_keys(tmp_path / "first")
-    others = msgspec.structs.replace(own, client_public=zmq.curve_keypair()[0].decode())
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "keys.json").write_bytes(msgspec.json.encode(others))
+    shutil.copy(keyring.path(tmp_path / "first"), tmp_path / "other")
+    keyring.rotate(tmp_path / "other")
     bind = f"127.0.0.1:{connection.port}"
     with broker_in_thread(tmp_path / "other", bind):
         link = ZmqLink(connection)

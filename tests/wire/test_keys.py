@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import zmq
 
 from nbqueue import platform
 from nbqueue.exceptions import AuthenticationError, ConfigurationError
-from nbqueue.wire import keys
+from nbqueue.wire import keyring, keys
 from nbqueue.wire.keys import Address, Connection
 
 
@@ -27,12 +28,11 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def connection(port: int = 7001, **changes: object) -> Connection:
     """A connection to a broker that is this very process."""
-    own = keys._new_keys()
     made = Connection(
         host="127.0.0.1",
         port=port,
-        server_public=own.server_public,
-        client_secret=own.client_secret,
+        server_public=zmq.curve_keypair()[0].decode(),
+        client_secret=zmq.curve_keypair()[1].decode(),
         hostname=socket.gethostname(),
         boot_id=platform.boot_id(),
         pid=os.getpid(),
@@ -96,23 +96,11 @@ def test_a_file_that_is_no_connection_file_is_named(tmp_path: Path) -> None:
         keys.read_connection(tmp_path / "broker.json")
 
 
-def test_a_broker_keeps_its_keys_over_restarts(tmp_path: Path) -> None:
-    first = keys.broker_keys(tmp_path)
-    assert keys.broker_keys(tmp_path) == first
-    assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
-
-
-def test_damaged_keys_are_not_replaced_in_silence(tmp_path: Path) -> None:
-    (tmp_path / "keys.json").write_text("{}")
-    with pytest.raises(ConfigurationError, match=r"keys\.json is not a file of keys"):
-        keys.broker_keys(tmp_path)
-
-
 def test_secrets_do_not_show_in_representations(tmp_path: Path) -> None:
-    made, own = connection(), keys.broker_keys(tmp_path)
+    made, ring = connection(), keyring.ensure(tmp_path)
     assert made.client_secret not in repr(made)
-    assert own.server_secret not in repr(own)
-    assert own.client_secret not in f"{own}"
+    assert ring.server_secret not in repr(ring)
+    assert ring.default.secret not in f"{ring} {ring.keys}"
 
 
 # ── folders ──────────────────────────────────────────────────────────────────────────────────────
