@@ -98,12 +98,11 @@ class Recovery:
     def _took(self, entry: Took) -> None:
         at = entry.at + self._shift
         for order, task in enumerate(entry.tasks, entry.order):
-            if task.id not in self._records:
-                record = self._records[task.id] = Record(
-                    task, at, order, owner=entry.owner, watchers=(entry.client,)
-                )
-                if task.countdown > 0:
-                    record.place, record.due = SCHEDULED, at + task.countdown
+            # in place of an earlier one of that id, which had expired, or of a snapshot's: its life follows
+            record = Record(task, at, order, owner=entry.owner, watchers=(entry.client,))
+            self._records[task.id] = record
+            if task.countdown > 0:
+                record.place, record.due = SCHEDULED, at + task.countdown
         self._order = max(self._order, entry.order + len(entry.tasks))
 
     def _leased(self, entry: Leased) -> None:
@@ -121,7 +120,7 @@ class Recovery:
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
         record.place = DONE
-        record.state = outcome.state
+        record.state, record.token = outcome.state, outcome.token
         record.worker = outcome.worker
         record.retries = outcome.retries
         record.outcome = msgspec.structs.replace(outcome, at=outcome.at + self._shift)

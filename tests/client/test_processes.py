@@ -312,15 +312,12 @@ def test_a_broker_that_keeps_dying_is_given_up_with_a_clear_error_and_the_next_u
         nbqueue.start(1)
         result = nap.apply_async((60,), countdown=60)
         result.wait_accepted(20)
-        client, deaths = result.client, 0
-        def kill():
-            psutil.Process(local.find().pid).kill()
+        client, dead = result.client, 0
         for _ in range(4):
-            while local.find() is None or not client.linked:
+            while (broker := local.find()) is None or broker.pid == dead or not client.linked:
                 time.sleep(0.01)
-            kill()
-            while client.linked:
-                time.sleep(0.01)
+            dead = broker.pid
+            psutil.Process(dead).kill()
         try:
             nap.apply_async((0,)).get(20) if client.usable else result.get(20)
         except nbqueue.ConnectionLostError as error:
