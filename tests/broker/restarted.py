@@ -48,7 +48,7 @@ class Peer:
 class Restarted:
     """A broker process at one address, and peers that speak the protocol by hand."""
 
-    def __init__(self, folder: Path, lease: float = 1.0) -> None:
+    def __init__(self, folder: Path, lease: float) -> None:
         self.folder = folder
         self._lease = lease
         with socket.create_server(("127.0.0.1", 0)) as free:

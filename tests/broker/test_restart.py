@@ -18,7 +18,7 @@ from tests.broker.running import until
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Restarted]:
-    broker = Restarted(tmp_path / "data")
+    broker = Restarted(tmp_path / "data", lease=60.0)
     yield broker
     broker.close()
 
@@ -53,16 +53,20 @@ def test_a_run_that_goes_on_meanwhile_delivers_afterwards(broker: Restarted) -> 
     assert state(client, "a") == "SUCCESS"
 
 
-def test_a_lease_that_nobody_claims_goes_to_another_and_its_late_outcome_is_refused(
-    broker: Restarted,
-) -> None:
+def test_a_lease_that_nobody_claims_goes_to_another_and_its_late_outcome_is_refused(tmp_path: Path) -> None:
+    with contextlib.closing(Restarted(tmp_path / "data", lease=2.0)) as broker:
+        claimed_by_nobody(broker)
+
+
+def claimed_by_nobody(broker: Restarted) -> None:
     client, executor = broker.client(), broker.executor()
     submit(client, "a")
     old = executor.hear(m.Assign).assignments[0].token
     broker.restart()
     client = broker.client()
     other = broker.peer(m.Hello(m.EXECUTOR, "other", worker="other", queues=["default"]))
-    broker.peer(m.Hello(m.WORKER, "other"))
+    worker = broker.peer(m.Hello(m.WORKER, "other"))
+    until(lambda: worker.send(m.Heartbeat(["other"])) or other.all(m.Assign))
     new = other.hear(m.Assign).assignments[0]
     assert (new.task.id, new.attempt) == ("a", 2)
     late = broker.executor(held=[("a", old)])
