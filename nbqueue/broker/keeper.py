@@ -121,9 +121,10 @@ class Keeper:
         if self._snapshot is not None:
             self._go_on(self._snapshot)
         elif self._journal.bytes > 2 * self._base + _WASTE and not self._core.full:
-            self._begin()
+            self.begin_snapshot()
 
-    def _begin(self) -> None:
+    def begin_snapshot(self) -> None:
+        """Make the journal as small as it can be, from now on, a little in each turn."""
         try:
             self._snapshot = self._journal.begin_snapshot()
         except JournalFull as error:

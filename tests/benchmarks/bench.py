@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -203,6 +204,19 @@ def worker_modules() -> Iterator[Figure]:
     yield Figure(f"{', '.join(UNWANTED)} in a worker", "modules", 0, [len(found)])
 
 
+def recovery(tasks: int, runs: int) -> Iterator[Figure]:
+    """A broker that starts with a million queued tasks in its journal, and makes that small."""
+    script = Path(__file__).with_name("recovery.py")
+    command = [sys.executable, str(script), "--tasks", str(tasks)]
+    found = []
+    for _ in range(runs):
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        found.append([float(number) for number in printed])
+    seconds, turns = zip(*found, strict=True)
+    yield Figure(f"start of a broker with {tasks:,} queued tasks", "s", 10, seconds, digits=1)
+    yield Figure("longest turn while their journal is made small", "ms", 50, turns)
+
+
 def seconds_printed_by(script: str) -> float:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return float(done.stdout)
@@ -219,6 +233,7 @@ def measure(runs: int, count: int, seconds: float) -> Iterator[Figure]:
         warm_up(count=2_000)
         yield from throughput(count, runs)
         yield from latency(1_000, runs)
+    yield from recovery(1_000_000, min(runs, 3))
 
 
 def warm_up(count: int) -> None:
