@@ -5,12 +5,14 @@ values (``wire.payload`` compares large ones once an epoch), and each cell is kn
 tracebacks show ("Cell In[3]").
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from kernels_ext import cell_names, completion, errors, widgets
 from kernels_ext.magics_submit import SubmitMagics, cell_number
 from kernels_ext.magics_task import DecorateTaskCells, MarkTaskCells, TaskMagics
 from kernels_ext.outputs import Outputs
+from nbqueue import current
 from nbqueue.wire import payload
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Extension:
         errors.register(shell)
         cell_names.register(shell)
         widgets.register(shell)
+        current.notebook = _notebook(shell)
         self._name_loading_cell()
 
     def unload(self) -> None:
@@ -73,3 +76,8 @@ class Extension:
     def _name_cell(self, raw_cell: str, transformed_cell: str, number: int) -> None:
         filename = self._shell.compile.get_code_name(raw_cell, transformed_cell, number)
         payload.shown_names[filename] = f"Cell In[{number}]"
+
+
+def _notebook(shell: "InteractiveShell") -> str:
+    """The path of the notebook whose kernel this is, as Jupyter's server or VS Code says it, "" otherwise."""
+    return os.environ.get("JPY_SESSION_NAME") or str(shell.user_ns.get("__vsc_ipynb_file__", ""))

@@ -1,4 +1,4 @@
-"""The task that the caller runs in: set by executors, asked by clients, who do not know one another.
+"""What the caller runs in: a task, set by executors; a notebook, set by its kernel's extension.  Clients ask.
 
 In an executor process a task has the process to itself, so its threads belong to it too.  Executors
 that are threads of one process (``memory://``) tell their tasks apart by a context variable, which
@@ -12,6 +12,9 @@ from typing import Final, Generic, TypeVar
 from nbqueue.messages import Task
 
 T = TypeVar("T")
+
+#: path of the notebook whose kernel this process is, "" if it is none
+notebook = ""
 
 
 class Current(Generic[T]):

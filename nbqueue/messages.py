@@ -163,6 +163,8 @@ class Hello(Message, tag=1):
     held: list[tuple[str, int]] = []
     #: part of the local cluster: ends with its broker
     local: bool = False
+    #: the notebook whose kernel a client is, "" for other processes
+    notebook: str = ""
 
 
 class Welcome(Message, tag=2):

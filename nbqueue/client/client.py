@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from nbqueue import current, platform
 from nbqueue import messages as m
-from nbqueue import platform
 from nbqueue._version import __version__
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.revival import LOOK, Revival
@@ -477,4 +477,5 @@ def _hello() -> m.Hello:
         host=socket.gethostname(),
         pid=os.getpid(),
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        notebook=current.notebook,
     )

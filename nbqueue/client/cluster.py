@@ -4,6 +4,7 @@ import numbers
 import warnings
 from typing import Any, Final
 
+from nbqueue import current
 from nbqueue.client import app as application
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
@@ -47,15 +48,18 @@ class Cluster:
         workers: list[dict[str, Any]] = self.status()["workers"]
         return workers
 
-    def results(self, limit: int = 100) -> list[AsyncResult]:
-        """The newest ``limit`` tasks on record, whoever sent them, oldest first: with output, progress
-        and outcome, including what came while nobody watched.  Warns if there are more."""
-        return [self._result(row) for row in self._newest("results", limit)]
+    def results(self, limit: int = 100, *, everywhere: bool = False) -> list[AsyncResult]:
+        """The newest ``limit`` tasks of this notebook, oldest first: with output, progress and outcome,
+        including what came while nobody watched.  Warns if there are more.
 
-    def groups(self, limit: int = 10_000) -> list[GroupResult]:
-        """Maps and groups among the newest ``limit`` tasks, oldest first.  Warns if there are more."""
+        ``everywhere``: whoever sent them; so it is outside of notebooks.
+        """
+        return [self._result(row) for row in self._newest("results", limit, everywhere)]
+
+    def groups(self, limit: int = 10_000, *, everywhere: bool = False) -> list[GroupResult]:
+        """Maps and groups among the newest ``limit`` tasks, as :meth:`results`."""
         groups: dict[str, GroupResult] = {}
-        for row in self._newest("groups", limit):
+        for row in self._newest("groups", limit, everywhere):
             if row["group"]:
                 group = groups.setdefault(row["group"], GroupResult(row["group"], [], row["name"]))
                 group.children.append(self._result(row))
@@ -64,7 +68,7 @@ class Cluster:
     def newest(self, limit: int = SHOWN) -> list[AsyncResult | GroupResult]:
         """The newest maps, groups and single tasks, oldest first, with all that is known of them."""
         found: dict[str, AsyncResult | GroupResult] = {}
-        for row in reversed(self.client.ask("tasks", limit=10_000)):
+        for row in reversed(self.client.ask("tasks", limit=10_000, notebook=current.notebook)):
             result = self._result(row)
             group = found.pop(row["group"], None) if row["group"] else None
             if isinstance(group, GroupResult):
@@ -79,9 +83,10 @@ class Cluster:
         self.client.look_up_all([result.record for result in results])
         return newest
 
-    def _newest(self, method: str, limit: int) -> list[dict[str, Any]]:
+    def _newest(self, method: str, limit: int, everywhere: bool) -> list[dict[str, Any]]:
         """The newest tasks on record, oldest first."""
-        rows: list[dict[str, Any]] = self.client.ask("tasks", limit=limit + 1)
+        notebook = "" if everywhere else current.notebook
+        rows: list[dict[str, Any]] = self.client.ask("tasks", limit=limit + 1, notebook=notebook)
         if len(rows) > limit:
             these = f"there are more than these {_counted(limit, 'task')}"
             warnings.warn(f"{these}: {method}(limit=…) looks at as many as you say", stacklevel=3)
@@ -124,9 +129,9 @@ def start(workers: int | None = None) -> Cluster:
 
 
 def attach() -> Cluster:
-    """Find the local cluster that is running, with all its tasks: after a restart of the kernel, say.
+    """Find the local cluster that is running, with its tasks: after a restart of the kernel, say.
 
-    A notebook shows the newest ones with it, live.
+    A notebook shows its own newest ones with it, live.
 
     Raises
     ------

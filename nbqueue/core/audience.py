@@ -15,13 +15,14 @@ there is news, and tells these stories, a few at a time, when the peer has caugh
 from collections import deque
 from collections.abc import Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from nbqueue import messages as m
 from nbqueue.core.actions import Peer
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.permissions import LOCAL, Key
-from nbqueue.core.records import Record
+from nbqueue.core.records import Record, Sender
 from nbqueue.core.store import Records
 from nbqueue.states import RETRY
 
@@ -52,6 +53,10 @@ class ClientSession:
     @property
     def id(self) -> str:
         return self.hello.id
+
+    @cached_property
+    def sender(self) -> Sender:
+        return Sender(self.id, self.key.name if self.key.only_own else "", self.hello.notebook)
 
 
 class Audience:

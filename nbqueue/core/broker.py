@@ -463,15 +463,14 @@ class BrokerCore:
         if not client.key.only_own:
             return False
         found = (self.tasks.records.get(id) for id in ids)
-        return any(r is not None and not permissions.sees(client.key, r.owner) for r in found)
+        return any(r is not None and not permissions.sees(client.key, r.sender.owner) for r in found)
 
     def _on_submit(self, peer: Peer, client: ClientSession, message: m.Submit, now: float) -> None:
         accepted: list[str] = []
         missing: dict[str, list[str]] = {}
-        owner = client.key.name if client.key.only_own else ""
         for task in message.tasks:
             is_new = self.tasks.records.get(task.id) is None
-            reason = self._foreign(task, client.key) if owner else ""
+            reason = self._foreign(task, client.key) if client.key.only_own else ""
             if is_new:
                 reason = reason or flaw(task) or self.full or self.tasks.refusal(task)
             if reason:
@@ -479,7 +478,7 @@ class BrokerCore:
             elif is_new and (key := self.tasks.lacking(task)):
                 missing.setdefault(key, []).append(task.id)
             else:
-                self.tasks.accept(task, client.hello.id, now, owner)
+                self.tasks.accept(task, client.sender, now)
                 accepted.append(task.id)
         for key, ids in missing.items():
             self._outbox.send(peer, m.Missing(key, ids))
@@ -489,7 +488,7 @@ class BrokerCore:
         """Why a task is not one that a worker's key may submit, "" if it is."""
         known = self.tasks.records.get(task.id)
         if known is not None:
-            return "" if permissions.sees(key, known.owner) else permissions.refusal(key)
+            return "" if permissions.sees(key, known.sender.owner) else permissions.refusal(key)
         return "" if self._runs(key, task.parent_id) else permissions.refusal(key)
 
     def _on_cancel(self, peer: Peer, client: ClientSession, message: m.Cancel, now: float) -> None:

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 
 from nbqueue.core.permissions import LOCAL, Key
+from nbqueue.core.records import Sender
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import Failure, Hello, Outcome, Output, Task
 
@@ -63,14 +64,12 @@ class Joined(Entry, tag=3):
 
 
 class Took(Entry, tag=4):
-    """Tasks of one client were accepted; ``order`` is the first one's."""
+    """Tasks of one sender were accepted; ``order`` is the first one's."""
 
     order: int
     at: float
-    client: str
+    sender: Sender
     tasks: list[Task]
-    #: see ``Record.owner``
-    owner: str = ""
 
 
 class Leased(Entry, tag=5):

@@ -89,7 +89,7 @@ def _queues(books: Books) -> dict[str, dict[str, int]]:
 
 
 def tasks(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
-    """The newest records, newest first: ``limit`` of them."""
+    """The newest records, newest first: ``limit`` of them, of one ``notebook`` if it is named."""
     return [
         {
             "id": record.task.id,
@@ -99,7 +99,7 @@ def tasks(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]
             "group": record.task.group,
             "at": record.at,
         }
-        for record in books.records.newest(int(args.get("limit", 100)))
+        for record in books.records.newest(int(args.get("limit", 100)), str(args.get("notebook", "")))
     ]
 
 

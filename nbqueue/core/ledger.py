@@ -3,7 +3,7 @@
 from nbqueue.core.entries import AnyEntry, Defined, Ended, Forgot, Joined, Lease, Leased, Printed, Stood, Took
 from nbqueue.core.permissions import Key
 from nbqueue.core.records import Record
-from nbqueue.messages import Hello, Outcome, Output, Task
+from nbqueue.messages import Hello, Outcome, Output
 
 
 class Ledger:
@@ -15,7 +15,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._entries: list[AnyEntry] = []
-        self._taken: dict[str, Took] = {}
+        #: the last of the entries, if tasks may be added to it
+        self._taken: Took | None = None
         self._leases: dict[str, Leased] = {}
         self._stood: dict[str, Record] = {}
         self._printed: list[Output] = []
@@ -28,12 +29,13 @@ class Ledger:
     def joined(self, hello: Hello, key: Key) -> None:
         self._entries.append(Joined(hello, key))
 
-    def took(self, task: Task, order: int, client: str, now: float, owner: str = "") -> None:
-        """A task was accepted; those of one turn have consecutive orders, a client's one after the other."""
-        taken = self._taken.get(client)
-        if taken is None:
-            taken = self._taken[client] = Took(order, now, client, [], owner)
-        taken.tasks.append(task)
+    def took(self, record: Record) -> None:
+        """A task was accepted.  Orders are consecutive; an entry has those that came one after the other."""
+        taken = self._taken
+        if taken is None or taken.sender != record.sender:
+            taken = self._taken = Took(record.order, record.at, record.sender, [])
+            self._entries.append(taken)
+        taken.tasks.append(record.task)
 
     def leased(self, record: Record, now: float) -> None:
         leases = self._leases.get(record.executor)
@@ -57,9 +59,7 @@ class Ledger:
     def flush(self) -> list[AnyEntry]:
         """Everything since the last flush, in an order in which it can be read."""
         entries, self._entries = self._entries, []
-        if self._taken:
-            entries += self._taken.values()
-            self._taken.clear()
+        self._taken = None
         if self._leases:
             entries += self._leases.values()
             self._leases.clear()

@@ -1,6 +1,6 @@
 """What the broker knows of one task, from its acceptance until the record expires."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -25,6 +25,17 @@ def task_size(task: Task) -> int:
     return len(task.payload) + len(task.captured) + TASK_BYTES
 
 
+class Sender(NamedTuple):
+    """Who submitted a task; one for all that a client submits."""
+
+    #: id of the client
+    client: str
+    #: name of the worker's key that it came by, "" for clients' keys: see core.permissions
+    owner: str = ""
+    #: the notebook that it was sent from, or that the task was which sent it; "" for others
+    notebook: str = ""
+
+
 class Record(msgspec.Struct, gc=False):
     """One task.  A million of these may wait, so it holds no collections until it needs them."""
 
@@ -33,6 +44,7 @@ class Record(msgspec.Struct, gc=False):
     at: float
     #: order of acceptance: first come, first served within a priority
     order: int
+    sender: Sender
     place: str = READY
     state: str = PENDING
     #: the current lease, 0 for none; whatever comes with another one is refused
@@ -54,8 +66,6 @@ class Record(msgspec.Struct, gc=False):
     due: float = 0.0
     #: revoked without terminate: runs to its end, but never again
     revoked: bool = False
-    #: name of the worker's key that submitted it, "" for tasks of clients: see core.permissions
-    owner: str = ""
     #: ids of the clients that are told of its events
     watchers: tuple[str, ...] = ()
     progress: Progress | None = None

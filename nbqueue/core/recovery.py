@@ -30,7 +30,7 @@ from nbqueue.core.entries import (
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import stood
 from nbqueue.core.output import OutputLog
-from nbqueue.core.records import DONE, LEASED, SCHEDULED, Record
+from nbqueue.core.records import DONE, LEASED, SCHEDULED, Record, Sender
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import Outcome
 
@@ -99,7 +99,7 @@ class Recovery:
         at = entry.at + self._shift
         for order, task in enumerate(entry.tasks, entry.order):
             # in place of an earlier one of that id, which had expired, or of a snapshot's: its life follows
-            record = Record(task, at, order, owner=entry.owner, watchers=(entry.client,))
+            record = Record(task, at, order, entry.sender, watchers=(entry.sender.client,))
             self._records[task.id] = record
             if task.countdown > 0:
                 record.place, record.due = SCHEDULED, at + task.countdown
@@ -179,12 +179,11 @@ def standing(tasks: "Tasks", executors: Iterable[ExecutorState], began: Began) -
 def _entries_of(records: list[Record]) -> list[AnyEntry]:
     """Tasks that came together are named together; of those to which nothing has happened no more is said."""
     entries: list[AnyEntry] = []
-    took = Took(0, 0.0, "", [])
+    took = Took(0, 0.0, Sender(""), [])
     for record in records:
-        client = record.watchers[0] if record.watchers else ""
-        came = (record.order, record.at, client, record.owner)
-        if came != (took.order + len(took.tasks), took.at, took.client, took.owner):
-            took = Took(record.order, record.at, client, [], record.owner)
+        came = (record.order, record.at, record.sender)
+        if came != (took.order + len(took.tasks), took.at, took.sender):
+            took = Took(*came, [])
             entries.append(took)
         took.tasks.append(record.task)
     for record in records:

@@ -17,6 +17,8 @@ from nbqueue.messages import Task
 
 #: records looked at, for one finished, in search of one that may go
 _TRIES: Final = 8
+#: records that a look for those of one notebook goes through
+LOOKED_THROUGH: Final = 100_000
 
 
 class Records:
@@ -143,6 +145,11 @@ class Records:
         record, _ = next(iter(self._finished.values()))
         return record.done_at + self._expires
 
-    def newest(self, limit: int) -> list[Record]:
-        """The last ``limit`` records that were accepted, newest first."""
-        return list(itertools.islice(reversed(self._by_id.values()), limit))
+    def newest(self, limit: int, notebook: str = "") -> list[Record]:
+        """The last ``limit`` records that were accepted, newest first; of one notebook, if it is named."""
+        records = reversed(self._by_id.values())
+        if notebook:
+            # to look through a million would take longer than a turn may
+            recent = itertools.islice(records, LOOKED_THROUGH)
+            records = (record for record in recent if record.sender.notebook == notebook)
+        return list(itertools.islice(records, limit))

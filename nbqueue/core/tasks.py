@@ -25,7 +25,7 @@ from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.output import OutputLog
-from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
+from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record, Sender
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.store import Records
 from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
@@ -68,16 +68,19 @@ class Tasks:
             return too_large(f"the arguments of {task.name}()", size, limit)
         return self.records.refusal(task, self.blobs.used_bytes)
 
-    def accept(self, task: m.Task, client: str, now: float, owner: str = "") -> None:
+    def accept(self, task: m.Task, sender: Sender, now: float) -> None:
         """Keep a task; one that is known already is only told of again."""
         known = self.records.get(task.id)
         if known is not None:
             # sent again by a client that did not hear of its acceptance
-            self._audience.join(known, client)
+            self._audience.join(known, sender.client)
             return
-        record = Record(task, now, self.records.next_order(), owner=owner, watchers=(client,))
+        parent = self.records.get(task.parent_id) if task.parent_id else None
+        if parent is not None:
+            sender = sender._replace(notebook=parent.sender.notebook)
+        record = Record(task, now, self.records.next_order(), sender, watchers=(sender.client,))
         self.records.add(record)
-        self._ledger.took(task, record.order, client, now, owner)
+        self._ledger.took(record)
         self._refer(task)
         if task.expires is not None:
             self._timers.set(now + task.expires, timers.EXPIRY, task.id)

@@ -3,14 +3,15 @@
 from nbqueue import messages as m
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import AnyEntry, Began, Defined, Ended, Lease, Leased, Printed, Took, decode, encode
-from nbqueue.core.records import DONE, LEASED, READY, Record
+from nbqueue.core.records import DONE, LEASED, READY, Record, Sender
 from nbqueue.testing import invariants
 
+SENDER = Sender("c", notebook="n.ipynb")
 DEFINED = Defined("d", b"definition")
 
 
 def took(*ids: str, order: int = 1, at: float = 0.0, **fields: object) -> Took:
-    return Took(order, at, "c", [m.Task(id, "f", "d", b"", **fields) for id in ids])  # type: ignore[arg-type]
+    return Took(order, at, SENDER, [m.Task(id, "f", "d", b"", **fields) for id in ids])  # type: ignore[arg-type]
 
 
 def ended(id: str, at: float = 5.0) -> Ended:
@@ -35,6 +36,7 @@ def record(core: BrokerCore, id: str) -> Record:
 def test_an_id_that_is_used_again_after_its_first_task_has_expired_is_the_second_task() -> None:
     core = restored(took("a"), ended("a"), took("a", order=2))
     assert record(core, "a").place == READY
+    assert record(core, "a").sender == SENDER
 
 
 def test_entries_may_be_read_twice() -> None:
@@ -65,7 +67,7 @@ def test_a_lease_without_a_known_executor_is_given_again() -> None:
 
 def test_a_task_whose_function_was_lost_ends_and_says_so() -> None:
     task = m.Task("a", "f", "lost", b"")
-    core = restored(Took(1, 0.0, "c", [task]))
+    core = restored(Took(1, 0.0, SENDER, [task]))
     outcome = record(core, "a").outcome
     assert outcome is not None
     assert outcome.failure is not None

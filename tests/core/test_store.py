@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nbqueue.core.records import Record, task_size
+from nbqueue.core.records import Record, Sender, task_size
 from nbqueue.core.settings import BrokerSettings
 from nbqueue.core.store import Records
 from nbqueue.messages import Task
@@ -14,7 +14,7 @@ def new_records(needed: frozenset[str] | set[str] = frozenset(), **limits: Any) 
 
 
 def add(records: Records, id: str, payload: bytes = b"") -> Record:
-    record = Record(Task(id, "f", "", payload), 0.0, records.next_order())
+    record = Record(Task(id, "f", "", payload), 0.0, records.next_order(), Sender("c"))
     records.add(record)
     return record
 

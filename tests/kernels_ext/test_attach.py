@@ -60,8 +60,9 @@ def environment(tmp_path):
 def start(environment, tmp_path):
     kernels = []
 
-    def start():
-        kernel = Kernel(tmp_path, environment)
+    def start(notebook="one.ipynb"):
+        # as Jupyter's server names it
+        kernel = Kernel(tmp_path, {**environment, "JPY_SESSION_NAME": str(tmp_path / notebook)})
         kernels.append(kernel)
         kernel.run("%load_ext nbqueue\nimport nbqueue")
         kernel.run(LOOK)
@@ -101,6 +102,19 @@ def test_a_killed_kernels_tasks_are_found_as_if_nothing_had_happened(start):
     assert second.value("l.get(30)") == "'long'"
     assert second.value("l.output == ''.join(f'step {i}\\n' for i in range(40))") == "True"
     assert second.value("[len(group) for group in cluster.groups()]") == "[3]"
+
+
+def test_a_notebook_finds_its_own_tasks_and_those_that_they_sent(start):
+    first, other = start("one.ipynb"), start("other.ipynb")
+    for kernel in (first, other):
+        kernel.run("%%task\ndef leaf():\n    return 1\n\ndef parent():\n    return leaf.delay().id")
+        kernel.run("p = parent.delay(); p.get(30)")
+    first.kill()
+    again = start("one.ipynb")
+    again.run("cluster = nbqueue.attach()")
+    assert again.value("[r.name for r in cluster.results()]") == "['parent', 'leaf']"
+    assert again.value("len(cluster.results(everywhere=True))") == "4"
+    assert again.value("len(cluster.newest())") == "2"
 
 
 def lines_of(traceback):
