@@ -41,7 +41,7 @@ from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import AnyEntry
 from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.exceptions import ConfigurationError, ProtocolError
-from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Refused, Shutdown
+from nbqueue.messages import PROTOCOL, Answer, AnyMessage, Goodbye, Refused, Shutdown
 from nbqueue.transports.zmq import NOBLOCK
 from nbqueue.wire import codec, keys
 from nbqueue.wire.keyring import KeyRing
@@ -384,9 +384,12 @@ class Broker:
     def _hold_promises(self, outbox: Outbox) -> Outbox:
         """The messages that may leave now; the others wait until what they promise is written."""
         now: Outbox = {}
+        # whoever asks what is the matter, while nothing can be written, is to be told
+        answers = (Answer,) if self._keeper.waiting else ()
         for peer, messages in outbox.items():
             for message in messages:
-                box = self._promises if isinstance(message, PROMISES) else now
+                waits = isinstance(message, PROMISES) and not isinstance(message, answers)
+                box = self._promises if waits else now
                 box.setdefault(peer, []).append(message)
         return now
 

@@ -94,6 +94,9 @@ class Journal:
         #: the last write failed
         self._failing = False
         self._look_again = 0.0
+        #: free on the disk, when it was asked last
+        self._disk_bytes = 0
+        self._ask_disk_at = 0.0
         try:
             platform.private_folder(folder)
             for part in logfolder.parts(folder).values():
@@ -334,6 +337,20 @@ class Journal:
             return False
         return True
 
+    @property
+    def spare(self) -> int:
+        """Bytes that records which are not essential may take; at most, since others use the disk as well.
+
+        The disk is asked twice a second at most.
+        """
+        if not self.room:
+            return 0
+        now = time.monotonic()
+        if now >= self._ask_disk_at:
+            self._ask_disk_at = now + _REST
+            self._disk_bytes = platform.free_bytes(self._folder)
+        return max(0, self._left_after(0) + self._disk_bytes - self._reserve)
+
     def _try_to_write(self) -> None:
         segment = self._segment
         if segment is None or segment.rest < _SMALL:
@@ -342,6 +359,12 @@ class Journal:
         if self._sync:
             platform.sync_data(segment.fd)
         self._failing = False
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """What the snapshot takes: no journal of the same tasks can be much smaller."""
+        self._settle()
+        return self._snapshot_bytes
 
     @property
     def bytes(self) -> int:

@@ -28,6 +28,8 @@ _WASTE: Final = 64 * 2**20
 _SHARE: Final = 0.004
 #: Seconds until space is asked for again that was not there.
 _ASK_AGAIN: Final = 1.0
+#: Bytes past which what one turn has changed is written in several records.
+_LARGE: Final = 64 * 2**20
 #: Seconds until the loop comes back to a snapshot whose writer is behind.
 _BREATH: Final = 0.01
 
@@ -47,6 +49,8 @@ class Keeper:
         #: bytes of the journal when it was last as small as can be
         self._base = 0
         self._ask_at = 0.0
+        #: there is no room for new tasks
+        self._full = False
 
     def restore(self, now: float) -> None:
         """Have the core go on where the last broker stopped, and note that it did.
@@ -66,6 +70,7 @@ class Keeper:
         except ProtocolError as error:
             raise FolderUnusable(str(error)) from None
         recovery.finish(now)
+        self._base = self._journal.snapshot_bytes
         self.write([self._core.began], now)
         if len(self._core.tasks.records):
             took = time.perf_counter() - began
@@ -85,31 +90,34 @@ class Keeper:
             if now < self._ask_at:
                 return False
             entries = self._waiting
+        trouble = ""
         try:
             if entries:
-                self._journal.append(words.encode(entries), essential=True)
-        except JournalFull as error:
-            self._ask_at = now + _ASK_AGAIN
-            self._waiting = entries
-            self._refuse(str(error))
-        else:
+                for record in _records(entries):
+                    self._journal.append(record, essential=True)
             self._waiting = []
-            room = self._journal.room
-            self._refuse("" if room else f"no room is left for new tasks in {self._folder}: the disk is full")
+        except JournalFull as error:  # those of the records that were written may be written again
+            self._ask_at = now + _ASK_AGAIN
+            self._waiting, trouble = entries, str(error)
+        self._tell_core(trouble, now)
         return not self._waiting
 
     def close(self) -> None:
         self._journal.close()
 
-    def _refuse(self, reason: str) -> None:
-        if bool(reason) != bool(self._core.full):
-            log.warning("%s", reason or "the journal has room again")
-        self._core.full = reason
+    def _tell_core(self, trouble: str, now: float) -> None:
+        room = 0 if self._waiting else self._journal.spare
+        if not room and not trouble:
+            trouble = f"no room is left for new tasks in {self._folder}: the disk is full"
+        if bool(trouble) != self._full:
+            log.warning("%s", trouble or "the journal has room again")
+        self._full = bool(trouble)
+        self._core.may_write(room, trouble, at_all=not self._waiting, now=now)
 
     def due(self, now: float) -> float | None:
         """When to call :meth:`write` or :meth:`work` again, though nothing else happens."""
-        if self._core.full:
-            return max(now + _BREATH, self._ask_at)
+        if self._full:
+            return self._ask_at if self._ask_at > now else now + _ASK_AGAIN
         if self._snapshot is not None:
             return now + _BREATH if self._portions is None or self._snapshot.busy else now
         return None
@@ -120,17 +128,13 @@ class Keeper:
         """Begin a snapshot when it pays, or do a little of the one that was begun."""
         if self._snapshot is not None:
             self._go_on(self._snapshot)
-        elif self._journal.bytes > 2 * self._base + _WASTE and not self._core.full:
+        elif self._journal.bytes > 2 * self._base + _WASTE and not self._full:
             self.begin_snapshot()
 
     def begin_snapshot(self) -> None:
         """Make the journal as small as it can be, from now on, a little in each turn."""
-        try:
-            self._snapshot = self._journal.begin_snapshot()
-        except JournalFull as error:
-            self._refuse(str(error))
-        else:
-            self._portions = self._core.standing()
+        self._snapshot = self._journal.begin_snapshot()
+        self._portions = self._core.standing()
 
     def _go_on(self, snapshot: Snapshot) -> None:
         until = time.perf_counter() + _SHARE
@@ -140,9 +144,21 @@ class Keeper:
                 self._portions = None
                 snapshot.finish()
             else:
-                snapshot.add(words.encode(portion))
+                for record in _records(portion):
+                    snapshot.add(record)
         if snapshot.done:
-            self._snapshot = None
+            self._snapshot = self._portions = None
             self._base = self._journal.bytes
             if snapshot.error:
                 log.warning("the journal stays as large as it is: %s", snapshot.error)
+
+
+def _records(entries: list[AnyEntry]) -> Iterator[bytes]:
+    """Entries as records of the journal: one, unless it would be large."""
+    record = words.encode(entries)
+    parts = words.halves(entries) if len(record) > _LARGE else None
+    if parts is None:
+        yield record
+    else:
+        for part in parts:
+            yield from _records(part)

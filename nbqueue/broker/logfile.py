@@ -30,7 +30,7 @@ from nbqueue.platform import Buffer
 SEGMENT: Final = b"LOG\0"
 SNAPSHOT: Final = b"SNAP"
 #: Bytes of data that one record may have.
-MAX_RECORD: Final = 1 << 30
+MAX_RECORD: Final = 1 << 31
 
 _HEADER: Final = struct.Struct("<8s4sQQ8sI")
 _RECORD: Final = struct.Struct("<8sIIQ")

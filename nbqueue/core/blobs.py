@@ -40,7 +40,9 @@ class Blobs:
         self.used_bytes = 0
 
     def add(self, key: str, data: bytes) -> bool:
-        """Keep a blob; False if it was here already."""
+        """Keep a blob; False if it was here already, or is none."""
+        if not data:
+            return False
         is_new = key not in self._blobs
         if is_new:
             self._blobs[key] = _Blob(data)

@@ -14,14 +14,15 @@ What becomes of a task stands in ``core.tasks``, who runs it in ``core.dispatch`
 it in ``core.audience``.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Set
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from nbqueue import messages as m
 from nbqueue.core import inspect, permissions
 from nbqueue.core.actions import Action, Keep, Peer
 from nbqueue.core.audience import Audience, ClientSession
-from nbqueue.core.blobs import name_of
+from nbqueue.core.blobs import BLOB_BYTES, name_of
 from nbqueue.core.deaths import manner_of_death
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.entries import AnyEntry, Began
@@ -29,7 +30,7 @@ from nbqueue.core.executors import ExecutorState, WorkerState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.permissions import LOCAL, Key
-from nbqueue.core.records import DONE, LEASED
+from nbqueue.core.records import DONE, LEASED, task_size
 from nbqueue.core.recovery import Recovery, standing
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.tasks import Tasks
@@ -41,6 +42,9 @@ __all__ = ["BrokerCore", "BrokerSettings"]
 Session: TypeAlias = ClientSession | WorkerState | ExecutorState
 #: takes the peer, its session, its message and the time
 Handler: TypeAlias = Callable[[Peer, Any, Any, float], None]
+
+#: blobs remembered for which there was no room
+MAX_UNFIT: Final = 1000
 
 
 class BrokerCore:
@@ -72,8 +76,11 @@ class BrokerCore:
             boot, version, beat, lease, epoch, host, pid, settings.payload_limit, settings.max_output_bytes
         )
         self.stopped = False
-        #: why nothing more can be written down, "" if it can: new tasks are refused
-        self.full = ""
+        #: bytes of new tasks for which there is room in what is written down, and why there is no more
+        self._room = math.inf
+        self._no_room = ""
+        #: sizes of blobs for which there was none
+        self._unfit: dict[str, int] = {}
         self._outbox = Outbox()
         self._ledger = Ledger()
         self._timers = Timers()
@@ -174,6 +181,30 @@ class BrokerCore:
         self.dispatch.rebalance(now)
         self._check_idle(now)
         return self._flush()
+
+    def may_write(self, room: float, trouble: str, *, at_all: bool, now: float) -> None:
+        """How much more can be written down, as the driver finds it.
+
+        Parameters
+        ----------
+        room
+            Bytes of new tasks that fit; those that do not are refused, with ``trouble`` as the reason.
+        at_all
+            False: not even outcomes fit, and so no task is run.
+        """
+        self._room, self._no_room = room, trouble
+        unwritable = "" if at_all else trouble
+        if unwritable != self.tasks.unwritable:
+            self.tasks.unwritable = unwritable
+            self.tasks.make_room(now)
+
+    def _lack_of_room(self, size: int) -> str:
+        """Why something of that size cannot be kept, "" if it can."""
+        if size <= self._room:
+            return ""
+        return (
+            self._no_room or f"the broker's disk has room for {self._room:,.0f} bytes, and this is {size:,}"
+        )
 
     # ── what was and what will be known ──────────────────────────────────────────────────────
 
@@ -444,7 +475,13 @@ class BrokerCore:
                 return
             if not self._runs_any(client.key):  # the Submit that follows is told why
                 return
-        self.tasks.define(message)
+        size = len(message.blob) + BLOB_BYTES
+        if self._lack_of_room(size):  # the Submit that follows is told
+            if len(self._unfit) > MAX_UNFIT:
+                self._unfit.clear()
+            self._unfit[message.key] = size
+        elif self.tasks.define(message):
+            self._room -= size
 
     def _runs_any(self, key: Key) -> bool:
         """Whether an executor of that key runs something."""
@@ -472,12 +509,17 @@ class BrokerCore:
             is_new = self.tasks.records.get(task.id) is None
             reason = self._foreign(task, client.key) if client.key.only_own else ""
             if is_new:
-                reason = reason or flaw(task) or self.full or self.tasks.refusal(task)
+                size = task_size(task)
+                reason = reason or flaw(task) or self._lack_of_room(size) or self.tasks.refusal(task)
+            key = self.tasks.lacking(task) if is_new else ""
+            if key and not reason:
+                reason = self._lack_of_room(self._unfit.get(key, 0))
             if reason:
                 self._outbox.send(peer, m.Rejected(task.id, reason))
-            elif is_new and (key := self.tasks.lacking(task)):
+            elif key:
                 missing.setdefault(key, []).append(task.id)
             else:
+                self._room -= size if is_new else 0
                 self.tasks.accept(task, client.sender, now)
                 accepted.append(task.id)
         for key, ids in missing.items():

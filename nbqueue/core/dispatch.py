@@ -24,8 +24,8 @@ class Dispatcher:
         self.executors: dict[str, ExecutorState] = {}
         self.lanes = Lanes()
         self.durations = Durations()
-        #: nothing is handed out for now: see ``Tasks.make_room``
-        self.paused = False
+        #: why nothing is handed out for now, "" if it is: see ``Tasks.make_room``
+        self.paused = ""
         #: older ones were given out by earlier brokers
         self.first_token = self._token = boot << 32
         #: lanes into which something was put back
@@ -109,10 +109,10 @@ class Dispatcher:
             self._assign(record, executor, now)
         self.lanes.line_up(executor)
 
-    def pause(self, paused: bool, now: float) -> None:
-        """Hand out nothing from now on, or go on."""
-        if paused != self.paused:
-            self.paused = paused
+    def pause(self, reason: str, now: float) -> None:
+        """Hand out nothing from now on, for that reason; "" is to go on."""
+        was_paused, self.paused = self.paused, reason
+        if bool(reason) != bool(was_paused):
             for executor in list(self.executors.values()):
                 self.feed(executor, now)
 

@@ -131,6 +131,23 @@ def encode(entries: Iterable[AnyEntry]) -> bytes:
     return _encode(list(entries))
 
 
+def halves(entries: list[AnyEntry]) -> tuple[list[AnyEntry], list[AnyEntry]] | None:
+    """The same in two parts, to be written one after the other; None if they cannot be divided."""
+    if len(entries) > 1:
+        middle = len(entries) // 2
+        return entries[:middle], entries[middle:]
+    match entries:
+        case [Took(order, at, sender, tasks)] if len(tasks) > 1:
+            middle = len(tasks) // 2
+            return [Took(order, at, sender, tasks[:middle])], [
+                Took(order + middle, at, sender, tasks[middle:])
+            ]
+        case [Ended(outcomes)] if len(outcomes) > 1:
+            middle = len(outcomes) // 2
+            return [Ended(outcomes[:middle])], [Ended(outcomes[middle:])]
+    return None
+
+
 def decode(record: bytes | memoryview) -> list[AnyEntry]:
     """What :func:`encode` wrote.
 

@@ -121,8 +121,7 @@ def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
     if record.place == LEASED:
         return {"text": _why_leased(books, record, now), "stuck": False}
     if books.dispatch.paused:
-        text = "waiting until clients have read their results, which take all the room (max_result_bytes)"
-        return {"text": text, "stuck": False}
+        return {"text": books.dispatch.paused, "stuck": False}
     if obstacle := _obstacle(books, record):
         return {"text": obstacle, "stuck": True}
     ahead = books.dispatch.lane(record.task).ahead_of(record)

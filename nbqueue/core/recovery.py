@@ -37,8 +37,9 @@ from nbqueue.messages import Outcome
 if TYPE_CHECKING:
     from nbqueue.core.tasks import Tasks
 
-#: tasks that share an entry of a snapshot
+#: tasks, and bytes of them, after which a portion of a snapshot ends
 BATCH: Final = 100
+BATCH_BYTES: Final = 4 * 2**20
 
 
 class Recovery:
@@ -49,6 +50,8 @@ class Recovery:
         self.executors: dict[str, Joined] = {}
         self._tasks = tasks
         self._records: dict[str, Record] = {}
+        #: kept here until it is known which of them tasks refer to
+        self._blobs: dict[str, bytes] = {}
         self._epoch = epoch
         self._max_output = max_output
         #: what is added to a time that was written
@@ -77,7 +80,7 @@ class Recovery:
                 case Printed():
                     self._printed(entry)
                 case Defined():
-                    self._tasks.blobs.add(entry.key, entry.blob)
+                    self._blobs[entry.key] = entry.blob
                 case Joined():
                     self.executors[entry.hello.id] = entry
                 case Forgot():
@@ -152,8 +155,15 @@ class Recovery:
 
     def finish(self, now: float) -> None:
         """Everything has been read: go on where the last broker stopped."""
+        blobs = self._tasks.blobs
         for record in sorted(self._records.values(), key=_by_age):
+            if record.place != DONE:
+                for key in (record.task.definition, record.task.captured_key):
+                    if key in self._blobs:
+                        blobs.add(key, self._blobs[key])
             self._tasks.restore(record, self.executors.get(record.executor), now)
+        for key, blob in self._blobs.items():
+            blobs.add(key, blob)  # as long as there is room for what no task refers to
         self._tasks.records.continue_order(self._order)
 
 
@@ -169,11 +179,19 @@ def standing(tasks: "Tasks", executors: Iterable[ExecutorState], began: Began) -
     """All that there is to know, in portions; what happens meanwhile is to be written down beside it."""
     yield [began, *(Joined(executor.hello, executor.key) for executor in executors)]
     for key in tasks.blobs:
-        yield [Defined(key, tasks.blobs.get(key))]
-    records = list(tasks.records)
-    for start in range(0, len(records), BATCH):
-        # those that were deleted since are left out
-        yield _entries_of([r for r in records[start : start + BATCH] if tasks.records.get(r.task.id) is r])
+        if blob := tasks.blobs.get(key):  # else it was dropped since
+            yield [Defined(key, blob)]
+    portion: list[Record] = []
+    size = 0
+    for record in list(tasks.records):
+        if tasks.records.get(record.task.id) is not record:
+            continue  # deleted since
+        portion.append(record)
+        size += record.size
+        if len(portion) == BATCH or size > BATCH_BYTES:
+            yield _entries_of(portion)
+            portion, size = [], 0
+    yield _entries_of(portion)
 
 
 def _entries_of(records: list[Record]) -> list[AnyEntry]:

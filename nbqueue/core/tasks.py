@@ -31,6 +31,9 @@ from nbqueue.core.store import Records
 from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
 
 _EVENT_OF: Final = {SUCCESS: lifecycle.SUCCEED, FAILURE: lifecycle.FAIL, REVOKED: lifecycle.REVOKE}
+_RESULTS_UNREAD: Final = (
+    "waiting until clients have read their results, which take all the room (max_result_bytes)"
+)
 
 
 class Tasks:
@@ -45,6 +48,8 @@ class Tasks:
         outbox: Outbox,
         ledger: Ledger,
     ) -> None:
+        #: why nothing can be written down, "" if it can
+        self.unwritable = ""
         self.records = Records(settings, audience.waits_for)
         self.blobs = Blobs()
         self._settings = settings
@@ -89,9 +94,12 @@ class Tasks:
         else:
             self._dispatch.enqueue(record, now)
 
-    def define(self, message: m.Define) -> None:
-        if self.blobs.add(message.key, message.blob):
+    def define(self, message: m.Define) -> bool:
+        """Keep a blob; False if it was here already."""
+        is_new = self.blobs.add(message.key, message.blob)
+        if is_new:
             self._ledger.defined(message.key, message.blob)
+        return is_new
 
     def _refer(self, task: m.Task) -> None:
         for key in (task.definition, task.captured_key):
@@ -114,6 +122,7 @@ class Tasks:
         if record is not None and record.started_at is None:  # it is told again after a new connection
             record.started_at, record.worker = now, executor.worker.name
             record.state = lifecycle.follow(record.state, lifecycle.START, record)
+            self._ledger.changed(record)  # limits count from now, whatever broker counts
             self._audience.tell(record, started(record))
 
     def printed(self, message: m.Output) -> None:
@@ -304,9 +313,9 @@ class Tasks:
             self.make_room(now)
 
     def make_room(self, now: float) -> None:
-        """Let old results go; while those that clients wait for take all the room, run no more tasks."""
+        """Let old results go; while there is no room for those of more tasks, run none."""
         self.records.make_room()
-        self._dispatch.pause(self.records.full, now)
+        self._dispatch.pause(self.unwritable or (_RESULTS_UNREAD if self.records.full else ""), now)
 
     def _fail(self, record: Record, error: str, text: str, now: float) -> None:
         self.settle(record, inspect.broker_outcome(record, FAILURE, error, text, now), now)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbqueue import messages as m
-from tests.broker.restarted import Peer, Restarted, state, submit
+from tests.broker.restarted import Peer, Restarted, state, submit, why
 from tests.broker.running import until
 
 MB = 2**20
@@ -107,3 +107,33 @@ def test_outcomes_for_which_there_is_no_room_wait_for_it(broker: Restarted, disk
     broker.restart()
     client = broker.client()
     assert {state(client, id) for id in kept} == {"SUCCESS"}
+
+
+def test_a_task_that_does_not_fit_is_refused_and_keeps_nobody_waiting(broker: Restarted, disk: Path) -> None:
+    client, executor = broker.client(), broker.executor()
+    submit(client, "a")
+    token = executor.hear(m.Assign).assignments[0].token
+    client.send(m.Submit([m.Task("large", "f", "d", bytes(80 * MB))]))
+    assert "room for" in client.hear(m.Rejected).reason
+    client.send(m.Define("D", bytes(80 * MB)), m.Submit([m.Task("of large", "f", "D", b"")]))
+    assert "room for" in client.hear(m.Rejected).reason
+    executor.send(m.Settle([m.Outcome("a", token, "SUCCESS", b"value")]))
+    assert executor.hear(m.Acknowledge).tokens == [token]
+    submit(client, "b")
+
+
+def test_nothing_more_is_run_while_outcomes_cannot_be_kept(broker: Restarted, disk: Path) -> None:
+    client, executor = broker.client(), broker.executor()
+    submit(client, "a", "b", "c")
+    (first,) = executor.hear(m.Assign).assignments
+    fill(disk)
+    more_than_the_reserve = m.Outcome("a", first.token, "SUCCESS", bytes(40 * MB), runtime=1.0)
+    executor.send(m.Settle([more_than_the_reserve]))
+    (second,) = executor.hear(m.Assign).assignments  # handed out before it showed
+    executor.send(m.Settle([m.Outcome("b", second.token, "SUCCESS", runtime=1.0)]))
+    with pytest.raises(AssertionError):
+        executor.hear(m.Assign, timeout=2.0)
+    assert "disk" in why(client, "c")
+    free(disk)
+    assert executor.hear(m.Assign).assignments[0].task.id == "c"
+    assert {t for message in (executor.hear(m.Acknowledge),) for t in message.tokens} >= {first.token}

@@ -63,10 +63,10 @@ def test_a_record_may_be_larger_than_a_segment_and_than_what_is_read_at_once(fol
 
 def test_a_record_that_is_too_large_is_the_callers_mistake(folder: Path) -> None:
     journal, _ = opened(folder)
-    with pytest.raises(ValueError, match="1,073,741,824 are allowed"):
-        journal.append([memoryview(bytearray(1 << 20))] * 1025)
-    with pytest.raises(ValueError, match="1,073,741,824 are allowed"):
-        journal.begin_snapshot().add([memoryview(bytearray(1 << 20))] * 1025)
+    with pytest.raises(ValueError, match="2,147,483,648 are allowed"):
+        journal.append([memoryview(bytearray(1 << 20))] * 2049)
+    with pytest.raises(ValueError, match="2,147,483,648 are allowed"):
+        journal.begin_snapshot().add([memoryview(bytearray(1 << 20))] * 2049)
     journal.append(b"next")
     assert read(folder) == [b"next"]
 

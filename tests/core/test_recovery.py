@@ -1,8 +1,24 @@
 """What a broker makes of the entries of earlier ones."""
 
+import pytest
+
 from nbqueue import messages as m
+from nbqueue.core.actions import Keep
 from nbqueue.core.broker import BrokerCore, BrokerSettings
-from nbqueue.core.entries import AnyEntry, Began, Defined, Ended, Lease, Leased, Printed, Took, decode, encode
+from nbqueue.core.entries import (
+    AnyEntry,
+    Began,
+    Defined,
+    Ended,
+    Lease,
+    Leased,
+    Printed,
+    Stood,
+    Took,
+    decode,
+    encode,
+    halves,
+)
 from nbqueue.core.records import DONE, LEASED, READY, Record, Sender
 from nbqueue.testing import invariants
 
@@ -72,3 +88,55 @@ def test_a_task_whose_function_was_lost_ends_and_says_so() -> None:
     assert outcome is not None
     assert outcome.failure is not None
     assert "submit it again" in outcome.failure.message
+
+
+def test_what_waiting_tasks_are_made_of_is_all_there_however_large_it_is() -> None:
+    size = 90 * 2**20  # together more than is kept for nobody
+    keys = [f"d{n}" for n in range(4)]
+    blobs = [Defined(key, bytes(size)) for key in keys]
+    tasks = [m.Task(key, "f", key, b"") for key in keys]
+    core = restored(*blobs, Took(1, 0.0, SENDER, tasks))
+    assert [record(core, key).place for key in keys] == [READY] * 4
+
+
+def test_a_blob_that_goes_while_a_snapshot_is_made_is_left_out_of_it() -> None:
+    core = restored()
+    portions = core.standing()
+    next(portions)
+    core.tasks.blobs._blobs.clear()
+    assert not [entry for portion in portions for entry in portion if isinstance(entry, Defined)]
+    assert not core.tasks.define(m.Define("d", b""))
+
+
+def test_portions_of_a_snapshot_are_small_whatever_the_tasks_are() -> None:
+    tasks = [m.Task(str(n), "f", "d", bytes(2**20)) for n in range(30)]
+    core = restored(Took(1, 0.0, SENDER, tasks))
+    portions = [encode(portion) for portion in core.standing()]
+    assert max(map(len, portions)) < 8 * 2**20
+    again = BrokerCore(BrokerSettings(), boot=10)
+    recovery = again.recovery()
+    for portion in portions:
+        recovery.read(decode(portion))
+    recovery.finish(100.0)
+    assert [r.task.id for r in again.tasks.records] == [str(n) for n in range(30)]
+
+
+@pytest.mark.parametrize("entry", [took(*"abcde"), Ended([*ended("a").outcomes, *ended("b").outcomes])])
+def test_entries_in_halves_say_the_same(entry: AnyEntry) -> None:
+    def pieces(entries: list[AnyEntry]) -> list[AnyEntry]:
+        parts = halves(entries)
+        return entries if parts is None else pieces(parts[0]) + pieces(parts[1])
+
+    before = [took(*"abcde")]
+    parts = pieces([entry])
+    assert len(parts) > 1
+    assert list(restored(*before, entry).tasks.records) == list(restored(*before, *parts).tasks.records)
+
+
+def test_when_a_run_began_is_known_to_the_next_broker() -> None:
+    core = restored(took("a", time_limit=10.0))
+    executor = m.Hello(m.EXECUTOR, "e", worker="w", queues=["default"])
+    core.receive("e", executor, 101.0)
+    (keep, *_) = core.receive("e", m.Started("a", record(core, "a").token), 105.0)
+    assert isinstance(keep, Keep)
+    assert [e.started_at for e in keep.entries if isinstance(e, Stood)] == [105.0]

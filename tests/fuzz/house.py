@@ -149,7 +149,7 @@ class House:
         found = {}
         for record in self.core.tasks.records:
             found[record.task.id] = Standing(
-                record.owner,
+                record.sender.owner,
                 holders.get(record.token),
                 record.place,
                 record.state,
@@ -192,7 +192,7 @@ class House:
             ids = [o.id for o in message.outcomes] if isinstance(message, m.Settle) else [message.id]
             for id in ids:
                 record = self.core.tasks.records.get(id)
-                assert record is None or record.owner == session.key.name, (session.key, message)
+                assert record is None or record.sender.owner == session.key.name, (session.key, message)
 
     def _restart(self) -> None:
         """The broker dies; the next one reads what it wrote down."""

@@ -446,10 +446,10 @@ def test_a_broker_that_cannot_write_refuses_new_tasks_and_keeps_the_others() -> 
     client = world.add_client()
     kept = client.submit()
     world.run_for(1)
-    world.core.full = "no room is left"
+    world.core.may_write(0, "no room is left", at_all=True, now=world.now)
     refused = client.submit()
     world.run_for(1)
     assert "no room" in str(refused.refusal)
-    world.core.full = ""
+    world.core.may_write(1e9, "", at_all=True, now=world.now)
     world.add_worker()
     assert world.run_until(lambda: settled(kept), limit=5)
