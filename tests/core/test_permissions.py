@@ -113,6 +113,20 @@ def test_what_else_a_viewer_may_not_is_denied_and_does_nothing(house: House, mes
     assert "new" not in house.core.tasks.blobs
 
 
+def test_a_viewer_that_reads_slowly_does_not_keep_tasks_from_running() -> None:
+    house = House(max_results=1)
+    house.say("wall", m.Watch(["parent", "waiting"]))
+    house.core.behind({"wall"})
+    for id in ("parent", "waiting"):
+        house.say("executor", m.Settle([m.Outcome(id, house.lease.token, "SUCCESS")]))
+        if id == "parent":
+            house.lease = house.assigned(None)
+    assert set(house.core.audience.clients["wall"].owed) == {"waiting", "parent"}
+    house.say("ann", m.Submit([task("next")]))
+    assert house.assigned(None).task.id == "next"
+    assert not house.core.dispatch.paused
+
+
 def test_a_viewer_cannot_stop_the_broker(house: House) -> None:
     (answer,) = house.say("wall", m.Ask(1, "stop"))
     assert isinstance(answer, m.Answer)
