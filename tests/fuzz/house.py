@@ -149,7 +149,7 @@ class House:
         found = {}
         for record in self.core.tasks.records:
             found[record.task.id] = Standing(
-                record.owner,
+                record.sender.owner,
                 holders.get(record.token),
                 record.place,
                 record.state,
