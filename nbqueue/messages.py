@@ -183,7 +183,10 @@ class Welcome(Message, tag=2):
 
 
 class Refused(Message, tag=3):
-    """The broker will not talk to this peer; the reason is for a person to read."""
+    """The broker will not talk to this peer; the reason is for a person to read.
+
+    Whoever hears it ends: what is only not allowed is Rejected, Denied, or an Answer with an error.
+    """
 
     reason: str
 
@@ -316,6 +319,14 @@ class Requeued(Message, tag=27):
     """Its worker was lost; the task waits for another one."""
 
     id: str
+    reason: str
+
+
+class Denied(Message, tag=28):
+    """What the client said is not done, by its key's role; whatever else it says goes on as before."""
+
+    #: the name of the message
+    word: str
     reason: str
 
 
@@ -457,7 +468,7 @@ class ExecutorLost(Message, tag=50):
 AnyMessage: TypeAlias = (
     Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
     | Define | Submit | Cancel | Watch | Forget | Ask
-    | Accepted | Rejected | Missing | Known | NotFound | Answer | Retrying | Requeued
+    | Accepted | Rejected | Missing | Known | NotFound | Answer | Retrying | Requeued | Denied
     | Started | Progress | Update | Output | Settle | Retry
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
     | Heartbeat | Kill | ExecutorLost

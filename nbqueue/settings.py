@@ -56,6 +56,13 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _period(value: Any) -> float:
+    seconds = _number(float, value, numbers.Real)
+    if seconds is None or not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError("a positive number of seconds is expected")
+    return seconds
+
+
 def _count(value: Any) -> int:
     count = _number(int, value, numbers.Integral)
     if count is None or count < 0:
@@ -88,8 +95,8 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("broker", full_url, "", "URL of the broker, or its HOST:PORT; empty: the local cluster, started on first use", ("CELERY_BROKER_URL",)),
         Setting("workers", _count, 0, "executor processes of the local cluster; 0: one a core"),
         Setting("task_default_queue", _text, "default", "queue of a task that names none"),
-        Setting("worker_heartbeat", _seconds, 2.0, "seconds between two signs of life"),
-        Setting("worker_lease", _seconds, 10.0, "seconds without a sign of life after which a worker counts as lost"),
+        Setting("worker_heartbeat", _period, 2.0, "seconds between two signs of life"),
+        Setting("worker_lease", _period, 10.0, "seconds without a sign of life after which a worker counts as lost; longer than worker_heartbeat"),
         Setting("max_task_deaths", _count, 3, "how often a task may kill its worker before it ends in FAILURE"),
         Setting("max_worker_losses", _count, 10, "how often a task may lose its whole worker before it ends in FAILURE"),
         Setting("cancel_grace", _seconds, 3.0, "seconds that a cancelled task has to clean up before its process is killed"),

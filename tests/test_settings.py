@@ -32,10 +32,10 @@ def test_an_unknown_name_is_an_error_that_names_the_nearest() -> None:
         Settings(worker_leese=3)
 
 
-@pytest.mark.parametrize("text", ["-1", "ten", "nan", "inf"])
+@pytest.mark.parametrize("text", ["0", "-1", "ten", "nan", "inf"])
 def test_a_value_that_cannot_be_names_its_variable(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("NBQUEUE_WORKER_LEASE", text)
-    expected = rf"^NBQUEUE_WORKER_LEASE='{text}': a number of seconds, 0 or more, is expected$"
+    expected = rf"^NBQUEUE_WORKER_LEASE='{text}': a positive number of seconds is expected$"
     with pytest.raises(ConfigurationError, match=expected):
         _ = Settings().worker_lease
 
@@ -53,6 +53,8 @@ def test_a_value_that_cannot_be_names_its_variable(monkeypatch: pytest.MonkeyPat
         ("idle_timeout", math.inf),
         ("idle_timeout", 10**400),
         ("drain_timeout", None),
+        ("worker_heartbeat", 0),
+        ("worker_lease", 0.0),
         ("task_default_queue", 3),
         ("task_default_queue", None),
         ("journal_sync", "always"),

@@ -256,9 +256,8 @@ class Broker:
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_AT_KEYS
-        before = self._home.ring
         try:
-            if self._home.ring_changed():
+            if (before := self._home.reread_ring()) is not None:
                 self._replace_keys(before, now)
             if self.connection.client_secret != self._home.ring.default.secret and not self._ended:
                 self._announce_again()

@@ -88,21 +88,21 @@ class Home:
             return None
         return stat.st_ino, stat.st_mtime_ns
 
-    def ring_changed(self) -> bool:
-        """Whether the keys are others than when this was last asked; :attr:`ring` are those that count.
+    def reread_ring(self) -> KeyRing | None:
+        """Have :attr:`ring` be what the file of keys holds now; returns the one before, if that was another.
 
         Raises
         ------
         ConfigurationError, OSError
-            They cannot be read; those from before still count.
+            It cannot be read; the keys from before still count.
         """
         state = self._look()
         if state == self._ring_state:
-            return False
+            return None
         ring = keyring.read(self.folder)
         self._ring_state = state
-        changed, self.ring = ring != self.ring, ring
-        return changed
+        before, self.ring = self.ring, ring
+        return before if before != ring else None
 
     def announce(self, connection: Connection) -> None:
         """Write the connection files: from now on, the broker can be found."""

@@ -1,7 +1,7 @@
 """The journal: what the broker would have to know again after its death, on disk before anybody relies on it.
 
-An append-only log of records, which are bytes to it, in a folder of its own (see :mod:`.logfolder` for its
-files, :mod:`.logfile` for what is in them)::
+An append-only log of turns, each of them what the broker has to say at once, and bytes to the log.  It has a
+folder of its own (see :mod:`.logfolder` for its files, :mod:`.logfile` for what is in them)::
 
     append ──▶ 3.log ─ 4.log ─ 5.log ─ (6.log, blank)
                                   ╎                     begin_snapshot: the owner tells all that it knows,
@@ -10,12 +10,12 @@ files, :mod:`.logfile` for what is in them)::
                                                         and 3.log and 4.log go
 
 Room is set apart on disk before it is written to: so a full disk shows while there is still a *reserve*,
-which only essential records (what became of tasks that were accepted) may use.
+which only essential turns (what became of tasks that were accepted) may use.
 
 A write that fails does not count, and leaves nothing: it is cut off.  Where not even that can be done, the
-segment is given up, and the next one begins with the sequence number of the record that did not count; what
+segment is given up, and the next one begins with the sequence number of the turn that did not count; what
 an earlier segment has of that number or above is passed over in recovery.  (Only if we die before there is a
-next one may the record be there, as one may whose writer died before it could tell.)
+next one may the turn be there, as one may whose writer died before it could tell.)
 """
 
 import contextlib
@@ -40,7 +40,7 @@ __all__ = ["Journal", "JournalFull", "Snapshot"]
 
 log = logging.getLogger("nbqueue.broker")
 
-#: Bytes of a record for which there is to be room when :attr:`Journal.room` says so.
+#: Bytes of a turn for which there is to be room when :attr:`Journal.room` says so.
 _SMALL: Final = 4096
 #: Seconds between two looks at a disk that was full.
 _REST: Final = 0.5
@@ -52,11 +52,11 @@ class Journal:
     Parameters
     ----------
     sync
-        Have each record survive a power failure before ``append`` returns; else it survives our own death.
+        Have each turn survive a power failure before ``append`` returns; else it survives our own death.
     segment_bytes
-        Size of a file, but for records that are larger.
+        Size of a file, but for turns that are larger.
     reserve_bytes
-        Room that is kept for essential records.
+        Room that is kept for essential turns.
 
     Raises
     ------
@@ -78,7 +78,7 @@ class Journal:
         self._reserve = reserve_bytes
         self._recovered = False
         self._mark = b""
-        #: sequence number of the next record
+        #: sequence number of the next turn
         self._due = 1
         self._segment: _Segment | None = None
         self._spares: deque[_Segment] = deque()
@@ -110,7 +110,7 @@ class Journal:
     # ── reading ──────────────────────────────────────────────────────────────────────────────
 
     def recover(self) -> Iterator[bytes]:
-        """What was recorded, oldest first; to be read to its end before anything is appended.
+        """What was written, oldest first; to be read to its end before anything is appended.
 
         An unfinished write at the very end, which nobody was promised, is dropped with a line in the log.
 
@@ -139,9 +139,9 @@ class Journal:
 
     def _read_snapshot(self, path: Path, mark: bytes) -> Iterator[bytes]:
         with LogFile(path) as file:
-            yield from file.records(mark)
+            yield from file.turns(mark)
             if not file.complete:
-                raise corrupt(path, file.position, f"record {file.due} is not as it was written")
+                raise corrupt(path, file.position, f"turn {file.due} is not as it was written")
             self._snapshot_bytes = file.size
 
     def _read_segments(self, survey: Survey) -> Iterator[bytes]:
@@ -154,17 +154,17 @@ class Journal:
             with LogFile(path) as file:
                 if file.due < first:
                     self._pass_over(number, file, survey)
-                yield from file.records(survey.mark, until)
+                yield from file.turns(survey.mark, until)
                 if until is None:
                     _check_end(file, survey.mark)
                 elif file.due != until:
-                    raise corrupt(path, file.position, f"records {file.due} to {until - 1} cannot be read")
+                    raise corrupt(path, file.position, f"turns {file.due} to {until - 1} cannot be read")
                 self._due = max(file.due, first)
                 self._used[number] = file.position
 
     def _pass_over(self, number: int, file: LogFile, survey: Survey) -> None:
         """Skip what a segment had before the snapshot was begun."""
-        for _ in file.records(survey.mark, survey.first):
+        for _ in file.turns(survey.mark, survey.first):
             pass
         self._replaced = (number, file.position)
 
@@ -174,7 +174,7 @@ class Journal:
         self._next_number = max([*survey.segments, *survey.blanks, 0]) + 1
         if survey.segments:
             last, path = list(survey.segments.items())[-1]
-            with contextlib.suppress(OSError):  # whatever is behind its last record does no harm either
+            with contextlib.suppress(OSError):  # whatever is behind its last turn does no harm either
                 os.truncate(path, self._used[last])
         for path in survey.stale:
             with contextlib.suppress(OSError):
@@ -199,8 +199,8 @@ class Journal:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────
 
-    def append(self, record: Buffer | Sequence[Buffer], *, essential: bool = False) -> None:
-        """Write a record; when this returns, it will be there after our death.
+    def append(self, turn: Buffer | Sequence[Buffer], *, essential: bool = False) -> None:
+        """Write a turn; when this returns, it will be there after our death.
 
         Raises
         ------
@@ -209,7 +209,7 @@ class Journal:
             journal is as it was before.
         """
         self._see_that_it_was_read()
-        parts, size = logfile.frame(self._mark, self._due, record)
+        parts, size = logfile.frame(self._mark, self._due, turn)
         segment = self._segment
         if (
             segment is None
@@ -240,7 +240,7 @@ class Journal:
         """Wait for the disk.
 
         When that fails, the system may have dropped the data and take the next sync for a success: the
-        segment is given up.  The records before were each synced by a call of their own, so only this one
+        segment is given up.  The turns before were each synced by a call of their own, so only this one
         is in doubt; it does not count, and the next one takes its number, in a new segment.
         """
         try:
@@ -251,7 +251,7 @@ class Journal:
             raise _full(self._folder, error) from error
 
     def _make_room(self, size: int, *, essential: bool) -> "_Segment":
-        """The segment that such a record goes to; it may be a new one."""
+        """The segment that such a turn goes to; it may be a new one."""
         try:
             if not essential:
                 self._restock(size)
@@ -263,7 +263,7 @@ class Journal:
             raise _full(self._folder, error) from error
 
     def _left_after(self, size: int) -> int:
-        """Bytes set apart that would be left after such a record; less than none if it does not fit in."""
+        """Bytes set apart that would be left after such a turn; less than none if it does not fit in."""
         spare_bytes = sum(spare.capacity - HEADER_BYTES for spare in self._spares)
         if self._segment and self._segment.rest >= size:
             return self._segment.rest - size + spare_bytes
@@ -272,7 +272,7 @@ class Journal:
         return spare_bytes - min(size, self._spares[0].capacity - HEADER_BYTES)
 
     def _restock(self, size: int) -> None:
-        """Set more space apart, until such a record would leave the reserve."""
+        """Set more space apart, until such a turn would leave the reserve."""
         while self._left_after(size) < self._reserve:
             self._add_spare()
 
@@ -293,7 +293,7 @@ class Journal:
         self._spares.append(spare)
 
     def _begin_segment(self, size: int) -> "_Segment":
-        """Have a segment with room for a record, and let go of the one before."""
+        """Have a segment with room for a turn, and let go of the one before."""
         if not self._spares:
             self._add_spare()
         segment = self._spares[0]
@@ -318,7 +318,7 @@ class Journal:
 
     @property
     def room(self) -> bool:
-        """Whether a small record that is not essential would be taken now.
+        """Whether a small turn that is not essential would be taken now.
 
         Cheap, unless there is none: then the disk is asked again, twice a second at most.
         """
@@ -368,7 +368,7 @@ class Journal:
 
     @property
     def bytes(self) -> int:
-        """What is recorded, in all segments and the snapshot before them."""
+        """What is written, in all segments and the snapshot before them."""
         self._settle()
         number, replaced = self._replaced
         return self._snapshot_bytes + sum(self._used.values()) - (replaced if self._used.get(number) else 0)
@@ -437,7 +437,7 @@ class _Segment:
         self.path = path
         self.number = number
         self.fd = fd
-        #: where the next record goes
+        #: where the next turn goes
         self.end = 0
         #: bytes of disk that it has
         self.capacity = os.fstat(fd).st_size
@@ -458,7 +458,7 @@ class _Segment:
         self.capacity = size
 
     def cut(self, *, keep_room: bool = True) -> None:
-        """Remove what is behind the last record; if that cannot be, or not be undone, no other comes in."""
+        """Remove what is behind the last turn; if that cannot be, or not be undone, no other comes in."""
         room, self.capacity = self.capacity, self.end
         with contextlib.suppress(OSError):
             os.ftruncate(self.fd, self.end)
@@ -475,16 +475,16 @@ class _Segment:
 
 
 def _check_end(file: LogFile, mark: bytes) -> None:
-    """See that what follows the last record is nothing, or an unfinished write."""
-    behind = file.find_record(file.position + 1, mark, file.due)
+    """See that what follows the last turn is nothing, or an unfinished write."""
+    behind = file.find_turn(file.position + 1, mark, file.due)
     if behind:
         raise corrupt(
             file.path,
             file.position,
-            f"record {file.due} is not as it was written, and others follow from byte {behind[0]:,} on",
+            f"turn {file.due} is not as it was written, and others follow from byte {behind[0]:,} on",
         )
     if not file.is_unfinished(file.position, mark):
-        raise corrupt(file.path, file.position, f"record {file.due} is not as it was written")
+        raise corrupt(file.path, file.position, f"turn {file.due} is not as it was written")
     dropped = file.written_end(file.position) - file.position
     if dropped:
         log.warning(

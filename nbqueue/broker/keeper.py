@@ -28,7 +28,7 @@ _WASTE: Final = 64 * 2**20
 _SHARE: Final = 0.004
 #: Seconds until space is asked for again that was not there.
 _ASK_AGAIN: Final = 1.0
-#: Bytes past which what one turn has changed is written in several records.
+#: Bytes past which what one turn of the loop has changed is written as several.
 _LARGE: Final = 64 * 2**20
 #: Seconds until the loop comes back to a snapshot whose writer is behind.
 _BREATH: Final = 0.01
@@ -65,8 +65,8 @@ class Keeper:
         began = time.perf_counter()
         recovery = self._core.recovery()
         try:
-            for record in self._journal.recover():
-                recovery.read(words.decode(record))
+            for turn in self._journal.recover():
+                recovery.read(words.decode(turn))
         except ProtocolError as error:
             raise FolderUnusable(str(error)) from None
         recovery.finish(now)
@@ -93,10 +93,10 @@ class Keeper:
         trouble = ""
         try:
             if entries:
-                for record in _records(entries):
-                    self._journal.append(record, essential=True)
+                for turn in _turns(entries):
+                    self._journal.append(turn, essential=True)
             self._waiting = []
-        except JournalFull as error:  # those of the records that were written may be written again
+        except JournalFull as error:  # what was written of them may be written again
             self._ask_at = now + _ASK_AGAIN
             self._waiting, trouble = entries, str(error)
         self._tell_core(trouble, now)
@@ -144,8 +144,8 @@ class Keeper:
                 self._portions = None
                 snapshot.finish()
             else:
-                for record in _records(portion):
-                    snapshot.add(record)
+                for turn in _turns(portion):
+                    snapshot.add(turn)
         if snapshot.done:
             self._snapshot = self._portions = None
             self._base = self._journal.bytes
@@ -153,12 +153,12 @@ class Keeper:
                 log.warning("the journal stays as large as it is: %s", snapshot.error)
 
 
-def _records(entries: list[AnyEntry]) -> Iterator[bytes]:
-    """Entries as records of the journal: one, unless it would be large."""
-    record = words.encode(entries)
-    parts = words.halves(entries) if len(record) > _LARGE else None
+def _turns(entries: list[AnyEntry]) -> Iterator[bytes]:
+    """Entries as a turn of the journal, or as several if that would be large."""
+    turn = words.encode(entries)
+    parts = words.halves(entries) if len(turn) > _LARGE else None
     if parts is None:
-        yield record
+        yield turn
     else:
         for part in parts:
-            yield from _records(part)
+            yield from _turns(part)

@@ -1,19 +1,22 @@
-"""One file of the journal: how records lie in it, and how they are found again.
+"""One file of the journal: how turns lie in it, and how they are found again.
 
 ::
 
-    file     header │ record │ record │ … │ zeros, as far as space was preallocated
+    file     header │ turn │ turn │ … │ zeros, as far as space was preallocated
     header   "nbqueue\\1" │ kind │ number │ first sequence number │ mark │ CRC-32          40 bytes
-    record   mark │ CRC-32 │ length │ sequence number │ data │ 0xFF                       25 bytes + data
+    turn     mark │ CRC-32 │ length │ sequence number │ data │ 0xFF                       25 bytes + data
 
-All numbers are little endian; a record's CRC covers what follows it, without the last byte.
+A *turn* is what was written at once: all that changed in one turn of the broker, of one task or of hundreds;
+in a snapshot, a portion of how things stood.
+
+All numbers are little endian; a turn's CRC covers what follows it, without the last byte.
 
 The *mark* is 8 random bytes of this journal, which no peer can know: nothing in the data of a task can be
-taken for a record.  Sequence numbers go on from record to record and from segment to segment, so that a hole
-is seen.  A record ends in a byte that is not zero: where writing stopped half-way there are zeros, for files
+taken for a turn.  Sequence numbers go on from turn to turn and from segment to segment, so that a hole
+is seen.  A turn ends in a byte that is not zero: where writing stopped half-way there are zeros, for files
 are new and never used twice.  That tells an unfinished write, which nobody was promised, from damage.
 
-The last record of a snapshot has the length 0xFFFFFFFF and no data: its sequence number is how many came
+The last turn of a snapshot has the length 0xFFFFFFFF and no data: its sequence number is how many came
 before it, and one more.
 """
 
@@ -29,19 +32,19 @@ from nbqueue.platform import Buffer
 
 SEGMENT: Final = b"LOG\0"
 SNAPSHOT: Final = b"SNAP"
-#: Bytes of data that one record may have.
-MAX_RECORD: Final = 1 << 31
+#: Bytes of data that one turn may have.
+MAX_TURN: Final = 1 << 31
 
 _HEADER: Final = struct.Struct("<8s4sQQ8sI")
-_RECORD: Final = struct.Struct("<8sIIQ")
+_TURN: Final = struct.Struct("<8sIIQ")
 _COVERED: Final = struct.Struct("<IQ")
-_UNCOVERED: Final = _RECORD.size - _COVERED.size
+_UNCOVERED: Final = _TURN.size - _COVERED.size
 _MAGIC: Final = b"nbqueue\1"
 _STOP: Final = b"\xff"
 _END: Final = 0xFFFFFFFF
 HEADER_BYTES: Final = _HEADER.size
-#: Bytes that a record takes besides its data.
-FRAME_BYTES: Final = _RECORD.size + len(_STOP)
+#: Bytes that a turn takes besides its data.
+FRAME_BYTES: Final = _TURN.size + len(_STOP)
 
 #: Bytes read at once.
 _BLOCK: Final = 4 << 20
@@ -63,7 +66,7 @@ class Header(NamedTuple):
     kind: bytes
     #: its place among the segments; a snapshot has that of the segment that was appended to when it began
     number: int
-    #: the sequence number of its first record; in a snapshot, of the first record that it does not replace
+    #: the sequence number of its first turn; in a snapshot, of the first turn that it does not replace
     first: int
     mark: bytes
 
@@ -91,39 +94,39 @@ def decode_header(raw: bytes) -> Header | None:
 
 
 def frame(mark: bytes, sequence: int, data: Buffer | Sequence[Buffer]) -> tuple[list[Buffer], int]:
-    """A record as it is to be written, in parts, and how many bytes that is.
+    """A turn as it is to be written, in parts, and how many bytes that is.
 
     Raises
     ------
     ValueError
-        It is larger than a record may be.
+        It is larger than a turn may be.
     """
     length = size_of(data)
     parts: list[Buffer] = [_octets(data)] if isinstance(data, Buffer) else [_octets(part) for part in data]
     crc = zlib.crc32(_COVERED.pack(length, sequence))
     for part in parts:
         crc = zlib.crc32(part, crc)
-    return [_RECORD.pack(mark, crc, length, sequence), *parts, _STOP], length + FRAME_BYTES
+    return [_TURN.pack(mark, crc, length, sequence), *parts, _STOP], length + FRAME_BYTES
 
 
 def size_of(data: Buffer | Sequence[Buffer]) -> int:
-    """Bytes of a record's data.
+    """Bytes of a turn's data.
 
     Raises
     ------
     ValueError
-        It is larger than a record may be.
+        It is larger than a turn may be.
     """
     parts = [data] if isinstance(data, Buffer) else data
     length = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)
-    if length > MAX_RECORD:
-        raise ValueError(f"a record of {length:,} bytes: {MAX_RECORD:,} are allowed")
+    if length > MAX_TURN:
+        raise ValueError(f"a turn of {length:,} bytes: {MAX_TURN:,} are allowed")
     return length
 
 
 def frame_end(mark: bytes, sequence: int) -> bytes:
-    """The record that says that a snapshot is complete."""
-    return _RECORD.pack(mark, zlib.crc32(_COVERED.pack(_END, sequence)), _END, sequence) + _STOP
+    """The turn that says that a snapshot is complete."""
+    return _TURN.pack(mark, zlib.crc32(_COVERED.pack(_END, sequence)), _END, sequence) + _STOP
 
 
 def _octets(part: Buffer) -> Buffer:
@@ -150,10 +153,10 @@ class LogFile:
         self._window_at = self._loaded = 0
         self._load(0, HEADER_BYTES)
         self.header = decode_header(bytes(self._window[: self._loaded]))
-        #: where the next record is expected, and its sequence number
+        #: where the next turn is expected, and its sequence number
         self.position = HEADER_BYTES
         self.due = 0
-        #: the record that ends a snapshot was read
+        #: the turn that ends a snapshot was read
         self.complete = False
         if self.header:
             self.due = 1 if self.header.kind == SNAPSHOT else self.header.first
@@ -201,10 +204,10 @@ class LogFile:
             buffer[:] = bytes(len(buffer))
             return len(buffer)
 
-    # ── records ──────────────────────────────────────────────────────────────────────────────
+    # ── turns ────────────────────────────────────────────────────────────────────────────────
 
-    def records(self, mark: bytes, until: int | None = None) -> Iterator[bytes]:
-        """Valid records from :attr:`position` on, up to the first thing that is none, or to the one before
+    def turns(self, mark: bytes, until: int | None = None) -> Iterator[bytes]:
+        """Valid turns from :attr:`position` on, up to the first thing that is none, or to the one before
         sequence number ``until``."""
         while self.due != until:
             data = self._data_at(self.position, mark, self.due)
@@ -215,16 +218,16 @@ class LogFile:
             yield data
 
     def _data_at(self, offset: int, mark: bytes, due: int) -> bytes | None:
-        start = self._index(offset, _RECORD.size)
-        if start + _RECORD.size > self._loaded:
+        start = self._index(offset, _TURN.size)
+        if start + _TURN.size > self._loaded:
             return None
-        found_mark, crc, length, sequence = _RECORD.unpack_from(self._window, start)
+        found_mark, crc, length, sequence = _TURN.unpack_from(self._window, start)
         if found_mark != mark or sequence != due:
             return None
         if length == _END:
             self.complete = self.read(offset, FRAME_BYTES) == frame_end(mark, due)
             return None
-        if length > MAX_RECORD or offset + length + FRAME_BYTES > self.size:
+        if length > MAX_TURN or offset + length + FRAME_BYTES > self.size:
             return None
         start = self._index(offset, length + FRAME_BYTES)
         stop = start + length + FRAME_BYTES - 1
@@ -232,7 +235,7 @@ class LogFile:
             return None
         if zlib.crc32(self._window[start + _UNCOVERED : stop]) != crc:
             return None
-        return bytes(self._window[start + _RECORD.size : stop])
+        return bytes(self._window[start + _TURN.size : stop])
 
     def ends_complete(self, mark: bytes) -> bool:
         """Whether a snapshot's last bytes say that it was written to its end."""
@@ -240,9 +243,9 @@ class LogFile:
         tail = self.read(max(0, offset), FRAME_BYTES)
         if offset < HEADER_BYTES or len(tail) < FRAME_BYTES:
             return False
-        return tail == frame_end(mark, _RECORD.unpack_from(tail)[3])
+        return tail == frame_end(mark, _TURN.unpack_from(tail)[3])
 
-    # ── what is no record ────────────────────────────────────────────────────────────────────
+    # ── what is no turn ──────────────────────────────────────────────────────────────────────
 
     def is_blank(self, offset: int = 0) -> bool:
         """Whether nothing but zeros follows."""
@@ -256,8 +259,8 @@ class LogFile:
                 end = at + len(block)
         return end
 
-    def find_record(self, offset: int, mark: bytes, lowest: int) -> tuple[int, int] | None:
-        """Offset and sequence number of the first valid record from there on, with at least that number; it
+    def find_turn(self, offset: int, mark: bytes, lowest: int) -> tuple[int, int] | None:
+        """Offset and sequence number of the first valid turn from there on, with at least that number; it
         may be the one that ends a snapshot."""
         at = offset
         while at < self.size:
@@ -267,26 +270,26 @@ class LogFile:
                 at += max(len(block) - len(mark) + 1, 1)
                 continue
             at += found
-            head = self.read(at, _RECORD.size)
-            if len(head) == _RECORD.size:
-                sequence = _RECORD.unpack(head)[3]
+            head = self.read(at, _TURN.size)
+            if len(head) == _TURN.size:
+                sequence = _TURN.unpack(head)[3]
                 if sequence >= lowest and (self._data_at(at, mark, sequence) is not None or self.complete):
                     return at, sequence
             at += 1
         return None
 
     def is_unfinished(self, offset: int, mark: bytes) -> bool:
-        """Whether what lies there, with no valid record behind it, is a write that never came to its end.
+        """Whether what lies there, with no valid turn behind it, is a write that never came to its end.
 
         Of such a write a beginning is there and zeros follow; after a power failure sectors may be missing
         from its middle, too.  Anything else was whole once, and is damaged.
         """
         end = self.written_end(offset)
-        head = self.read(offset, _RECORD.size)
-        if mark.startswith(head[: end - offset]) or len(head) < _RECORD.size:
+        head = self.read(offset, _TURN.size)
+        if mark.startswith(head[: end - offset]) or len(head) < _TURN.size:
             return True
-        found_mark, _, length, _ = _RECORD.unpack(head)
-        if found_mark == mark and length <= MAX_RECORD:
+        found_mark, _, length, _ = _TURN.unpack(head)
+        if found_mark == mark and length <= MAX_TURN:
             stop = offset + length + FRAME_BYTES
             if stop > self.size or self.read(stop - 1, 1) == b"\0":
                 return True

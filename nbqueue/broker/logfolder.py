@@ -3,7 +3,7 @@
 ::
 
     0000000003.snapshot        what all segments before number 3 amounted to, and the beginning of that one
-    0000000003.log             records since, in segments …
+    0000000003.log             turns since, in segments …
     0000000004.log
     0000000005.log             … and space kept for more: blank, but for zeros
     0000000006.snapshot.part   a snapshot that is being made, or was when its broker died: nothing
@@ -63,16 +63,16 @@ def corrupt(path: Path, offset: int, what: str) -> JournalCorrupt:
     where = f"{path}, at byte {offset:,}" if offset else f"{path}"
     return JournalCorrupt(
         f"the journal is damaged ({where}: {what}); `nbqueue broker --repair --data-dir {path.parent.parent}`"
-        " keeps every record that is whole, and puts the rest aside"
+        " keeps every turn that is whole, and puts the rest aside"
     )
 
 
 class Survey(NamedTuple):
     """What of a journal's files counts."""
 
-    #: of this journal's records; b"" if there are none
+    #: of this journal's turns; b"" if there are none
     mark: bytes
-    #: sequence number of the first record that is not in the snapshot
+    #: sequence number of the first turn that is not in the snapshot
     first: int
     snapshot: Path | None
     #: those with a header, in order
@@ -115,7 +115,7 @@ def survey(folder: Path) -> Survey:
     if len(marks) > 1:
         raise corrupt(next(iter(live.values())), 0, "files of two journals are in one folder")
     if used and next(iter(used.values())).first > first:
-        raise corrupt(live[next(iter(used))], 0, f"it should have record {first}")
+        raise corrupt(live[next(iter(used))], 0, f"it should have turn {first}")
     return Survey(
         mark=marks.pop() if marks else b"",
         first=first,
@@ -140,9 +140,7 @@ def _newest_snapshot(folder: Path) -> tuple[int, Path | None, Header | None]:
 
 def _check_order(path: Path, blanks: dict[int, Path]) -> None:
     if blanks:
-        raise corrupt(
-            next(iter(blanks.values())), 0, f"it has lost its records: {path.name} goes on behind it"
-        )
+        raise corrupt(next(iter(blanks.values())), 0, f"it has lost its turns: {path.name} goes on behind it")
 
 
 def _check_numbers(folder: Path, base: int, live: list[int], snapshot: Path | None) -> None:

@@ -1,10 +1,10 @@
 """``nbqueue broker --repair``: makes a damaged journal readable again, and loses nothing on the way.
 
-Every record that is whole, before and behind the damage, goes into a new snapshot, which replaces all other
+Every turn that is whole, before and behind the damage, goes into a new snapshot, which replaces all other
 files at once, as any snapshot does.  Before that, what is dropped is saved byte by byte, and files in which
 something was dropped are kept as they were::
 
-    journal/                        every record that was whole
+    journal/                        every turn that was whole
     dropped-20250131T120000Z.bin    what was between them: file and offset in a line, then the bytes
     journal-20250131T120000Z/       the damaged files
 """
@@ -24,6 +24,8 @@ from nbqueue.broker.errors import DataFolderInUse, FolderUnusable, JournalCorrup
 from nbqueue.broker.journal import Journal
 from nbqueue.broker.logfile import HEADER_BYTES, SNAPSHOT, Header, LogFile
 from nbqueue.broker.snapshot import Snapshot
+from nbqueue.core.entries import Forgot, Took, decode
+from nbqueue.exceptions import ProtocolError
 
 #: Seconds between two looks at a snapshot that is being written.
 _PAUSE: Final = 0.005
@@ -31,7 +33,7 @@ _PAUSE: Final = 0.005
 
 @dataclass(frozen=True)
 class Dropped:
-    """A range of bytes that is no record."""
+    """A range of bytes that is no turn."""
 
     path: Path
     offset: int
@@ -46,16 +48,32 @@ class Report:
     folder: Path
     #: what was wrong first; "" for a journal that is whole
     damage: str = ""
-    kept_records: int = 0
+    kept_turns: int = 0
     kept_bytes: int = 0
+    #: ids of those that were accepted, and not forgotten since, by what was kept
+    kept_tasks: set[str] = field(default_factory=set)
     dropped: list[Dropped] = field(default_factory=list)
     #: files that should be there and are not
     missing: list[Path] = field(default_factory=list)
-    #: how many records are known to be lost; there may have been more at the end of a file
-    lost_records: int = 0
+    #: how many turns are known to be lost; there may have been more at the end of a file
+    lost_turns: int = 0
     #: the file with what was dropped, and the folder with the files in which it was
     saved: Path | None = None
     originals: Path | None = None
+
+    def keep(self, turn: bytes) -> None:
+        """Count what is kept."""
+        self.kept_turns += 1
+        self.kept_bytes += len(turn)
+        try:
+            entries = decode(turn)
+        except ProtocolError:  # whole, but of another version: that one will know what it says
+            return
+        for entry in entries:
+            if isinstance(entry, Took):
+                self.kept_tasks.update(task.id for task in entry.tasks)
+            elif isinstance(entry, Forgot):
+                self.kept_tasks.difference_update(entry.ids)
 
 
 def repair(data_folder: Path) -> Report:
@@ -99,9 +117,8 @@ def _repair(folder: Path) -> Report:
     report = Report(folder)
     journal = Journal(folder)
     try:
-        for record in journal.recover():
-            report.kept_records += 1
-            report.kept_bytes += len(record)
+        for turn in journal.recover():
+            report.keep(turn)
     except JournalCorrupt as error:
         salvage = _Salvage(folder)
         salvage.report.damage = str(error).split("; `nbqueue")[0]
@@ -121,7 +138,7 @@ class _Salvage:
         self._segments = logfolder.segments(folder)
         self._snapshots = logfolder.snapshots(folder)
         self._mark = self._find_mark()
-        #: sequence number of the next record
+        #: sequence number of the next turn
         self._due = 1
 
     def run(self) -> None:
@@ -129,10 +146,9 @@ class _Salvage:
         number = max([*self._segments, *self._snapshots, 0]) + 1
         snapshot = Snapshot(self._folder, Header(SNAPSHOT, number, self._highest() + 1, logfile.new_mark()))
         try:
-            for record in self._whole_records():
-                self.report.kept_records += 1
-                self.report.kept_bytes += len(record)
-                snapshot.add(record)
+            for turn in self._whole_turns():
+                self.report.keep(turn)
+                snapshot.add(turn)
                 while snapshot.busy:
                     time.sleep(_PAUSE)
             self._save_dropped(self._folder.parent / f"dropped-{stamp}.bin")
@@ -152,7 +168,7 @@ class _Salvage:
     # ── what to read ─────────────────────────────────────────────────────────────────────────
 
     def _find_mark(self) -> bytes:
-        """The mark of this journal's records: from any header, or else from where a first record would be."""
+        """The mark of this journal's turns: from any header, or else from where a first turn would be."""
         guess = b""
         for path in (*self._snapshots.values(), *self._segments.values()):
             with LogFile(path, skip_unreadable=True) as file:
@@ -162,7 +178,7 @@ class _Salvage:
         return guess
 
     def _highest(self) -> int:
-        """A sequence number that no record is above."""
+        """A sequence number that no turn is above."""
         highest = 0
         for path in (*self._snapshots.values(), *self._segments.values()):
             with LogFile(path, skip_unreadable=True) as file:
@@ -170,7 +186,7 @@ class _Salvage:
                 highest = max(highest, first) + file.size // logfile.FRAME_BYTES
         return highest
 
-    def _whole_records(self) -> Iterator[bytes]:
+    def _whole_turns(self) -> Iterator[bytes]:
         base = self._base()
         if base in self._snapshots:
             yield from self._read_snapshot(base)
@@ -229,12 +245,12 @@ class _Salvage:
             file.due = self._due
         floor = self._due  # what is before that is in the snapshot
         while True:
-            for record in file.records(self._mark, until):
+            for turn in file.turns(self._mark, until):
                 if file.due > floor:
-                    yield record
+                    yield turn
             if file.complete or file.due == until:
                 break
-            behind = file.find_record(file.position + 1, self._mark, max(file.due, floor))
+            behind = file.find_turn(file.position + 1, self._mark, max(file.due, floor))
             if behind and until is not None and behind[1] >= until:
                 behind = None
             stop = behind[0] if behind else file.written_end(file.position)
@@ -248,8 +264,8 @@ class _Salvage:
             file.position, file.due = behind
         self._due = max(file.due, floor)
 
-    def _lose(self, records: int) -> None:
-        self.report.lost_records += max(0, records)
+    def _lose(self, turns: int) -> None:
+        self.report.lost_turns += max(0, turns)
 
     # ── saving ───────────────────────────────────────────────────────────────────────────────
 

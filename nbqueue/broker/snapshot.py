@@ -19,7 +19,7 @@ from nbqueue.platform import Buffer
 
 #: Bytes handed over and not yet written, past which the owner is asked to wait.
 _WAITING: Final = 8 << 20
-#: What a small record counts at least: its objects take memory, too.
+#: What a small turn counts at least: its objects take memory, too.
 _LEAST: Final = 200
 #: Bytes gathered for one write.
 _BLOCK: Final = 256 << 10
@@ -30,7 +30,7 @@ _SYNC_EVERY: Final = 4 << 20
 class Snapshot:
     """A snapshot that is being made; of :meth:`Journal.begin_snapshot`.
 
-    The owner adds records, waiting while it is :attr:`busy`, and finishes.
+    The owner adds turns, waiting while it is :attr:`busy`, and finishes.
     """
 
     def __init__(self, folder: Path, header: Header) -> None:
@@ -41,7 +41,7 @@ class Snapshot:
         self.bytes = 0
         self._folder = folder
         self._header = header
-        self._records: SimpleQueue[Buffer | Sequence[Buffer] | None] = SimpleQueue()
+        self._turns: SimpleQueue[Buffer | Sequence[Buffer] | None] = SimpleQueue()
         # each is written by one thread only: no lock
         self._handed_over = 0
         self._taken = 0
@@ -51,20 +51,20 @@ class Snapshot:
         self._thread = threading.Thread(target=self._run, name="nbqueue-snapshot", daemon=True)
         self._thread.start()
 
-    def add(self, record: Buffer | Sequence[Buffer]) -> None:
-        """Hand over a record, which must not change any more.
+    def add(self, turn: Buffer | Sequence[Buffer]) -> None:
+        """Hand over a turn, which must not change any more.
 
         Raises
         ------
         ValueError
-            It is larger than a record may be.
+            It is larger than a turn may be.
         """
         if self._finishing:
             raise RuntimeError("this snapshot is finished")
-        size = logfile.size_of(record)
+        size = logfile.size_of(turn)
         if not self.done:
             self._handed_over += max(size, _LEAST)
-            self._records.put(record)
+            self._turns.put(turn)
 
     @property
     def busy(self) -> bool:
@@ -74,7 +74,7 @@ class Snapshot:
     def finish(self) -> None:
         """Have it take its place; it has when :attr:`done` and without :attr:`error`."""
         self._finishing = True
-        self._records.put(None)
+        self._turns.put(None)
 
     @property
     def done(self) -> bool:
@@ -84,7 +84,7 @@ class Snapshot:
     def give_up(self) -> None:
         """Have it end as if it had never been begun, unless it has just taken its place; waits for that."""
         self._given_up = True
-        self._records.put(None)
+        self._turns.put(None)
         self._thread.join()
 
     # ── the thread ───────────────────────────────────────────────────────────────────────────
@@ -114,9 +114,9 @@ class Snapshot:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | platform.O_BINARY, 0o600)
         try:
             out = _Writer(fd, self._header)
-            while (record := self._records.get()) is not None:
-                out.add(record)
-                self._taken += max(logfile.size_of(record), _LEAST)
+            while (turn := self._turns.get()) is not None:
+                out.add(turn)
+                self._taken += max(logfile.size_of(turn), _LEAST)
             if not self._given_up:
                 out.end()
             return out.size
@@ -133,7 +133,7 @@ class Snapshot:
 
 
 class _Writer:
-    """Gathers records into blocks, and has the disk keep up."""
+    """Gathers turns into blocks, and has the disk keep up."""
 
     def __init__(self, fd: int, header: Header) -> None:
         self._fd = fd
@@ -144,8 +144,8 @@ class _Writer:
         self._unsynced = 0
         self.size = 0
 
-    def add(self, record: Buffer | Sequence[Buffer]) -> None:
-        parts, size = logfile.frame(self._mark, self._due, record)
+    def add(self, turn: Buffer | Sequence[Buffer]) -> None:
+        parts, size = logfile.frame(self._mark, self._due, turn)
         self._due += 1
         self._block += parts
         self._gathered += size

@@ -29,11 +29,10 @@ def broker(app: str, bind: str, data_dir: Path | None, repair: bool) -> None:
     from nbqueue.broker.main import main
     from nbqueue.broker.options import BrokerOptions
     from nbqueue.cli.target import settings_of
-    from nbqueue.core.broker import BrokerSettings
     from nbqueue.launch.local import broker_settings
 
     settings = settings_of(app)
-    chosen = BrokerSettings(**broker_settings(settings))
+    chosen = broker_settings(settings)
     if settings.lookup("idle_timeout")[1] == "default":
         chosen = replace(chosen, idle_timeout=0.0)  # who starts it by hand ends it by hand
     options = BrokerOptions(

@@ -21,12 +21,13 @@ def repair_and_show(data_folder: Path) -> None:
 
 
 def _lines(report: Report) -> Iterator[Text]:
-    kept = f"{report.kept_records:,} {'record' if report.kept_records == 1 else 'records'}"
+    tasks, turns = counted(len(report.kept_tasks), "task"), counted(report.kept_turns, "turn")
+    kept = f"{tasks} in {turns}, {report.kept_bytes:,} bytes"
     if not report.damage:
-        yield Text(f"The journal in {report.folder} is not damaged: {kept}, {report.kept_bytes:,} bytes.")
+        yield Text(f"The journal in {report.folder} is not damaged: {kept}.")
         return
     yield Text(f"{report.damage[0].upper()}{report.damage[1:]}.")
-    yield _line("Kept", "green", f"{kept}, {report.kept_bytes:,} bytes")
+    yield _line("Kept", "green", kept)
     yield from _losses(report)
     if report.saved:
         yield _line("Saved", "", f"{report.saved}: what was dropped, byte by byte")
@@ -44,8 +45,8 @@ def _losses(report: Report) -> Iterator[Text]:
     if more := report.dropped[_SHOWN:]:
         size = sum(dropped.length for dropped in more)
         yield _line("Dropped", "yellow", f"{size:,} bytes in {counted(len(more), 'more place')}")
-    if report.lost_records:
-        yield _line("Lost", "yellow", f"{counted(report.lost_records, 'record')} at least")
+    if report.lost_turns:
+        yield _line("Lost", "yellow", f"{counted(report.lost_turns, 'turn')} at least")
 
 
 def _line(head: str, style: str, text: str) -> Text:

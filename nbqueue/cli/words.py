@@ -15,7 +15,7 @@ def unread_settings() -> Iterator[tuple[str, str]]:
 def counted(number: int, noun: str) -> str:
     """``1 process``, ``2 processes``, ``0 tasks``."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number} {noun if number == 1 else plural}"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ answered, and which unfinished tasks it wants to hear of.
 """
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from nbqueue import messages as m
 from nbqueue.client.records import Records, TaskRecord
 from nbqueue.exceptions import NBQueueError, ProtocolError, SubmissionRefused
 from nbqueue.wire.shipment import Blob
+
+logger = logging.getLogger(__name__)
 
 
 class Submission(NamedTuple):
@@ -66,6 +69,7 @@ class Session:
             m.Known: self._on_known,
             m.NotFound: self._on_not_found,
             m.Answer: self._on_answer,
+            m.Denied: self._on_denied,
             m.Retrying: self._on_event,
             m.Requeued: self._on_event,
             m.Started: self._on_event,
@@ -230,6 +234,10 @@ class Session:
         question = self._questions.pop(message.number, None)
         if question is not None:
             question.answer(message)
+
+    def _on_denied(self, message: m.Denied) -> None:
+        """Whoever asked for it waits no longer: a log is where it can be read."""
+        logger.warning("%s was not done: %s", message.word, message.reason)
 
     def _on_settle(self, message: m.Settle) -> None:
         for outcome in message.outcomes:

@@ -21,7 +21,7 @@ from typing import Final
 from nbqueue import messages as m
 from nbqueue.core.actions import Peer
 from nbqueue.core.outbox import Outbox
-from nbqueue.core.permissions import LOCAL, Key
+from nbqueue.core.permissions import LOCAL, VIEWER, Key
 from nbqueue.core.records import Record, Sender
 from nbqueue.core.store import Records
 from nbqueue.states import RETRY
@@ -81,10 +81,11 @@ class Audience:
         return not client.owed and not client.questions and client.peer not in self._behind
 
     def waits_for(self, record: Record) -> bool:
-        """Whether a client that is there is still to be told of a record."""
+        """Whether a client that is there is still to be told of a record; viewers, who change nothing, are
+        not waited for: what is gone by the time they read is not found."""
         id = record.task.id
         return any(
-            id in client.owed and not client.silent
+            id in client.owed and not client.silent and client.key.role != VIEWER
             for watcher in record.watchers
             if (client := self.clients.get(watcher)) is not None
         )

@@ -163,7 +163,7 @@ class BrokerCore:
             case m.Ask(number):
                 self._outbox.send(peer, m.Answer(number, None, reason))
             case _:
-                self._outbox.send(peer, m.Refused(reason))
+                self._outbox.send(peer, m.Denied(type(message).__name__, reason))
 
     def tick(self, now: float) -> list[Action]:
         """Do what is due."""
@@ -471,7 +471,7 @@ class BrokerCore:
             return
         if client.key.only_own:
             if message.key != name_of(message.blob):  # would be taken for a definition of others
-                self._refuse(peer, message, f"the blob is not what its name {message.key!r} says")
+                self._outbox.send(peer, m.Refused(f"the blob is not what its name {message.key!r} says"))
                 return
             if not self._runs_any(client.key):  # the Submit that follows is told why
                 return
@@ -541,13 +541,10 @@ class BrokerCore:
             self.tasks.cancel(id, now, terminate=message.terminate)
 
     def _on_watch(self, peer: Peer, client: ClientSession, message: m.Watch, now: float) -> None:
-        if self._others(client, message.ids):
-            self._refuse(peer, message, permissions.refusal(client.key))
-            return
         absent = []
         for id in message.ids:
             record = self.tasks.records.get(id)
-            if record is None:
+            if record is None or not permissions.sees(client.key, record.sender.owner):
                 absent.append(id)
             else:
                 self.audience.join(record, client.hello.id)

@@ -127,7 +127,7 @@ _decode: Final = msgspec.msgpack.Decoder(list[AnyEntry]).decode
 
 
 def encode(entries: Iterable[AnyEntry]) -> bytes:
-    """Entries as one record of a journal."""
+    """Entries as one turn of a journal."""
     return _encode(list(entries))
 
 
@@ -148,7 +148,7 @@ def halves(entries: list[AnyEntry]) -> tuple[list[AnyEntry], list[AnyEntry]] | N
     return None
 
 
-def decode(record: bytes | memoryview) -> list[AnyEntry]:
+def decode(turn: bytes | memoryview) -> list[AnyEntry]:
     """What :func:`encode` wrote.
 
     Raises
@@ -157,6 +157,6 @@ def decode(record: bytes | memoryview) -> list[AnyEntry]:
         It was not written by it, or by that of another version.
     """
     try:
-        return _decode(record)
+        return _decode(turn)
     except msgspec.MsgspecError as error:
         raise ProtocolError(f"this journal was written by another version of nbqueue: {error}") from None

@@ -3,13 +3,24 @@
 from dataclasses import dataclass
 from typing import Final
 
+from nbqueue.exceptions import ConfigurationError
+
 #: bytes that a message has at most beside its payload
 MESSAGE_OVERHEAD: Final = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class BrokerSettings:
-    """Names, meanings and defaults are those of ``nbqueue.settings``; times in seconds."""
+    """Names, meanings and defaults are those of ``nbqueue.settings``; times in seconds.
+
+    ``idle_timeout`` alone has another default, never: 600 seconds are the local cluster's, which is started
+    on first use and has to end by itself; any other broker ends when somebody ends it.
+
+    Raises
+    ------
+    ConfigurationError
+        Workers would count as lost between two of their signs of life.
+    """
 
     worker_heartbeat: float = 2.0
     worker_lease: float = 10.0
@@ -27,6 +38,14 @@ class BrokerSettings:
     max_queued: int = 1_000_000
     max_queued_bytes: int = 2**31
     max_connections: int = 10_000
+
+    def __post_init__(self) -> None:
+        heartbeat, lease = self.worker_heartbeat, self.worker_lease
+        if not 0 < heartbeat < lease:
+            raise ConfigurationError(
+                f"worker_heartbeat={heartbeat:g}, worker_lease={lease:g}: the lease has to be longer than the"
+                " heartbeat, several times so if a lost one is not to end it, and both more than 0 seconds"
+            )
 
     @property
     def payload_limit(self) -> int:

@@ -21,6 +21,7 @@ last address if that is free, for the workers that have outlived it.
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import msgspec
 
 from nbqueue import platform
 from nbqueue._version import __version__
+from nbqueue.core.settings import BrokerSettings
 from nbqueue.launch import workers
 from nbqueue.launch.errors import LaunchError, UnusableFolderError
 from nbqueue.launch.processes import Child, tail
@@ -40,25 +42,6 @@ from nbqueue.wire.keys import Connection
 #: file; either takes a third of one, and ten for a journal of a million tasks.
 _LOCK_PATIENCE, _BROKER_PATIENCE = 90.0, 60.0
 _LOOK_EVERY = 0.005
-
-#: Settings that a broker is started with.
-_BROKER_SETTINGS = (
-    "worker_heartbeat",
-    "worker_lease",
-    "max_task_deaths",
-    "max_worker_losses",
-    "cancel_grace",
-    "idle_timeout",
-    "result_expires",
-    "max_results",
-    "max_result_bytes",
-    "max_output_bytes",
-    "max_payload_bytes",
-    "max_message_bytes",
-    "max_queued",
-    "max_queued_bytes",
-    "max_connections",
-)
 
 
 class LocalBroker(msgspec.Struct, frozen=True):
@@ -103,7 +86,7 @@ def ensure(settings: Settings, *, bind: str = "", processes: int = 0) -> Connect
     LaunchError
         They do not start; the message has the last lines of the log.
     ConfigurationError
-        A folder for their files cannot be used.
+        A folder for their files cannot be used, or settings of the broker do not go together.
     """
     connection = find()
     if connection is not None and workers.is_recorded(connection):
@@ -159,22 +142,28 @@ def _start(settings: Settings, bind: str, processes: int) -> Connection:
     return connection
 
 
-def broker_settings(settings: Settings) -> dict[str, Any]:
-    """The part of the settings that a broker is started with (``core.broker.BrokerSettings``)."""
-    return {name: getattr(settings, name) for name in _BROKER_SETTINGS}
+def broker_settings(settings: Settings) -> BrokerSettings:
+    """The part of the settings that a broker is started with.
+
+    Raises
+    ------
+    ConfigurationError
+        They do not go together.
+    """
+    return BrokerSettings(**{field.name: getattr(settings, field.name) for field in fields(BrokerSettings)})
 
 
 def _start_broker(settings: Settings, bind: str) -> Connection:
     folder = keys.data_dir()
     log = _log_path()
-    # not in the notebook's folder, which may be moved or unmounted
-    broker = Child("nbqueue.broker", cwd=folder, log=log)
     options = _options_of_the_dead(bind) or {
         "bind": bind,
         "data_dir": str(folder),
         "journal_sync": settings.journal_sync,
-        "settings": broker_settings(settings),
+        "settings": asdict(broker_settings(settings)),
     }
+    # not in the notebook's folder, which may be moved or unmounted
+    broker = Child("nbqueue.broker", cwd=folder, log=log)
     broker.configure(options)
     record = LocalBroker(broker.pid, platform.process_started(broker.pid), __version__, options)
     platform.write_private(_record_path(), msgspec.json.encode(record))

@@ -1,4 +1,4 @@
-"""Journals for tests: small files, so that a few records fill several."""
+"""Journals for tests: small files, so that a few turns fill several."""
 
 import os
 from collections.abc import Callable
@@ -26,24 +26,24 @@ def opened(folder: Path, **options: Any) -> tuple[Journal, list[bytes]]:
     return journal, list(journal.recover())
 
 
-def written(folder: Path, records: list[bytes], **options: Any) -> None:
-    """Write records as by a broker that dies at once."""
+def written(folder: Path, turns: list[bytes], **options: Any) -> None:
+    """Write turns as by a broker that dies at once."""
     journal, _ = opened(folder, **options)
-    for record in records:
-        journal.append(record)
+    for turn in turns:
+        journal.append(turn)
 
 
 def read(folder: Path) -> list[bytes]:
-    journal, records = opened(folder)
+    journal, turns = opened(folder)
     journal.close()
-    return records
+    return turns
 
 
-def snapshot(journal: Journal, records: list[bytes]) -> None:
+def snapshot(journal: Journal, turns: list[bytes]) -> None:
     """Make a snapshot, and see that it is done."""
     made = journal.begin_snapshot()
-    for record in records:
-        made.add(record)
+    for turn in turns:
+        made.add(turn)
     made.finish()
     until(lambda: made.done)
     assert made.error is None

@@ -10,6 +10,8 @@ from nbqueue import platform
 from nbqueue.broker import home as home_module
 from nbqueue.broker.errors import DataFolderInUse, FolderUnusable
 from nbqueue.broker.home import Home
+from nbqueue.core.permissions import WORKER
+from nbqueue.wire import keyring
 
 
 def test_each_start_has_the_next_boot_number(tmp_path: Path) -> None:
@@ -50,6 +52,19 @@ def test_a_damaged_boot_number_is_not_started_over(tmp_path: Path) -> None:
     (tmp_path / "boot").write_text("x")
     with pytest.raises(FolderUnusable, match="should hold a number"):
         Home(tmp_path)
+
+
+def test_keys_are_read_again_when_their_file_was_changed(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    first = home.ring
+    assert home.reread_ring() is None
+    keyring.find_or_add(tmp_path, "gpu", WORKER)
+    assert home.reread_ring() == first
+    assert home.ring.get("gpu") is not None
+    assert home.reread_ring() is None
+    keyring.path(tmp_path).touch()
+    assert home.reread_ring() is None
+    home.leave()
 
 
 def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from nbqueue.broker.repair import repair
 from tests.broker.journals import SMALL, files, opened, read, snapshot, written, written_end
 from tests.broker.running import until
 
-RECORDS = [b"one", b"", b"three" * 100, bytes(50), b"five"]
+TURNS = [b"one", b"", b"three" * 100, bytes(50), b"five"]
 FIRST = "0000000001.log"
 
 
@@ -30,11 +30,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("sync", [False, True])
 def test_what_was_appended_is_recovered_in_order(folder: Path, sync: bool) -> None:
-    written(folder, RECORDS, sync=sync)
-    assert read(folder) == RECORDS
+    written(folder, TURNS, sync=sync)
+    assert read(folder) == TURNS
 
 
-def test_a_record_may_come_in_parts(folder: Path) -> None:
+def test_a_turn_may_come_in_parts(folder: Path) -> None:
     journal, _ = opened(folder)
     journal.append([b"head", bytearray(b"body"), memoryview(b"tail"), memoryview(bytes(16)).cast("d")])
     journal.append([bytes([n % 256]) for n in range(3000)])  # more than one system call takes
@@ -42,26 +42,26 @@ def test_a_record_may_come_in_parts(folder: Path) -> None:
     assert read(folder) == [b"headbodytail" + bytes(16), bytes(n % 256 for n in range(3000))]
 
 
-def test_records_go_on_over_segments_and_starts(folder: Path) -> None:
-    records = [os.urandom(n % 700) for n in range(300)]
+def test_turns_go_on_over_segments_and_starts(folder: Path) -> None:
+    turns = [os.urandom(n % 700) for n in range(300)]
     for start in range(0, 300, 60):
         journal, before = opened(folder)
-        assert before == records[:start]
-        for record in records[start : start + 60]:
-            journal.append(record)
+        assert before == turns[:start]
+        for turn in turns[start : start + 60]:
+            journal.append(turn)
         if start % 120:
             journal.close()
-    assert read(folder) == records
+    assert read(folder) == turns
     assert len(list(folder.glob("*.log"))) > 10
 
 
-def test_a_record_may_be_larger_than_a_segment_and_than_what_is_read_at_once(folder: Path) -> None:
-    records = [b"a", os.urandom(5_000_000), b"b", os.urandom(100_000), b"c"]
-    written(folder, records)
-    assert read(folder) == records
+def test_a_turn_may_be_larger_than_a_segment_and_than_what_is_read_at_once(folder: Path) -> None:
+    turns = [b"a", os.urandom(5_000_000), b"b", os.urandom(100_000), b"c"]
+    written(folder, turns)
+    assert read(folder) == turns
 
 
-def test_a_record_that_is_too_large_is_the_callers_mistake(folder: Path) -> None:
+def test_a_turn_that_is_too_large_is_the_callers_mistake(folder: Path) -> None:
     journal, _ = opened(folder)
     with pytest.raises(ValueError, match="2,147,483,648 are allowed"):
         journal.append([memoryview(bytearray(1 << 20))] * 2049)
@@ -142,7 +142,7 @@ def test_a_folder_that_others_may_write_to_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("last", [b"x" * 70, b"", bytes(70), b"x" * 69 + b"\0"])
-def test_a_torn_last_record_is_dropped_wherever_it_was_torn(folder: Path, last: bytes) -> None:
+def test_a_torn_last_turn_is_dropped_wherever_it_was_torn(folder: Path, last: bytes) -> None:
     written(folder, [b"first", last])
     path = folder / FIRST
     whole = path.read_bytes()
@@ -150,8 +150,8 @@ def test_a_torn_last_record_is_dropped_wherever_it_was_torn(folder: Path, last: 
     for cut in range(start, written_end(whole)):
         for torn in (whole[:cut], whole[:cut] + bytes(len(whole) - cut)):
             path.write_bytes(torn)
-            journal, records = opened(folder)
-            assert records == [b"first"]
+            journal, turns = opened(folder)
+            assert turns == [b"first"]
             journal.append(b"next")
             assert read(folder) == [b"first", b"next"]
             for other in set(folder.iterdir()) - {path}:
@@ -164,15 +164,15 @@ def test_a_first_write_may_be_torn_in_its_header(folder: Path) -> None:
     whole = path.read_bytes()
     for cut in range(written_end(whole)):
         path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
-        journal, records = opened(folder)
-        assert records == []
+        journal, turns = opened(folder)
+        assert turns == []
         journal.append(b"next")
         assert read(folder) == [b"next"]
         for other in set(folder.iterdir()) - {path}:
             other.unlink()
 
 
-def test_a_last_record_whose_middle_never_reached_the_disk_is_dropped(folder: Path) -> None:
+def test_a_last_turn_whose_middle_never_reached_the_disk_is_dropped(folder: Path) -> None:
     written(folder, [b"first", b"x" * 3000])
     path = folder / FIRST
     whole = path.read_bytes()
@@ -193,7 +193,7 @@ def test_what_is_dropped_is_logged_with_its_size(folder: Path, caplog: pytest.Lo
     assert caplog.text == ""
 
 
-def test_a_record_inside_of_a_torn_one_is_not_taken_for_one(folder: Path) -> None:
+def test_a_turn_inside_of_a_torn_one_is_not_taken_for_one(folder: Path) -> None:
     """Somebody may send the very bytes of a journal as an argument."""
     written(folder, [b"first"])
     path = folder / FIRST
@@ -230,11 +230,11 @@ def test_damage_in_the_middle_is_named_with_the_way_out(folder: Path) -> None:
     assert caught.value.exit_code == 65
 
 
-def test_a_damaged_last_record_is_not_taken_for_an_unfinished_one(folder: Path) -> None:
+def test_a_damaged_last_turn_is_not_taken_for_an_unfinished_one(folder: Path) -> None:
     written(folder, [b"first", b"second"])
     path = folder / FIRST
     path.write_bytes(path.read_bytes().replace(b"second", b"sXcond"))
-    with pytest.raises(JournalCorrupt, match="record 2 is not as it was written"):
+    with pytest.raises(JournalCorrupt, match="turn 2 is not as it was written"):
         read(folder)
 
 
@@ -249,16 +249,16 @@ def test_an_error_leaves_the_files_as_they_were(folder: Path) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(data=st.data(), records=st.lists(st.binary(max_size=300), min_size=2, max_size=30))
-def test_a_flipped_bit_is_always_found(data: st.DataObject, records: list[bytes]) -> None:
+@given(data=st.data(), turns=st.lists(st.binary(max_size=300), min_size=2, max_size=30))
+def test_a_flipped_bit_is_always_found(data: st.DataObject, turns: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made, "journal")
-        written(folder, records, segment_bytes=1024, reserve_bytes=1024)
+        written(folder, turns, segment_bytes=1024, reserve_bytes=1024)
         contents = {name: content for name, content in files(folder).items() if content.strip(b"\0")}
         name = data.draw(st.sampled_from(sorted(contents)))
         content = bytearray(contents[name])
         bit = data.draw(st.integers(0, 8 * written_end(content) - 1))
-        last_record = written_end(contents[max(contents)]) - len(records[-1]) - 25
+        last_turn = written_end(contents[max(contents)]) - len(turns[-1]) - 25
         content[bit // 8] ^= 1 << bit % 8
         (folder / name).write_bytes(content)
         try:
@@ -266,8 +266,8 @@ def test_a_flipped_bit_is_always_found(data: st.DataObject, records: list[bytes]
         except JournalCorrupt:
             return
         # only a length that promises more than there is looks like a write that never came to its end
-        assert (name, bit // 8 >= last_record) == (max(contents), True)
-        assert found == records[:-1]
+        assert (name, bit // 8 >= last_turn) == (max(contents), True)
+        assert found == turns[:-1]
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])
@@ -289,15 +289,15 @@ def test_a_missing_last_segment_is_named(folder: Path) -> None:
 def test_a_segment_that_has_become_zeros_is_named(folder: Path) -> None:
     written(folder, [os.urandom(1000)] * 30)
     (folder / "0000000003.log").write_bytes(bytes(4096))
-    with pytest.raises(JournalCorrupt, match=r"0000000003\.log: it has lost its records"):
+    with pytest.raises(JournalCorrupt, match=r"0000000003\.log: it has lost its turns"):
         read(folder)
 
 
-def test_a_segment_that_lost_its_last_record_is_named(folder: Path) -> None:
+def test_a_segment_that_lost_its_last_turn_is_named(folder: Path) -> None:
     written(folder, [os.urandom(1000)] * 30)
     path = folder / "0000000003.log"
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(JournalCorrupt, match=r"0000000003\.log, at byte .*: records 9 to 9 cannot be read"):
+    with pytest.raises(JournalCorrupt, match=r"0000000003\.log, at byte .*: turns 9 to 9 cannot be read"):
         read(folder)
 
 
@@ -323,7 +323,7 @@ def test_a_file_of_another_journal_is_not_read(folder: Path, tmp_path: Path) -> 
 
 
 def test_a_journal_of_another_version_is_neither_read_nor_repaired(folder: Path) -> None:
-    written(folder, RECORDS)
+    written(folder, TURNS)
     path = folder / FIRST
     head = b"nbqueue\2" + path.read_bytes()[8:36]
     path.write_bytes(head + zlib.crc32(head).to_bytes(4, "little") + path.read_bytes()[40:])
@@ -366,8 +366,8 @@ def test_what_a_snapshot_replaces_of_its_segment_is_not_needed(folder: Path) -> 
     path = folder / FIRST
     path.write_bytes(path.read_bytes()[:60])
     for n in range(3):
-        again, records = opened(folder)
-        assert records == [b"new", *(b"%d" % m for m in range(n))]
+        again, turns = opened(folder)
+        assert turns == [b"new", *(b"%d" % m for m in range(n))]
         again.append(b"%d" % n)
 
 

@@ -17,7 +17,7 @@ from tests.broker.journals import failing, files, opened, read, written
 from tests.broker.running import until
 
 SEGMENT, RESERVE, DISK = 64 << 10, 128 << 10, 1 << 20
-RECORD = bytes(range(256)) * 4
+TURN = bytes(range(256)) * 4
 
 
 class SmallDisk:
@@ -103,13 +103,13 @@ def append_all(journal: Journal, *, essential: bool = False) -> list[bytes]:
     """Append until no more is taken; what was."""
     taken: list[bytes] = []
     while True:
-        record = b"%d %d" % (essential, len(taken)) + RECORD
+        turn = b"%d %d" % (essential, len(taken)) + TURN
         try:
-            journal.append(record, essential=essential)
+            journal.append(turn, essential=essential)
         except JournalFull as error:
             refused = str(error)
             break
-        taken.append(record)
+        taken.append(turn)
     assert "No space left on device" in refused
     return taken
 
@@ -125,7 +125,7 @@ def test_a_full_disk_shows_before_the_reserve_is_touched(disk: SmallDisk) -> Non
     assert read(disk.folder) == taken + essential
 
 
-def test_records_go_on_where_they_stopped_when_there_is_room_again(disk: SmallDisk) -> None:
+def test_turns_go_on_where_they_stopped_when_there_is_room_again(disk: SmallDisk) -> None:
     journal, _ = open_on(disk)
     journal.append(b"first")
     disk.fill()
@@ -139,7 +139,7 @@ def test_records_go_on_where_they_stopped_when_there_is_room_again(disk: SmallDi
     assert read(disk.folder) == [b"first", *taken, *essential, b"last"]
 
 
-def test_a_record_that_does_not_fit_leaves_room_for_those_that_do(disk: SmallDisk) -> None:
+def test_a_turn_that_does_not_fit_leaves_room_for_those_that_do(disk: SmallDisk) -> None:
     journal, _ = open_on(disk)
     with pytest.raises(JournalFull):
         journal.append(bytes(DISK), essential=True)
@@ -153,8 +153,8 @@ def test_a_full_disk_at_the_start_can_be_read_from(disk: SmallDisk) -> None:
     taken = append_all(journal)
     journal.close()
     disk.fill()
-    journal, records = open_on(disk)
-    assert records == taken
+    journal, turns = open_on(disk)
+    assert turns == taken
     assert not journal.room
     with pytest.raises(JournalFull):
         journal.append(b"x")
@@ -165,8 +165,8 @@ def test_a_snapshot_that_finds_no_room_leaves_all_as_it_was(disk: SmallDisk) -> 
     taken = append_all(journal)
     disk.fill()
     made = journal.begin_snapshot()
-    for record in taken:
-        made.add(record)
+    for turn in taken:
+        made.add(turn)
     made.finish()
     until(lambda: made.done)
     assert made.error is not None
@@ -184,8 +184,8 @@ def test_snapshots_that_fail_do_not_eat_the_reserve(disk: SmallDisk) -> None:
     for n in range(20):
         journal.append(b"%d" % n, essential=True)
         made = journal.begin_snapshot()
-        for record in taken:
-            made.add(record)
+        for turn in taken:
+            made.add(turn)
         made.finish()
         until(lambda made=made: made.done)
         assert made.error is not None
@@ -199,8 +199,8 @@ def test_a_disk_that_has_become_read_only_is_read_and_not_written(tmp_path: Path
         journal.append(b"x")
         journal.close()
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-        journal, records = opened(folder / "journal")
-        assert records == [b"x"]
+        journal, turns = opened(folder / "journal")
+        assert turns == [b"x"]
         assert not journal.room
         for essential in (False, True):
             with pytest.raises(JournalFull, match="Read-only file system"):
@@ -232,7 +232,7 @@ def test_a_write_that_fails_half_way_leaves_nothing(
     assert read(folder) == [b"before", b"after"]
 
 
-def test_it_is_found_out_without_a_record_that_writing_works_again(
+def test_it_is_found_out_without_a_turn_that_writing_works_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal, _ = opened(tmp_path / "journal")
@@ -285,7 +285,7 @@ def test_a_sync_that_fails_is_not_trusted_again(
     assert read(folder) == [b"before", b"after"]
 
 
-def test_with_sync_a_record_is_synced_before_append_returns(
+def test_with_sync_a_turn_is_synced_before_append_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal, _ = opened(tmp_path / "journal", sync=True)
@@ -293,11 +293,11 @@ def test_with_sync_a_record_is_synced_before_append_returns(
     real = platform.sync_data
     monkeypatch.setattr(platform, "sync_data", lambda fd: (synced.append(os.pread(fd, 4096, 0)), real(fd)))
     for n in range(3):
-        journal.append(b"record %d" % n)
-        assert b"record %d" % n in synced[n]
+        journal.append(b"turn %d" % n)
+        assert b"turn %d" % n in synced[n]
 
 
-def test_without_sync_no_record_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_sync_no_turn_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fsync", "fdatasync"):
         monkeypatch.setattr(os, name, failing(errno.EIO))
     written(tmp_path / "journal", [b"x" * 1000] * 100)

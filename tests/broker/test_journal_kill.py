@@ -10,15 +10,15 @@ import pytest
 
 from tests.broker.journals import read
 
-#: Appends records that number themselves, tells each on standard output, makes one snapshot after another.
+#: Appends turns that number themselves, tells each on standard output, makes one snapshot after another.
 WRITER = """
 import os, sys
 from pathlib import Path
 from nbqueue.broker.journal import Journal
 
 journal = Journal(Path(sys.argv[1]), sync=sys.argv[2] == "sync", segment_bytes=65536, reserve_bytes=65536)
-records = list(journal.recover())
-numbers = sorted({int(record.split(b" ")[0]) for record in records})
+turns = list(journal.recover())
+numbers = sorted({int(turn.split(b" ")[0]) for turn in turns})
 assert numbers == list(range(len(numbers))), "recovered with holes"
 snapshot = None
 for number in range(len(numbers), 1_000_000):
@@ -59,7 +59,7 @@ def test_what_a_killed_process_has_written_is_there(tmp_path: Path, sync: str) -
             assert b"Traceback" not in process.stderr.read()
         told = max([told, *(int(line) for line in lines if line.endswith(b"\n"))])
         snapshots |= {path.name for path in (tmp_path / "journal").glob("*.snapshot")}
-    numbers = {int(record.split(b" ")[0]) for record in read(tmp_path / "journal")}
+    numbers = {int(turn.split(b" ")[0]) for turn in read(tmp_path / "journal")}
     assert numbers >= set(range(told + 1))
     assert len(numbers) in (told + 1, told + 2)
     assert told > 50

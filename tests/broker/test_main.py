@@ -133,7 +133,17 @@ def test_options_are_read_as_json() -> None:
     assert read_options(b"") == BrokerOptions()
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b'{"bind": 3}', b'{"bnd": ""}', b'{"settings": {"heart": 1}}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"[]",
+        b'{"bind": 3}',
+        b'{"bnd": ""}',
+        b'{"settings": {"heart": 1}}',
+        b'{"settings": {"worker_lease": 1}}',
+    ],
+)
 def test_options_that_are_none_are_refused(line: bytes) -> None:
     with pytest.raises(ConfigurationError, match="options of the broker"):
         read_options(line)

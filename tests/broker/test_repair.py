@@ -1,4 +1,4 @@
-"""Repair: every record that is whole is kept, and what is dropped is saved."""
+"""Repair: every turn that is whole is kept, and what is dropped is saved."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from nbqueue.broker.errors import DataFolderInUse, FolderUnusable, JournalCorrup
 from nbqueue.broker.repair import repair
 from tests.broker.journals import files, opened, read, snapshot, written, written_end
 
-RECORDS = [b"%d" % n * 100 for n in range(60)]
+TURNS = [b"%d" % n * 100 for n in range(60)]
 
 
 @pytest.fixture
@@ -32,27 +32,27 @@ def damage(path: Path, offset: int, content: bytes = b"?") -> None:
 
 def test_a_whole_journal_stays_as_it_is(folder: Path) -> None:
     journal, _ = opened(folder)
-    for record in RECORDS:
-        journal.append(record)
+    for turn in TURNS:
+        journal.append(turn)
     journal.close()
     before = files(folder)
     report = repair(folder.parent)
     assert report.damage == ""
-    assert (report.kept_records, report.kept_bytes) == (60, sum(map(len, RECORDS)))
+    assert (report.kept_turns, report.kept_bytes) == (60, sum(map(len, TURNS)))
     assert files(folder) == before
     assert sorted(path.name for path in folder.parent.iterdir()) == ["broker.lock", "journal"]
 
 
-def test_records_before_and_behind_the_damage_are_kept_and_what_is_dropped_is_saved(folder: Path) -> None:
-    written(folder, RECORDS)
+def test_turns_before_and_behind_the_damage_are_kept_and_what_is_dropped_is_saved(folder: Path) -> None:
+    written(folder, TURNS)
     path = folder / "0000000002.log"
     original = path.read_bytes()
     damage(path, original.index(b"3030") + 50)
     damaged = path.read_bytes()
     report = repair(folder.parent)
     assert "0000000002.log, at byte" in report.damage
-    assert read(folder) == RECORDS[:30] + RECORDS[31:]
-    assert (report.kept_records, report.lost_records) == (59, 1)
+    assert read(folder) == TURNS[:30] + TURNS[31:]
+    assert (report.kept_turns, report.lost_turns) == (59, 1)
     (dropped,) = report.dropped
     assert dropped.length == 225
     assert report.saved is not None
@@ -68,7 +68,7 @@ def test_records_before_and_behind_the_damage_are_kept_and_what_is_dropped_is_sa
 
 
 def test_a_repaired_journal_is_whole_and_goes_on(folder: Path) -> None:
-    written(folder, RECORDS)
+    written(folder, TURNS)
     damage(folder / "0000000001.log", 1000)
     repair(folder.parent)
     assert repair(folder.parent).damage == ""
@@ -78,23 +78,23 @@ def test_a_repaired_journal_is_whole_and_goes_on(folder: Path) -> None:
     assert len(kept) == 59
 
 
-def test_a_lost_header_costs_no_record(folder: Path) -> None:
-    written(folder, RECORDS)
+def test_a_lost_header_costs_no_turn(folder: Path) -> None:
+    written(folder, TURNS)
     damage(folder / "0000000002.log", 0, bytes(40))
     report = repair(folder.parent)
-    assert report.lost_records == 0
-    assert read(folder) == RECORDS
+    assert report.lost_turns == 0
+    assert read(folder) == TURNS
 
 
 def test_the_only_header_may_be_lost(folder: Path) -> None:
-    written(folder, RECORDS, segment_bytes=1 << 20)
+    written(folder, TURNS, segment_bytes=1 << 20)
     damage(folder / "0000000001.log", 0, b"x" * 40)
     repair(folder.parent)
-    assert read(folder) == RECORDS
+    assert read(folder) == TURNS
 
 
 def test_a_missing_segment_is_named_and_what_it_held_is_counted(folder: Path) -> None:
-    written(folder, RECORDS)
+    written(folder, TURNS)
     held = (folder / "0000000002.log").read_bytes().count(b"\xff")
     (folder / "0000000002.log").unlink()
     report = repair(folder.parent)
@@ -102,15 +102,15 @@ def test_a_missing_segment_is_named_and_what_it_held_is_counted(folder: Path) ->
     assert report.saved is None
     assert report.originals is None
     kept = read(folder)
-    assert kept == [record for record in RECORDS if record in kept]
-    assert len(kept) == report.kept_records == 60 - report.lost_records
-    assert 0 < report.lost_records <= held
+    assert kept == [turn for turn in TURNS if turn in kept]
+    assert len(kept) == report.kept_turns == 60 - report.lost_turns
+    assert 0 < report.lost_turns <= held
 
 
 def test_a_missing_snapshot_is_named(folder: Path) -> None:
     journal, _ = opened(folder)
-    for record in RECORDS:
-        journal.append(record)
+    for turn in TURNS:
+        journal.append(turn)
     snapshot(journal, [b"all"])
     journal.append(b"next")
     path = next(iter(folder.glob("*.snapshot")))
@@ -123,8 +123,8 @@ def test_a_missing_snapshot_is_named(folder: Path) -> None:
 @pytest.mark.parametrize("where", ["middle", "end", "header"])
 def test_a_damaged_snapshot_gives_what_is_whole_and_what_came_after_it(folder: Path, where: str) -> None:
     journal, _ = opened(folder)
-    for record in RECORDS:
-        journal.append(record)
+    for turn in TURNS:
+        journal.append(turn)
     snapshot(journal, [b"a" * 50, b"b" * 50, b"c" * 50])
     journal.append(b"next")
     path = next(iter(folder.glob("*.snapshot")))
@@ -133,21 +133,21 @@ def test_a_damaged_snapshot_gives_what_is_whole_and_what_came_after_it(folder: P
     report = repair(folder.parent)
     kept = read(folder)
     if where == "header":
-        # it said how much of its segment it sums up: without it, these records come once more
-        assert [record for record in kept[3:-1] if record not in RECORDS] == []
+        # it said how much of its segment it sums up: without it, these turns come once more
+        assert [turn for turn in kept[3:-1] if turn not in TURNS] == []
         del kept[3:-1]
     expected = [b"a" * 50, b"b" * 50, b"c" * 50, b"next"]
     if where == "middle":
         expected.pop(1)
-    assert report.lost_records == (where == "middle")
+    assert report.lost_turns == (where == "middle")
     assert kept == expected
 
 
 def test_a_disk_that_cannot_read_a_block_costs_what_was_in_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records = [b"%04d" % n * 100 for n in range(100)]
-    written(folder, records, segment_bytes=1 << 20)
+    turns = [b"%04d" % n * 100 for n in range(100)]
+    written(folder, turns, segment_bytes=1 << 20)
     real = Path.open
 
     class BadBlock:
@@ -171,12 +171,12 @@ def test_a_disk_that_cannot_read_a_block_costs_what_was_in_it(
             read(folder)
         report = repair(folder.parent)
     kept = read(folder)
-    assert kept == [record for record in records if record in kept]
-    assert 4096 // 425 <= report.lost_records == 100 - len(kept) <= 4096 // 425 + 3
+    assert kept == [turn for turn in turns if turn in kept]
+    assert 4096 // 425 <= report.lost_turns == 100 - len(kept) <= 4096 // 425 + 3
 
 
 def test_it_refuses_while_a_broker_runs(folder: Path) -> None:
-    written(folder, RECORDS)
+    written(folder, TURNS)
     with platform.FileLock(folder.parent / "broker.lock"), pytest.raises(DataFolderInUse, match="stop it"):
         repair(folder.parent)
 
@@ -191,7 +191,7 @@ def test_a_folder_without_a_journal_is_named(tmp_path: Path) -> None:
 def test_a_repair_that_fails_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    written(folder, RECORDS)
+    written(folder, TURNS)
     damage(folder / "0000000001.log", 1000)
     before = {name: content for name, content in files(folder).items() if content.strip(b"\0")}
 
@@ -212,11 +212,11 @@ def test_a_repair_that_fails_changes_nothing(
 @settings(max_examples=100, deadline=None)
 @given(
     data=st.data(),
-    records=st.lists(st.binary(min_size=8, max_size=300), min_size=3, max_size=30, unique=True),
+    turns=st.lists(st.binary(min_size=8, max_size=300), min_size=3, max_size=30, unique=True),
     summed_up=st.integers(0, 2),
 )
-def test_whatever_bit_is_flipped_at_most_one_record_is_lost(
-    data: st.DataObject, records: list[bytes], summed_up: int
+def test_whatever_bit_is_flipped_at_most_one_turn_is_lost(
+    data: st.DataObject, turns: list[bytes], summed_up: int
 ) -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made, "journal")
@@ -224,9 +224,9 @@ def test_whatever_bit_is_flipped_at_most_one_record_is_lost(
         for _ in range(summed_up):
             journal.append(b"summed up" * 20)
         if summed_up:
-            snapshot(journal, records[:2])
-        for record in records[2 if summed_up else 0 :]:
-            journal.append(record)
+            snapshot(journal, turns[:2])
+        for turn in turns[2 if summed_up else 0 :]:
+            journal.append(turn)
         contents = {name: content for name, content in files(folder).items() if content.strip(b"\0")}
         name = data.draw(st.sampled_from(sorted(contents)))
         content = bytearray(contents[name])
@@ -237,10 +237,10 @@ def test_whatever_bit_is_flipped_at_most_one_record_is_lost(
         found = read(folder)
         if summed_up and found[0] == b"summed up" * 20:
             # as long as all is there that a snapshot sums up, that counts as well
-            assert found[summed_up:] == records[2:]
+            assert found[summed_up:] == turns[2:]
             return
-        assert [record for record in records if record in found] == found
-        assert len(records) - len(found) <= 1
-        assert report.kept_records == len(found)
+        assert [turn for turn in turns if turn in found] == found
+        assert len(turns) - len(found) <= 1
+        assert report.kept_turns == len(found)
         if bit // 8 < logfile.HEADER_BYTES:
-            assert found == records
+            assert found == turns

@@ -67,8 +67,8 @@ def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one(
 ) -> None:
     folder = tmp_path / "journal"
     journal, _ = opened(folder)
-    for record in OLD:
-        journal.append(record)
+    for turn in OLD:
+        journal.append(turn)
     steps: list[str] = []
 
     def crash(step: str) -> None:
@@ -78,10 +78,10 @@ def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one(
     with monkeypatch.context() as patched:
         made = journal.begin_snapshot()
         at_each_step(patched, crash)
-        for record in MEANWHILE:
-            journal.append(record)
-        for record in NEW:
-            made.add(record)
+        for turn in MEANWHILE:
+            journal.append(turn)
+        for turn in NEW:
+            made.add(turn)
         made.finish()
         until(lambda: made.done)
     states = [read(tmp_path / f"crash {n}") for n in range(len(steps))]
@@ -104,8 +104,8 @@ def test_a_step_that_fails_leaves_the_journal_whole_and_the_next_snapshot_works(
 ) -> None:
     folder = tmp_path / "journal"
     journal, _ = opened(folder)
-    for record in OLD:
-        journal.append(record)
+    for turn in OLD:
+        journal.append(turn)
 
     def fail(now: str) -> None:
         if now == f"before {step}":
@@ -114,8 +114,8 @@ def test_a_step_that_fails_leaves_the_journal_whole_and_the_next_snapshot_works(
     with monkeypatch.context() as patched:
         at_each_step(patched, fail)
         made = journal.begin_snapshot()
-        for record in NEW:
-            made.add(record)
+        for turn in NEW:
+            made.add(turn)
         made.finish()
         until(lambda: made.done)
     assert made.error is not None
@@ -130,15 +130,15 @@ def test_a_step_that_fails_leaves_the_journal_whole_and_the_next_snapshot_works(
 def test_what_is_left_of_a_crash_is_cleaned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "journal"
     journal, _ = opened(folder)
-    for record in OLD:
-        journal.append(record)
+    for turn in OLD:
+        journal.append(turn)
     (folder / "0000000009.snapshot.part").write_bytes(b"half")
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", lambda *_, **__: None)
         snapshot(journal, NEW)
     assert (folder / "0000000001.log").exists()
-    again, records = opened(folder)
-    assert records == NEW
+    again, turns = opened(folder)
+    assert turns == NEW
     names = set(files(folder))
     assert "0000000001.log" not in names
     assert "0000000009.snapshot.part" not in names
@@ -148,8 +148,8 @@ def test_what_is_left_of_a_crash_is_cleaned_away(tmp_path: Path, monkeypatch: py
 def test_what_is_given_up_leaves_the_old_state(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     journal, _ = opened(folder)
-    for record in OLD:
-        journal.append(record)
+    for turn in OLD:
+        journal.append(turn)
     made = journal.begin_snapshot()
     made.add(b"new")
     journal.append(b"x")
@@ -166,7 +166,7 @@ def test_a_mistake_in_the_thread_is_an_error_of_the_snapshot(
     journal.append(b"old")
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     made = journal.begin_snapshot()
-    made._records.put(3)
+    made._turns.put(3)
     made.finish()
     until(lambda: made.done)
     assert made.error is not None
@@ -186,7 +186,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     assert read(tmp_path / "journal") == [b"next"]
 
 
-def test_many_snapshots_without_records_between_leave_one(tmp_path: Path) -> None:
+def test_many_snapshots_without_turns_between_leave_one(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     journal, _ = opened(folder)
     for n in range(5):
@@ -203,10 +203,10 @@ def test_the_owner_waits_for_a_slow_disk_and_only_hands_over(
     with monkeypatch.context() as patched:
         at_each_step(patched, lambda step: disk.wait(20) and None)
         made = journal.begin_snapshot()
-        record = bytes(1 << 20)
+        turn = bytes(1 << 20)
         added = 0
         while not made.busy:
-            made.add(record)
+            made.add(turn)
             added += 1
         assert 8 <= added <= 12
         journal.append(b"goes on")
@@ -214,10 +214,10 @@ def test_the_owner_waits_for_a_slow_disk_and_only_hands_over(
         until(lambda: not made.busy)
         made.finish()
         until(lambda: made.done)
-    assert read(tmp_path / "journal") == [record] * added + [b"goes on"]
+    assert read(tmp_path / "journal") == [turn] * added + [b"goes on"]
 
 
-def test_records_of_a_snapshot_that_has_failed_are_not_kept_in_memory(
+def test_turns_of_a_snapshot_that_has_failed_are_not_kept_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal: Journal
@@ -251,10 +251,10 @@ def test_whatever_happens_in_whatever_order_what_was_taken_is_there(
     doubtful: list[bytes] = []
     for number in range(100):
         what = chance.choice(["append"] * 12 + ["snapshot", "give up", "fail", "fail sync", "kill", "close"])
-        record = b"%d " % number + bytes(chance.choice([0, 10, 500, 3000, 9000]))
+        turn = b"%d " % number + bytes(chance.choice([0, 10, 500, 3000, 9000]))
         if what == "append":
-            journal.append(record, essential=chance.random() < 0.5)
-            truth.append(record)
+            journal.append(turn, essential=chance.random() < 0.5)
+            truth.append(turn)
             doubtful = []
         elif what == "snapshot":
             snapshot(journal, truth)
@@ -266,11 +266,11 @@ def test_whatever_happens_in_whatever_order_what_was_taken_is_there(
                 for call, after in broken.items():
                     patched.setattr(os, call, failing(errno.EIO, after=after))
                 with pytest.raises(JournalFull):
-                    journal.append(record)
-            doubtful += [record] * ("ftruncate" in broken)
+                    journal.append(turn)
+            doubtful += [turn] * ("ftruncate" in broken)
         else:
             if what == "give up":
-                journal.begin_snapshot().add(record)
+                journal.begin_snapshot().add(turn)
             if what != "kill":
                 journal.close()
                 doubtful = []

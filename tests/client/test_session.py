@@ -3,6 +3,8 @@
 import itertools
 import threading
 
+import pytest
+
 from nbqueue import messages as m
 from nbqueue.client.session import Session, Submission
 from nbqueue.exceptions import ProtocolError
@@ -176,6 +178,21 @@ def test_a_refusal_is_fatal() -> None:
     s = session()
     s.receive(m.Refused("install the same version"))
     assert isinstance(s.fatal, ProtocolError)
+
+
+def test_one_thing_that_is_denied_is_said_and_harms_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    s = session()
+    record = s.records.named("1")
+    s.make_sure(m.Cancel(["1"]))
+    _, question = s.take()
+    s.receive(m.Denied("Cancel", "'wall' is a viewer's key"))
+    assert isinstance(question, m.Ask)
+    s.receive(m.Answer(question.number))
+    assert caplog.messages == ["Cancel was not done: 'wall' is a viewer's key"]
+    assert s.fatal is None
+    assert not record.settled
+    s.receive(m.Settle([m.Outcome("1", 7, "SUCCESS")]))
+    assert record.outcome is not None
 
 
 def test_results_nobody_holds_are_not_kept() -> None:

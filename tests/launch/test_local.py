@@ -57,6 +57,12 @@ def test_nothing_runs_until_it_is_asked_for(folders):
     assert local.find() is None
 
 
+def test_settings_that_do_not_go_together_are_refused_before_anything_starts(folders):
+    with pytest.raises(ConfigurationError, match="worker_heartbeat=2, worker_lease=1: "):
+        local.ensure(Settings(worker_lease=1))
+    assert local.find() is None
+
+
 def test_a_cluster_is_a_broker_and_a_worker_of_this_environment(folders):
     connection, status = ensure(workers=2)
     assert local.find() == connection
