@@ -305,6 +305,13 @@ class Answer(Message, tag=25):
     error: str = ""
 
 
+class Noted(Message, tag=29):
+    """In place of an Answer, to a question about ``noted``: what was said before it has been dealt with, and
+    stays so whatever becomes of the broker."""
+
+    number: int
+
+
 class Retrying(Message, tag=26):
     """The task waits for its next run."""
 
@@ -468,7 +475,7 @@ class ExecutorLost(Message, tag=50):
 AnyMessage: TypeAlias = (
     Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
     | Define | Submit | Cancel | Watch | Forget | Ask
-    | Accepted | Rejected | Missing | Known | NotFound | Answer | Retrying | Requeued | Denied
+    | Accepted | Rejected | Missing | Known | NotFound | Answer | Noted | Retrying | Requeued | Denied
     | Started | Progress | Update | Output | Settle | Retry
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
     | Heartbeat | Kill | ExecutorLost

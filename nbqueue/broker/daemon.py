@@ -36,12 +36,12 @@ from nbqueue.broker.keeper import Keeper
 from nbqueue.broker.options import BrokerOptions
 from nbqueue.broker.outgoing import Outgoing, Peer
 from nbqueue.broker.zap import Door
-from nbqueue.core.actions import PROMISES, Action, Keep, Send
+from nbqueue.core.actions import PROMISES, Action, Keep, Send, relies_on
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import AnyEntry
 from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.exceptions import ConfigurationError, ProtocolError
-from nbqueue.messages import PROTOCOL, Answer, AnyMessage, Goodbye, Refused, Shutdown
+from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Refused, Shutdown
 from nbqueue.transports.zmq import NOBLOCK
 from nbqueue.wire import codec, keys
 from nbqueue.wire.keyring import KeyRing
@@ -382,15 +382,17 @@ class Broker:
 
     def _hold_promises(self, outbox: Outbox) -> Outbox:
         """The messages that may leave now; the others wait until what they promise is written."""
-        now: Outbox = {}
-        # whoever asks what is the matter, while nothing can be written, is to be told
-        answers = (Answer,) if self._keeper.waiting else ()
+        leaving: Outbox = {}
         for peer, messages in outbox.items():
             for message in messages:
-                waits = isinstance(message, PROMISES) and not isinstance(message, answers)
-                box = self._promises if waits else now
+                box = self._promises if self._waits(message) else leaving
                 box.setdefault(peer, []).append(message)
-        return now
+        return leaving
+
+    def _waits(self, message: AnyMessage) -> bool:
+        if self._entries:  # they are about to be written
+            return isinstance(message, PROMISES)
+        return relies_on(message, self._keeper.unwritten)
 
     def _send(self, peer: Peer, messages: list[AnyMessage], now: float) -> bool:
         frames = codec.encode(messages, limit=codec.MAX_FRAME_BYTES)

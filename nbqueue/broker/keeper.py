@@ -10,7 +10,7 @@ waits here in order, promises are not sent, and the core refuses new tasks.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +43,7 @@ class Keeper:
         self._journal = Journal(folder, sync=sync)
         self._core = core
         self._waiting: list[AnyEntry] = []
+        self._unwritten: set[str | int] = set()
         self._snapshot: Snapshot | None = None
         #: what the snapshot still lacks, None when it was given all
         self._portions: Iterator[list[AnyEntry]] | None = None
@@ -79,6 +80,11 @@ class Keeper:
     # ── writing ──────────────────────────────────────────────────────────────────────────────
 
     @property
+    def unwritten(self) -> Set[str | int]:
+        """What could not be written yet, as ``entries.subjects`` has it."""
+        return self._unwritten if self._waiting else frozenset()
+
+    @property
     def waiting(self) -> bool:
         """Whether something could not be written yet."""
         return bool(self._waiting)
@@ -87,6 +93,7 @@ class Keeper:
         """Write entries, after those that wait; False if they have to wait as well."""
         if self._waiting:
             self._waiting += entries
+            self._unwritten |= words.subjects(entries)
             if now < self._ask_at:
                 return False
             entries = self._waiting
@@ -99,6 +106,7 @@ class Keeper:
         except JournalFull as error:  # what was written of them may be written again
             self._ask_at = now + _ASK_AGAIN
             self._waiting, trouble = entries, str(error)
+            self._unwritten = words.subjects(entries)
         self._tell_core(trouble, now)
         return not self._waiting
 

@@ -191,7 +191,7 @@ class Client:
 
     def cancel(self, ids: list[str], terminate: bool) -> None:
         """Ask the broker to revoke; returns at once."""
-        self._do(lambda: self._session.make_sure(m.Cancel(ids, terminate)))
+        self._do(lambda: self._session.cancel(ids, terminate))
 
     def forget(self, ids: list[str]) -> None:
         """Ask the broker to delete records; returns at once."""

@@ -7,7 +7,7 @@ answered, and which unfinished tasks it wants to hear of.
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from nbqueue import messages as m
@@ -45,6 +45,8 @@ class Session:
         self.records = Records()
         #: submissions that were not accepted yet, in order
         self.pending: dict[str, Submission] = {}
+        #: those of them that were cancelled meanwhile, and whether with terminate
+        self._cancelled: dict[str, bool] = {}
         self.welcome: m.Welcome | None = None
         #: the broker did not know us, and we were not welcomed again yet
         self._returning = False
@@ -69,6 +71,7 @@ class Session:
             m.Known: self._on_known,
             m.NotFound: self._on_not_found,
             m.Answer: self._on_answer,
+            m.Noted: lambda noted: self._on_answer(m.Answer(noted.number)),
             m.Denied: self._on_denied,
             m.Retrying: self._on_event,
             m.Requeued: self._on_event,
@@ -106,7 +109,18 @@ class Session:
 
         Answers come in order: that of a question put after it proves it.
         """
-        self._put((message,), "why", {"id": ""}, lambda _: heard())
+        self._put((message,), "noted", {}, lambda _: heard())
+
+    def cancel(self, ids: list[str], terminate: bool) -> None:
+        """Have tasks revoked, also those that the broker may ask for once more."""
+        self._cancelled.update({id: terminate for id in ids if id in self.pending})
+        self.make_sure(m.Cancel(ids, terminate))
+
+    def _cancel_again(self, ids: Iterable[str]) -> None:
+        """After tasks were submitted again of which the broker did not know when they were cancelled."""
+        for id in ids:
+            if id in self._cancelled:
+                self.make_sure(m.Cancel([id], self._cancelled[id]))
 
     def _put(
         self,
@@ -171,6 +185,7 @@ class Session:
         self._tasks.clear()
         for submission in list(self.pending.values()):
             self.submit(submission)
+        self._cancel_again(list(self.pending))
         if unfinished := self._unfinished():
             self.say(m.Watch(unfinished))
         for question in self._questions.values():
@@ -197,6 +212,9 @@ class Session:
         self.ended = message.reason or "the broker ended"
 
     def _on_accepted(self, message: m.Accepted) -> None:
+        if self._cancelled:
+            for id in message.ids:
+                self._cancelled.pop(id, None)
         for id in message.ids:
             self.pending.pop(id, None)
             record = self.records.get(id)
@@ -206,6 +224,7 @@ class Session:
 
     def _on_rejected(self, message: m.Rejected) -> None:
         self.pending.pop(message.id, None)
+        self._cancelled.pop(message.id, None)
         record = self.records.get(message.id)
         if record is not None:
             record.on_refused(SubmissionRefused(message.reason))
@@ -216,6 +235,7 @@ class Session:
         for id in message.ids:
             if id in self.pending:
                 self.submit(self.pending[id])
+        self._cancel_again(message.ids)
 
     def _on_known(self, message: m.Known) -> None:
         record = self.records.get(message.id)

@@ -1,10 +1,24 @@
 """What the core asks its driver to do."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Set
 from typing import Final, NamedTuple, TypeAlias
 
 from nbqueue.core.entries import AnyEntry
-from nbqueue.messages import Accepted, Acknowledge, Answer, AnyMessage, Settle
+from nbqueue.messages import (
+    Accepted,
+    Acknowledge,
+    AnyMessage,
+    Known,
+    Noted,
+    NotFound,
+    Output,
+    Progress,
+    Requeued,
+    Retrying,
+    Settle,
+    Started,
+    Update,
+)
 
 #: whatever the driver names a connection by
 Peer: TypeAlias = Hashable
@@ -32,5 +46,25 @@ class Stop(NamedTuple):
 Action: TypeAlias = Keep | Send | Stop
 
 #: Messages that promise something of the broker's memory: that a task is kept, an outcome final, an order
-#: taken.  Others may leave before what they tell of is written down.
-PROMISES: Final = (Accepted, Settle, Acknowledge, Answer)
+#: taken; and those that tell of a task, since they must not overtake one another.  Others may leave before
+#: what they tell of is written down: above all, work.
+PROMISES: Final = (
+    Accepted, Acknowledge, Settle, Noted,
+    Known, NotFound, Started, Progress, Update, Output, Retrying, Requeued,
+)  # fmt: skip
+
+
+def relies_on(message: AnyMessage, unwritten: Set[str | int]) -> bool:
+    """Whether a message must wait for entries with these subjects (``entries.subjects``)."""
+    match message:
+        case Noted():
+            return True
+        case Accepted(ids) | NotFound(ids):
+            return not unwritten.isdisjoint(ids)
+        case Acknowledge(tokens):
+            return not unwritten.isdisjoint(tokens)
+        case Settle(outcomes):
+            return any(outcome.id in unwritten for outcome in outcomes)
+        case Known(id) | Started(id) | Progress(id) | Update(id) | Output(id) | Retrying(id) | Requeued(id):
+            return id in unwritten
+    return False

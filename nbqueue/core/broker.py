@@ -43,6 +43,8 @@ Session: TypeAlias = ClientSession | WorkerState | ExecutorState
 #: takes the peer, its session, its message and the time
 Handler: TypeAlias = Callable[[Peer, Any, Any, float], None]
 
+#: the topic whose answer proves that what was said before it has been dealt with
+NOTED: Final = "noted"
 #: blobs remembered for which there was no room
 MAX_UNFIT: Final = 1000
 
@@ -574,6 +576,9 @@ class BrokerCore:
 
     def _answer(self, client: ClientSession, message: m.Ask, now: float) -> None:
         peer = client.peer
+        if message.topic == NOTED:
+            self._outbox.send(peer, m.Noted(message.number))
+            return
         topic = inspect.TOPICS.get(message.topic)
         if topic is None:
             error = f"no topic is called {message.topic!r}; there are: {', '.join(inspect.TOPICS)}"

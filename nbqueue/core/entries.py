@@ -148,6 +148,20 @@ def halves(entries: list[AnyEntry]) -> tuple[list[AnyEntry], list[AnyEntry]] | N
     return None
 
 
+def subjects(entries: Iterable[AnyEntry]) -> set[str | int]:
+    """The tasks whose state entries tell of, and the tokens of leases that they end."""
+    found: set[str | int] = set()
+    for entry in entries:
+        match entry:
+            case Took():
+                found.update(task.id for task in entry.tasks)
+            case Ended():
+                found.update(subject for outcome in entry.outcomes for subject in (outcome.id, outcome.token))
+            case Stood():
+                found.update((entry.id, entry.token))
+    return found
+
+
 def decode(turn: bytes | memoryview) -> list[AnyEntry]:
     """What :func:`encode` wrote.
 

@@ -159,7 +159,7 @@ class ExecutorCore:
         """First words on a new link, and once more all that was not acknowledged."""
         self._welcomed[role] = False
         hello = msgspec.structs.replace(self._identity, role=role, held=self._leases())
-        if role == CONTROL:
+        if role == CONTROL and not self.draining:
             return [hello]
         self._unsent.clear()
         return [hello, *_batches(self._unacknowledged.values())]
@@ -172,7 +172,7 @@ class ExecutorCore:
 
     def _introduce_again(self, role: str) -> list[Effect]:
         # several messages may have met a broker that does not know us: one Hello answers them all
-        if self.draining or not self._welcomed[role]:
+        if (self.draining and role == EXECUTOR) or not self._welcomed[role]:
             return []
         return [*self.introduce(role)]
 

@@ -55,7 +55,7 @@ class World:
         #: each broker's clock begins anew
         self._clock_zero = 0.0
         self.core = self._start_broker()
-        #: no broker runs
+        #: no broker runs, and those who connect wait for the next one
         self.down = False
         #: after so many writes the broker dies, with the news of the next one sent and not written down
         self.writes_to_live: int | None = None
@@ -130,8 +130,8 @@ class World:
             wire.sent_at = at
             self.after(at - self.now, lambda: self._arrive(peer, wire, messages))
 
-    def _arrive(self, peer: object, wire: "Wire", messages: Sequence[m.AnyMessage]) -> None:
-        if peer is wire.peer:
+    def _arrive(self, peer: "Peer", wire: "Wire", messages: Sequence[m.AnyMessage]) -> None:
+        if peer is wire.peer and peer.boot == self.boot:
             for message in messages:
                 self.tell(peer, message)
 
@@ -163,6 +163,11 @@ class World:
             peer: Any = action.peer
             self.story.append((self.now, "the broker", action.message))
             peer.wire.from_broker(peer, action.message)
+
+    @property
+    def boot(self) -> int:
+        """The number of the broker that runs, or of the next one."""
+        return self.core.welcome.boot + self.down
 
     # ── the broker's death ───────────────────────────────────────────────────────────────────
 
@@ -265,17 +270,18 @@ class Disk:
 
 
 class Peer:
-    """One connection, as the broker sees it."""
+    """One connection, as the broker sees it; ``boot`` is that of the broker it leads to, and to no other."""
 
-    def __init__(self, wire: "Wire") -> None:
+    def __init__(self, wire: "Wire", boot: int) -> None:
         self.wire = wire
+        self.boot = boot
 
 
 class Wire:
     """One link: in order, delayed, and breakable.  ``receive`` takes what comes from the broker."""
 
     def __init__(self, world: World, receive: Callable[[m.AnyMessage], None]) -> None:
-        self.peer = Peer(self)
+        self.peer = Peer(self, world.boot)
         self.sent_at = 0.0
         #: seconds that each message takes beside the network's own delay
         self.slowness = 0.0
@@ -307,7 +313,7 @@ class Wire:
 
     def break_(self) -> None:
         """Lose everything under way, and come back as another peer."""
-        self.peer = Peer(self)
+        self.peer = Peer(self, self._world.boot)
 
     def end(self) -> None:
         """The broker's end is closed: what it has sent still arrives."""

@@ -137,3 +137,22 @@ def test_nothing_more_is_run_while_outcomes_cannot_be_kept(broker: Restarted, di
     free(disk)
     assert executor.hear(m.Assign).assignments[0].task.id == "c"
     assert {t for message in (executor.hear(m.Acknowledge),) for t in message.tokens} >= {first.token}
+
+
+def test_a_cancellation_that_cannot_be_written_down_is_not_confirmed(broker: Restarted, disk: Path) -> None:
+    client, executor = broker.client(), broker.executor()
+    submit(client, "a", "b")
+    submit(client, "cancelled", queue="nobody's")
+    (first,) = executor.hear(m.Assign).assignments
+    fill(disk)
+    executor.send(m.Settle([m.Outcome("a", first.token, "SUCCESS", bytes(40 * MB), runtime=1.0)]))
+    with pytest.raises(AssertionError):
+        executor.hear(m.Acknowledge, timeout=1.0)
+    client.send(m.Cancel(["cancelled"]), m.Ask(1, "noted"), m.Ask(2, "status"))
+    client.hear(m.Answer)  # questions are answered all the same
+    with pytest.raises(AssertionError):
+        client.hear(m.Noted, timeout=2.0)
+    free(disk)
+    client.hear(m.Noted)
+    broker.restart()
+    assert state(broker.client(), "cancelled") == "REVOKED"

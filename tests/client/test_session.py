@@ -200,3 +200,20 @@ def test_results_nobody_holds_are_not_kept() -> None:
     s.records.named("1")
     assert s.records.get("1") is None
     s.receive(m.Settle([m.Outcome("1", 7, "SUCCESS")]))
+
+
+def test_a_task_that_was_cancelled_while_the_broker_lacked_its_function_is_cancelled_again() -> None:
+    s = session()
+    s.submit(submission("1"))
+    s.take()
+    s.cancel(["1"], terminate=True)
+    ask = s.take()[-1]
+    assert isinstance(ask, m.Ask)
+    s.receive(m.Missing("key", ["1"]))
+    s.receive(m.Noted(ask.number))
+    assert [type(message) for message in s.take()] == [m.Define, m.Submit, m.Cancel, m.Ask]
+    s.receive(m.Accepted(["1"]))
+    s.receive(m.Unknown())
+    s.take()
+    s.receive(welcome(2))
+    assert m.Submit not in [type(message) for message in s.take()]

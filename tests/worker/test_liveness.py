@@ -1,5 +1,6 @@
 """Who counts as alive: a worker is given up when it is silent for a lease, never for what its tasks do."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -163,3 +164,21 @@ def get_to_know(client, id):
         assert time.monotonic() < deadline
         client.link.send([m.Hello(m.CLIENT, "again"), m.Watch([id])])
         client.take_in(0.3)
+
+
+def test_what_ran_during_a_warm_shutdown_is_delivered_though_the_broker_was_restarted(tmp_path):
+    path = tmp_path / "marks"
+    with contextlib.ExitStack() as stack:
+        with processes.broker_process(tmp_path / "b", worker_lease=10.0, worker_heartbeat=0.5) as first:
+            worker = stack.enter_context(processes.worker(first, tmp_path))
+            client = stack.enter_context(processes.client(first))
+            executor = tree(worker)[1].pid
+            id = client.submit(note, str(path), 4.0)
+            client.wait_for(m.Started, id)
+            worker.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "trying on" in worker.said)
+        with processes.broker_process(tmp_path / "b", worker_lease=10.0, worker_heartbeat=0.5) as second:
+            get_to_know(client, id)
+            stack.enter_context(processes.worker(second, tmp_path, name="other"))
+            assert client.value(id, timeout=40) == executor
+            assert marks(path) == [executor]
