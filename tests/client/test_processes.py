@@ -271,6 +271,28 @@ def test_a_broker_that_died_is_started_again_and_what_it_had_not_accepted_runs()
     assert out == "True\nTrue True\n"
 
 
+def test_a_broker_that_broke_down_is_started_again() -> None:
+    out = output_of(script(f"""
+        import signal
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        from nbqueue.launch import local, processes
+        class Crashing(processes.Child):
+            def __init__(self, module, **options):
+                super().__init__(module.replace("nbqueue.broker", "tests.broker.crashing"), **options)
+        local.Child = Crashing
+        @nbqueue.task
+        def double(x):
+            return 2 * x
+        nbqueue.start(1)
+        print(double.delay(1).get(20))
+        late = double.apply_async((2,), countdown=1)
+        late.wait_accepted(20)
+        os.kill(local.find().pid, signal.SIGUSR1)
+        print(late.get(20))
+    """))  # fmt: skip
+    assert out == "2\n4\n"
+
+
 def test_two_kernels_start_one_broker_again_and_go_on() -> None:
     source = """
         nbqueue.start(1)
