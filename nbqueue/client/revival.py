@@ -117,5 +117,8 @@ class Revival:
         try:
             local.revive(self._settings)
         except NBQueueError as error:
+            dead = keys.left_over(self._folder)
+            if dead is not None and dead.pid != self._counted:
+                return  # it did start, and died at once: that is counted, and tried again
             self._failure = f"it does not start again: {error}"
             logger.warning("the local cluster does not start again: %s", error)
