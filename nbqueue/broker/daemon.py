@@ -184,7 +184,11 @@ class Broker:
         FolderUnusable
             They cannot be written.
         """
-        self._home.announce(self.connection)
+        try:
+            self._home.announce(self.connection)
+        except FolderUnusable:
+            self._home.withdraw()
+            raise
 
     def run(self) -> None:
         """Serve until stopped, by :meth:`stop` or by the core (when idle, or asked to)."""

@@ -115,14 +115,16 @@ class Home:
                 self._written.append(path)
 
     def withdraw(self) -> None:
-        """Remove the connection files: nobody new finds the broker."""
+        """Remove the connection files: nobody new finds the broker, and none is started in its place.
+
+        One that breaks down leaves them, as one that is killed does: so others see that it died.
+        """
         for path in self._written:
             path.unlink(missing_ok=True)
         self._written.clear()
 
     def leave(self) -> None:
         """Let another broker in."""
-        self.withdraw()
         self._lock.release()
 
 

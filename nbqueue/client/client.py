@@ -28,7 +28,7 @@ from nbqueue.client.records import TaskRecord
 from nbqueue.client.revival import LOOK, Revival
 from nbqueue.client.session import Session, Submission, singly
 from nbqueue.client.subscription import Subscription
-from nbqueue.exceptions import ConnectionLostError, NBQueueError, TimeoutError
+from nbqueue.exceptions import AuthenticationError, ConnectionLostError, NBQueueError, TimeoutError
 from nbqueue.settings import Settings
 from nbqueue.transports.base import Link, Transport
 from nbqueue.wire.shipment import Blob
@@ -69,7 +69,6 @@ class Client:
         self._session = Session(_hello(), settings.max_output_bytes)
         #: submissions, and calls to make on the I/O thread, in order
         self._orders: deque[Submission | Callable[[], object]] = deque()
-        self._welcomed = threading.Event()
         #: notified after each batch from the broker
         self._news = threading.Condition()
         self._closing = False
@@ -91,7 +90,7 @@ class Client:
 
     def _await_welcome(self) -> None:
         deadline = time.monotonic() + self.settings.connect_timeout
-        while not self._welcomed.wait(0.05):
+        while not self._wait_welcomed(0.05):
             if self._session.fatal is not None:
                 raise self._session.fatal
             trouble = self._link.trouble
@@ -104,6 +103,10 @@ class Client:
                     f"no answer from {self.url} for {self.settings.connect_timeout:g} s:"
                     " `nbqueue doctor` looks for the cause"
                 )
+
+    def _wait_welcomed(self, seconds: float) -> bool:
+        with self._news:
+            return self._news.wait_for(lambda: self._session.welcome is not None and self.connected, seconds)
 
     # ── for callers, from any thread ─────────────────────────────────────────────────────────
 
@@ -268,12 +271,12 @@ class Client:
     @property
     def trouble(self) -> NBQueueError | None:
         """Why nothing comes from the broker just now, None if all is well."""
-        final = self._parted or self._session.fatal
+        final = self._session.fatal or self._parted
         if final is not None:
             return final
         if self._session.ended:
             return ConnectionLostError(f"the broker at {self.url} has ended: {self._session.ended}")
-        if self.is_revived:
+        if self._reviving:
             return ConnectionLostError(f"the broker at {self.url} died: it is being started again")
         welcome = self._session.welcome
         if welcome is None or self._silence < _SILENCE * welcome.heartbeat:
@@ -290,16 +293,29 @@ class Client:
     def verdict(self) -> NBQueueError | None:
         """What :meth:`check` raises; each time anew, or its traceback would grow with each raise."""
         trouble, welcome = self.trouble, self._session.welcome
-        if trouble is None or self.is_revived:
+        if trouble is None or self._reviving:
             return None
-        if self.usable and welcome is not None and self._silence <= welcome.lease:
+        if self.usable and not self.ended and welcome is not None and self._silence <= welcome.lease:
             return None
         return type(trouble)(*trouble.args)
 
     @property
-    def linked(self) -> bool:
-        """Whether there is a connection just now."""
-        return self._link.trouble is None
+    def connected(self) -> bool:
+        """Whether it may be used just now: its broker is there, as far as is known."""
+        session = self._session
+        return not (self._closing or self._inherited or session.fatal or session.ended or self._link.trouble)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be used now, or once its broker is back: it is not closed, not inherited by a fork,
+        not refused."""
+        refused = self._session.fatal or isinstance(self._link.trouble, AuthenticationError)
+        return not (self._closing or self._inherited or refused)
+
+    @property
+    def ended(self) -> str:
+        """Why its broker has ended, "" if it has not; a client is connected again when there is another."""
+        return self._session.ended
 
     @property
     def revives(self) -> bool:
@@ -307,15 +323,31 @@ class Client:
         return self._revival is not None
 
     @property
-    def is_revived(self) -> bool:
-        """Whether its broker died and is about to be back."""
-        return self._revival is not None and self._revival.under_way and self.usable
+    def _reviving(self) -> bool:
+        """The broker died, and is about to be back."""
+        revival = self._revival
+        return revival is not None and revival.under_way and self.usable and not self.ended
 
     @property
-    def usable(self) -> bool:
-        """Whether this process may go on using it: not closed, not inherited by a fork, not refused."""
-        session = self._session
-        return not (self._closing or self._inherited or session.fatal or session.ended)
+    def is_awaited(self) -> bool:
+        """Whether somebody has results of it for which something may still come."""
+        return bool(self._session.unsettled())
+
+    def rejoin(self, revival: Revival | None) -> None:
+        """Its broker was gone, and there is another, or about to be: wait until that has welcomed us.
+        ``revival`` takes the place of the old one.
+
+        Raises
+        ------
+        ConnectionLostError
+            It did not answer within ``connect_timeout``; its subclasses say why.
+        """
+        self._do(lambda: self._revive_by(revival))
+        if threading.current_thread() is not self._thread:  # which would wait for itself
+            self._await_welcome()
+
+    def _revive_by(self, revival: Revival | None) -> None:
+        self._revival = revival
 
     def close(self, drain: bool = True) -> None:
         """Wait up to ``drain_timeout`` until all is accepted, then leave; says on stderr what was not."""
@@ -331,7 +363,8 @@ class Client:
             print(f"nbqueue: {left} tasks were not accepted by {self.url}, and are lost", file=sys.stderr)
         self._closing = True
         self._link.wake()
-        self._thread.join(2.0)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(2.0)
         atexit.unregister(self.close)
 
     # ── the I/O thread ───────────────────────────────────────────────────────────────────────
@@ -423,14 +456,13 @@ class Client:
     def _say_something(self, now: float) -> None:
         if now >= self._ping_at:
             welcome = self._session.welcome
-            self._session.say(m.Ping())
+            if not (self._away and self.ended):  # the next broker may come in days, and would hear them all
+                self._session.say(m.Ping())
             self._ping_at = now + (welcome.heartbeat if welcome is not None else _IMPATIENCE)
             if self._revival is not None and not self._away:
-                self._revival.look_for_worker(lambda: any(self._session.unsettled()))
+                self._revival.look_for_worker(lambda: self.is_awaited)
 
     def _after_messages(self) -> None:
-        if self._session.welcome is not None and not self._welcomed.is_set():
-            self._welcomed.set()
         with self._news:
             self._news.notify_all()
         for record in self._session.changed:

@@ -6,9 +6,12 @@ from typing import NamedTuple
 from nbqueue.client.client import Client
 from nbqueue.client.options import text
 from nbqueue.client.revival import Revival
+from nbqueue.exceptions import ConnectionLostError
 from nbqueue.launch import local
 from nbqueue.settings import Settings
 from nbqueue.transports import transport
+from nbqueue.wire import keys
+from nbqueue.wire.keys import Connection
 
 #: of the default application, and of whatever was unpickled from another process
 default_settings = Settings()
@@ -16,12 +19,14 @@ default_settings = Settings()
 #: URLs of the local cluster, wherever it listens
 _LOCAL = ("", "zmq://")
 
+#: by URL, that of the local cluster by its data folder as well
 _clients: dict[str, Client] = {}
 _lock = threading.Lock()
 
 
 def client_for(url: str, settings: Settings | None = None) -> Client:
-    """The client for a broker, connected on first use.
+    """The client for a broker, connected on first use, and the same one for good: when the broker ends and
+    there is another in its place, it goes on with that.
 
     ``""`` and ``zmq://`` mean the local cluster, which is started if it is not there.
 
@@ -33,18 +38,37 @@ def client_for(url: str, settings: Settings | None = None) -> Client:
         There is no such kind of broker.
     """
     settings = settings if settings is not None else Settings()
+    name = str(keys.data_dir()) if url in _LOCAL else url
     with _lock:
-        client = _clients.get(url)
-        if client is None or not client.usable or _has_lost_its_broker(url, client):
-            client = _clients[url] = _connect(url, settings)
+        client = _clients.get(name)
+        if client is None or not client.usable:
+            if client is not None:
+                _dismiss(client)
+            client = _clients[name] = _connect(url, settings)
             _clients[client.url] = client
-        return client
+            return client
+        if not _has_lost_its_broker(url, client):
+            return client
+        revival = _revival(local.ensure(settings), settings) if url in _LOCAL else None
+    try:
+        client.rejoin(revival)
+    except ConnectionLostError:
+        _dismiss(client)
+        raise
+    return client
+
+
+def _dismiss(client: Client) -> None:
+    """Close one that is of no use, unless results wait for it: should its broker be back, they are told."""
+    if not client.is_awaited:
+        client.close(drain=False)
 
 
 def _has_lost_its_broker(url: str, client: Client) -> bool:
-    """Whether the local cluster that it is connected to has died, and is not ours to start again as it was:
-    a new one takes its place."""
-    if url not in _LOCAL or client.linked or client.revives:
+    """Whether its broker has ended; or died, as the local cluster's, with nobody who starts it again."""
+    if client.ended:
+        return True
+    if url not in _LOCAL or client.connected or client.revives:
         return False
     connection = local.find()
     return connection is None or connection.url != client.url
@@ -71,12 +95,7 @@ class Router:
     def route(self) -> Route:
         """The connection, made on first use, and anew when the settings have changed."""
         route, settings = self._route, self.settings
-        if (
-            route is None
-            or route.version != settings.version
-            or not route.client.usable
-            or not route.client.linked
-        ):
+        if route is None or route.version != settings.version or not route.client.connected:
             client = client_for(settings.broker, settings)
             queue = text("task_default_queue", settings.task_default_queue)
             route = self._route = Route(client, queue, settings.version)
@@ -91,5 +110,9 @@ def _connect(url: str, settings: Settings) -> Client:
     if url not in _LOCAL:
         return Client(transport(url), settings)
     connection = local.ensure(settings)
-    revival = Revival(settings) if local.is_ours(connection) else None
-    return Client(transport(connection.url), settings, revival)
+    return Client(transport(connection.url), settings, _revival(connection, settings))
+
+
+def _revival(connection: Connection, settings: Settings) -> Revival | None:
+    """For a cluster that is ours to start again."""
+    return Revival(settings) if local.is_ours(connection) else None

@@ -7,7 +7,7 @@
         no, it took its leave  the cluster was stopped, and stays so until its next use
         no, it died            start it again
 
-Of several kernels that notice, one starts it (``launch.local.ensure`` has a lock); the others find it
+Of several kernels that notice, one starts it (``launch.local.revive`` has a lock); the others find it
 started.  All count its deaths, so that one which keeps dying is given up by all.  The worker is looked
 after in the same way, as long as this client has tasks for it.
 
@@ -110,12 +110,15 @@ class Revival:
         return self._thread is not None and self._thread.is_alive()
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._ensure, name="nbqueue revival", daemon=True)
+        self._thread = threading.Thread(target=self._revive, name="nbqueue revival", daemon=True)
         self._thread.start()
 
-    def _ensure(self) -> None:
+    def _revive(self) -> None:
         try:
-            local.ensure(self._settings)
+            local.revive(self._settings)
         except NBQueueError as error:
+            dead = keys.left_over(self._folder)
+            if dead is not None and dead.pid != self._counted:
+                return  # it did start, and died at once: that is counted, and tried again
             self._failure = f"it does not start again: {error}"
             logger.warning("the local cluster does not start again: %s", error)

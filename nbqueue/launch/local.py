@@ -4,10 +4,11 @@
 
     find()     connection file ──▶ the broker that runs here, or None
     ensure()   find it, or start it; see that this environment has a worker
+    revive()     start again what has died, and nothing that was stopped
     teardown.stop()
 
-Once it runs, ``ensure`` reads two small files.  Starting goes under a lock, so that two kernels that
-start at once get one broker and one worker::
+Once it runs, ``ensure`` reads two small files.  Starting and stopping go under a lock, so that two kernels
+that start at once get one broker and one worker, and what is stopped stays so::
 
     lock ── spawn broker ──▶ imports, binds, writes its connection file ─┐
          └─ spawn worker ──▶ imports, waits for its options ◀────────────┴─ unlock
@@ -91,7 +92,7 @@ def ensure(settings: Settings, *, bind: str = "", processes: int = 0) -> Connect
     connection = find()
     if connection is not None and workers.is_recorded(connection):
         return connection
-    with _usable_folder(), _start_lock():
+    with _usable_folder(), start_lock():
         return _start(settings, bind, processes or settings.workers)
 
 
@@ -100,8 +101,19 @@ def ensure_broker(settings: Settings) -> Connection:
 
     Raises as :func:`ensure` does.
     """
-    with _usable_folder(), _start_lock():
+    with _usable_folder(), start_lock():
         return find() or _start_broker(settings, bind="")
+
+
+def revive(settings: Settings) -> Connection | None:
+    """Start again what has died of the local cluster; None if it was stopped meanwhile, and stays so.
+
+    Raises as :func:`ensure` does.
+    """
+    with _usable_folder(), start_lock():
+        if find() is None and keys.left_over(keys.data_dir()) is None:
+            return None
+        return _start(settings, "", settings.workers)
 
 
 def is_ours(connection: Connection) -> bool:
@@ -207,13 +219,20 @@ def _listening(broker: Child, log: Path) -> Connection:
 
 
 @contextlib.contextmanager
-def _start_lock() -> Iterator[None]:
+def start_lock() -> Iterator[None]:
+    """Held by whoever starts or stops the local cluster: one at a time, also within a process.
+
+    Raises
+    ------
+    LaunchError
+        Somebody has held it for too long.
+    """
     lock = FileLock(keys.data_dir() / "start.lock")
     deadline = time.monotonic() + _LOCK_PATIENCE
     while not lock.acquire():
         if time.monotonic() > deadline:
             raise LaunchError(
-                f"process {lock.holder()} has been starting the local cluster for too long: end it"
+                f"process {lock.holder()} has been starting or stopping the local cluster too long: end it"
             )
         time.sleep(_LOOK_EVERY)
     try:

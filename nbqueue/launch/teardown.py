@@ -34,8 +34,19 @@ def stop(timeout: float = 10.0) -> int:
     Raises
     ------
     LaunchError
-        Some process cannot be ended.
+        Some process cannot be ended, or another one has been starting the cluster for too long.
     """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(local.start_lock())  # a start that is under way is waited for, and then ended
+        except LaunchError:
+            raise
+        except OSError:
+            pass  # where the lock cannot be written, nothing can be started either
+        return _stop(timeout)
+
+
+def _stop(timeout: float) -> int:
     connection = local.find()
     connected = _connected(connection, timeout) if connection is not None else None
     pids = {*(connected or ()), *(worker.pid for worker in workers.recorded())}

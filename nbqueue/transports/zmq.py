@@ -47,10 +47,11 @@ _KEPT_BYTES: Final = 256 * 2**20
 _STALL: Final = 1000
 #: Milliseconds that closing waits for the last words to leave.
 _LINGER: Final = 1000
-#: Milliseconds for a connection to come about, and for what was sent over it to be received, before another
-#: is tried.  TCP itself tries at longer and longer intervals, and would need as long to come back as it was
-#: cut; with these, it is back 5 s after at the latest.
+#: Milliseconds for a connection to come about, for the broker to answer over it, and for what was sent to be
+#: received, before another is tried.  TCP itself tries at longer and longer intervals, and would need as long
+#: to come back as it was cut; with these, it is back 5 s after at the latest.
 _CONNECT: Final = 2000
+_HANDSHAKE: Final = 3000
 _UNHEARD: Final = 5000
 #: Seconds until another try after a failure on which zmq itself gives up.
 _REDIAL: Final = 1.0
@@ -301,7 +302,7 @@ def _dealer(
     dealer.reconnect_ivl, dealer.reconnect_ivl_max = 20, 1000
     if curve:
         tune_tcp(dealer)
-        dealer.connect_timeout, dealer.tcp_maxrt = _CONNECT, _UNHEARD
+        dealer.connect_timeout, dealer.handshake_ivl = _CONNECT, _HANDSHAKE
         _secure(dealer, connection)
     return dealer
 
@@ -321,7 +322,6 @@ def tune_tcp(sock: "zmq.Socket[bytes]") -> None:
     Sooner than TCP would: it tries again at intervals that double, and so a cable that was mended after ten
     seconds would be found mended after another ten.  A new connection is tried every few seconds.
     """
-    sock.handshake_ivl = sock.connect_timeout = 3000
     sock.tcp_keepalive = 1
     sock.tcp_keepalive_idle, sock.tcp_keepalive_intvl, sock.tcp_keepalive_cnt = 10, 2, 3
-    sock.tcp_maxrt = 5000
+    sock.tcp_maxrt = _UNHEARD

@@ -38,11 +38,16 @@ def broker_in_thread(folder: Path, bind: str = "", **settings: Any) -> Iterator[
 
 
 def start_broker(
-    folder: Path, bind: str = "", *, before: Callable[[], None] | None = None, **settings: Any
+    folder: Path,
+    bind: str = "",
+    *,
+    module: str = "nbqueue.broker",
+    before: Callable[[], None] | None = None,
+    **settings: Any,
 ) -> "subprocess.Popen[bytes]":
     """``before`` is called in the new process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "nbqueue.broker"],
+        [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=before,  # noqa: PLW1509 - to limit the process before it starts

@@ -48,6 +48,17 @@ def test_after_a_violent_end_the_folder_is_free_and_the_boot_number_goes_on(tmp_
         assert (tmp_path / "boot").read_text() == "2\n"
 
 
+def test_one_that_breaks_down_counts_as_dead_and_not_as_stopped(tmp_path: Path) -> None:
+    with broker_process(tmp_path, module="tests.broker.crashing") as (process, connection):
+        process.send_signal(signal.SIGUSR1)
+        assert process.wait(20) == 1
+        assert process.stderr is not None
+        assert "a bug in the loop" in process.stderr.read().decode()
+        assert keys.left_over(tmp_path) == connection
+    with broker_process(tmp_path) as (_, second):
+        assert (second.port, second.ipc) == (connection.port, connection.ipc)
+
+
 def test_it_listens_where_it_did_the_last_time(tmp_path: Path) -> None:
     with broker_process(tmp_path) as (process, first):
         process.kill()

@@ -252,6 +252,35 @@ def test_a_cluster_that_is_started_again_is_used_again() -> None:
     assert double.delay(2).get(LIMIT) == 4
 
 
+def test_a_cluster_that_is_stopped_again_and_again_leaves_one_client_and_its_results_hear_the_rest() -> None:
+    out = output_of(script("""
+        import threading
+        @nbqueue.task
+        def double(x):
+            return 2 * x
+        go = os.environ["NBQUEUE_DATA_DIR"] + "/go"
+        @nbqueue.task
+        def wait():
+            while not os.path.exists(go):
+                time.sleep(0.01)
+            return 8
+        held = wait.delay()
+        held.wait_accepted(20)
+        for n in range(3):
+            nbqueue.stop()
+            try:
+                held.get(20)
+            except nbqueue.ConnectionLostError as error:
+                print("has ended" in str(error))
+            result = double.delay(n)
+            print(result.get(20), result.client is held.client)
+        open(go, "w").close()
+        print(held.get(20))
+        print(sum(thread.name == "nbqueue I/O" for thread in threading.enumerate()))
+    """))  # fmt: skip
+    assert out.split() == [*["True", "0", "True", "True", "2", "True", "True", "4", "True"], "8", "1"]
+
+
 def test_a_broker_that_died_is_started_again_and_what_it_had_not_accepted_runs() -> None:
     out = output_of(script("""
         import psutil
@@ -269,6 +298,28 @@ def test_a_broker_that_died_is_started_again_and_what_it_had_not_accepted_runs()
         print(results[0].client is cluster.client, time.monotonic() - began < 5)
     """, NBQUEUE_WORKERS="1"))  # fmt: skip
     assert out == "True\nTrue True\n"
+
+
+def test_a_broker_that_broke_down_is_started_again() -> None:
+    out = output_of(script(f"""
+        import signal
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        from nbqueue.launch import local, processes
+        class Crashing(processes.Child):
+            def __init__(self, module, **options):
+                super().__init__(module.replace("nbqueue.broker", "tests.broker.crashing"), **options)
+        local.Child = Crashing
+        @nbqueue.task
+        def double(x):
+            return 2 * x
+        nbqueue.start(1)
+        print(double.delay(1).get(20))
+        late = double.apply_async((2,), countdown=1)
+        late.wait_accepted(20)
+        os.kill(local.find().pid, signal.SIGUSR1)
+        print(late.get(20))
+    """))  # fmt: skip
+    assert out == "2\n4\n"
 
 
 def test_two_kernels_start_one_broker_again_and_go_on() -> None:
@@ -314,12 +365,12 @@ def test_a_broker_that_keeps_dying_is_given_up_with_a_clear_error_and_the_next_u
         result.wait_accepted(20)
         client, dead = result.client, 0
         for _ in range(4):
-            while (broker := local.find()) is None or broker.pid == dead or not client.linked:
+            while (broker := local.find()) is None or broker.pid == dead or not client.connected:
                 time.sleep(0.01)
             dead = broker.pid
             psutil.Process(dead).kill()
         try:
-            nap.apply_async((0,)).get(20) if client.usable else result.get(20)
+            result.get(20)
         except nbqueue.ConnectionLostError as error:
             print("died 4 times within 60 s" in str(error), "broker.log" in str(error))
         print(nap.delay(0).get(20))

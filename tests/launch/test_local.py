@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import msgspec
@@ -191,6 +192,46 @@ def test_stop_leaves_nothing_for_clients_to_start_again(folders):
     teardown.stop(timeout=0.5)
     assert not connection.is_alive
     assert keys.left_over(folders.data) is None
+
+
+def test_stop_waits_for_a_revival_that_is_under_way_and_ends_what_it_has_started(folders):
+    first, _ = ensure()
+    kill(first.pid)
+    with local.start_lock():
+        stopping = threading.Thread(target=teardown.stop)
+        stopping.start()
+        time.sleep(0.3)  # it has looked, and found nothing that runs
+        second = local._start_broker(Settings(workers=1), "")
+    stopping.join(15)
+    assert not stopping.is_alive()
+    assert not second.is_alive
+    assert local.find() is None
+
+
+def test_a_full_disk_does_not_keep_it_from_being_stopped(folders, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(folders.data))
+
+    connection, _ = ensure()
+    monkeypatch.setattr("nbqueue.platform.FileLock.acquire", full)
+    assert teardown.stop() == 3
+    assert not connection.is_alive
+
+
+def test_a_revival_that_comes_after_a_stop_starts_nothing(folders):
+    first, _ = ensure()
+    kill(first.pid)
+    teardown.stop()
+    assert local.revive(Settings(workers=1)) is None
+    assert local.find() is None
+    assert not workers.recorded()
+
+
+def test_a_revival_starts_what_has_died_as_it_was(folders):
+    first, _ = ensure()
+    kill(first.pid)
+    second = local.revive(Settings(workers=1))
+    assert (second.url, local.find()) == (first.url, second)
 
 
 def test_a_worker_that_was_killed_is_replaced(folders):

@@ -123,24 +123,58 @@ def test_a_task_that_awaits_its_definition_can_be_cancelled(rig, identity):
     assert rig.main.wait_sent(m.Settle, 2).outcomes[0].state == "SUCCESS"
 
 
-def test_an_executor_that_drains_waits_for_a_definition_before_it_leaves(rig, identity):
+def returned(rig):
+    """Tokens of the leases that it has given back."""
+    messages = rig.main.of(m.Returned) + rig.control.of(m.Returned)
+    return sorted(token for message in messages for token in message.tokens)
+
+
+def test_an_executor_that_drains_does_not_wait_for_definitions(rig, identity):
     rig.assign(1, identity.key, 5)
-    rig.main.wait_sent(m.Need)
-    rig.executor.stop()
     rig.assign(2, identity.key, 6)
-    rig.main.deliver(identity)
-    goodbye = rig.main.wait_sent(m.Goodbye)
-    assert rig.main.sent[-1] is goodbye
-    settles = rig.main.of(m.Settle) + rig.control.of(m.Settle)
-    rig.acknowledge(1)
+    rig.main.wait_sent(m.Need)
+    began = time.monotonic()
+    rig.executor.stop()
     rig.thread.join(5)
-    settles = rig.main.of(m.Settle) + rig.control.of(m.Settle)
-    assert [outcome.token for settle in settles for outcome in settle.outcomes] == [1]
-    returned = rig.main.of(m.Returned) + rig.control.of(m.Returned)
-    assert [token for message in returned for token in message.tokens] == [2]
+    assert not rig.thread.is_alive()
+    assert time.monotonic() - began < exchange.ASK_AGAIN / 2
+    assert returned(rig) == [1, 2]
+    assert not rig.main.of(m.Settle) + rig.control.of(m.Settle)
+    assert isinstance(rig.main.sent[-1], m.Goodbye)
     assert rig.control.sent[-1] == m.Goodbye()
     assert rig.main.closed
     assert rig.control.closed
+
+
+def test_without_a_broker_for_a_lease_nothing_waits_for_its_definition(rig, identity, monkeypatch):
+    monkeypatch.setattr(exchange, "ASK_AGAIN", 0.05)
+    for link in (rig.main, rig.control):
+        link.deliver(msgspec.structs.replace(WELCOME, lease=0.3))
+    rig.assign(1, identity.key, 5)
+    rig.assign(2, identity.key, 6)
+    rig.main.wait_sent(m.Need)
+    began = time.monotonic()
+    rig.main.trouble = ConnectionLostError("broke")
+    rig.main.wake()
+    while returned(rig) != [1, 2]:
+        assert time.monotonic() - began < 5
+        time.sleep(0.01)
+    assert time.monotonic() - began > 0.3
+    rig.main.trouble = None
+    rig.main.wake()
+    rig.assign(3, identity.key, 7)
+    rig.main.wait_sent(m.Need, len(rig.main.of(m.Need)) + 1)
+    rig.main.deliver(identity)
+    assert [outcome.token for outcome in rig.main.wait_sent(m.Settle).outcomes] == [3]
+
+
+def test_an_executor_that_is_refused_fails_no_task_whose_definition_it_awaits(rig):
+    rig.assign(1, "nowhere")
+    rig.main.wait_sent(m.Need)
+    rig.main.deliver(m.Refused("install the same version"))
+    rig.thread.join(5)
+    assert not rig.thread.is_alive()
+    assert not rig.main.of(m.Settle) + rig.control.of(m.Settle)
 
 
 def test_an_executor_that_leaves_waits_for_the_last_acknowledgement(rig, identity):

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Final
 
 from nbqueue.core.worker import Ending, ExecutorCore, Leave, Raise
-from nbqueue.exceptions import ConnectionLostError, ProtocolError, SerializationError
+from nbqueue.exceptions import ProtocolError, SerializationError
 from nbqueue.messages import (
     CONTROL,
     EXECUTOR,
@@ -27,10 +27,12 @@ from nbqueue.messages import (
     Need,
     Ping,
     Pong,
+    Returned,
     Started,
     Welcome,
 )
 from nbqueue.transports.base import Link
+from nbqueue.worker.executor.runner import Unready
 from nbqueue.worker.executor.unheard import Unheard
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.options import HEARTBEAT
@@ -77,8 +79,8 @@ class Exchange:
         self._blob: bytes | None = None
         self._left = False
         self._unheard = Unheard()
-        #: there was no way to the broker when we looked last
-        self._away = False
+        #: since when there is no way to the broker, None when there is one
+        self._away_since: float | None = None
 
     @property
     def heartbeat(self) -> float:
@@ -119,13 +121,18 @@ class Exchange:
             self.run = None if assignment is None else Run(assignment, self._core.welcome)
         return self.run
 
-    def end(self, run: Run, ending: Ending) -> None:
-        """The run has ended; what it reported last goes out before its ending."""
+    def end(self, run: Run, ending: Ending | None) -> None:
+        """The run has ended; what it reported last goes out before its ending.  None: it has not begun, and
+        its lease goes back."""
         with self._link_lock:
             self._events += run.reports.collect(last=True)
             with self._core_lock:
                 self.run = None
-                self._core.finish(ending)
+                if ending is not None:
+                    self._core.finish(ending)
+                else:
+                    self._core.running = None
+                    self._events.append(Returned([run.assignment.token]))
 
     def flush(self) -> None:
         """Send what waits to be sent."""
@@ -140,6 +147,8 @@ class Exchange:
         ------
         SerializationError
             The broker has no such blob.
+        Unready
+            It is not worth waiting for: this executor is to end, or has had no broker for a lease.
         KeyboardInterrupt
             The run was cancelled meanwhile.
         """
@@ -157,14 +166,22 @@ class Exchange:
         """Ask for the wanted blob, and wait a while for it."""
         deadline = monotonic() + ASK_AGAIN
         with self._link_lock:
+            self._check_worth_waiting()
             self._link.send([Need(key)])
             while self._blob is None and monotonic() < deadline:
-                if self.refused:
-                    raise ConnectionLostError(self.refused)
-                if self.run is not None and self._gate.cancelled(self.run.assignment.token):
-                    raise KeyboardInterrupt
                 self._handle(EXECUTOR, self._receive(ASK_AGAIN), self._link)
+                if self._blob is None:
+                    self._check_worth_waiting()
             return self._blob
+
+    def _check_worth_waiting(self) -> None:
+        if self.run is not None and self._gate.cancelled(self.run.assignment.token):
+            raise KeyboardInterrupt
+        if self.refused or self.draining:
+            raise Unready
+        welcome, since = self._core.welcome, self._away_since
+        if welcome is not None and since is not None and monotonic() - since > welcome.lease:
+            raise Unready
 
     def depart(self, link: Link, timeout: float) -> None:
         """After :meth:`leave`, when nothing runs any more: send what is left over the control link, until
@@ -223,8 +240,8 @@ class Exchange:
 
     def leave(self, link: Link) -> None:
         """Once draining: say goodbye on the main link, so that the broker assigns no more, and give back
-        what waits.  Put off while the running task waits for its definition."""
-        if self._left or self._wanted:
+        what waits."""
+        if self._left:
             return
         with self._link_lock:
             self._left = True
@@ -274,9 +291,12 @@ class Exchange:
     def _receive(self, timeout: float) -> list[AnyMessage]:
         messages = self._link.receive(timeout)
         trouble = self._link.trouble
-        was_away, self._away = self._away, trouble is not None
-        if was_away and not self._away and not self._left:
-            self._beat()  # a broker that does not know us says so
+        if trouble is not None:
+            self._away_since = self._away_since or monotonic()
+        elif self._away_since is not None:
+            self._away_since = None
+            if not self._left:
+                self._beat()  # a broker that does not know us says so
         if isinstance(trouble, ProtocolError) and self._core.welcome is not None:
             # a frame that it cannot read is dropped, perhaps with an outcome that nobody would see again
             self.fail(str(trouble))

@@ -137,7 +137,7 @@ class Executor:
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the task forked and let return
         self._exchange.end(run, ending)
-        if self._log is not None:
+        if self._log is not None and ending is not None:
             self._log.ended(assignment.task, ending)
         # last: should any of the above kill the process, or hang, it is this task's doing
         if self._slot is not None:

@@ -5,6 +5,8 @@
     definition, arguments ─▶ function(*args, **kwargs) ─▶ Outcome SUCCESS
             │                        │ raises
             └────────────────────────┴─▶ Outcome FAILURE or REVOKED, or Retry
+
+A task whose definition cannot be had now has not begun: it has no ending, and goes back.
 """
 
 import os
@@ -25,6 +27,10 @@ from nbqueue.worker import context
 from nbqueue.worker.context import TaskContext
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.reports import Reports
+
+
+class Unready(Exception):
+    """The task's definition cannot be had here and now; another executor may."""
 
 
 class Runner:
@@ -53,8 +59,8 @@ class Runner:
         self._whole_process = whole_process
         self._payload_limit = payload_limit
 
-    def run(self, assignment: Assignment, reports: Reports) -> Ending:
-        """Run the task.  Raises nothing."""
+    def run(self, assignment: Assignment, reports: Reports) -> Ending | None:
+        """Run the task; returns None if it could not begin.  Raises nothing."""
         current = TaskContext(assignment, reports, self._worker, self._payload_limit())
         context.enter(current, whole_process=self._whole_process)
         began = perf_counter()
@@ -63,6 +69,8 @@ class Runner:
                 data = self._value(current, assignment)
             finally:
                 self._gate.leave()
+        except Unready:
+            return None
         except BaseException as exc:  # whatever a task raises is how it ended
             # a pending interrupt is raised in here as soon as Python code runs, so by the first leave()
             self._gate.leave()
