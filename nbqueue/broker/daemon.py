@@ -52,6 +52,8 @@ Outbox: TypeAlias = dict[Peer, list[AnyMessage]]
 
 #: Frames taken from one socket in one turn.
 _DRAIN: Final = 200
+#: Bytes after which no more are: who does not read what these lead to is noticed between turns.
+_DRAIN_BYTES: Final = 16 * 2**20
 #: Seconds that a turn sleeps at most: what a pause of the broker itself is measured against.
 _LONGEST_SLEEP: Final = 1.0
 #: Seconds by which a turn may be late before the broker counts as having been paused (SIGSTOP, laptop lid).
@@ -291,11 +293,15 @@ class Broker:
     def _drain(self, number: int, now: float) -> None:
         router = self._routers[number]
         guarded = number == _IPC  # by its folder
+        size = 0
         try:
             for _ in range(_DRAIN):
+                if size > _DRAIN_BYTES:
+                    break
                 routing_id = router.recv(NOBLOCK)
                 frame = router.recv(NOBLOCK, copy=False)
                 key = LOCAL if guarded else self._door.key_of(frame)
+                size += len(frame.buffer)
                 frames = [frame.buffer, *(router.recv_multipart(NOBLOCK) if frame.more else ())]
                 self._take((number, routing_id), frames, now, key)
         except zmq.Again:

@@ -107,7 +107,9 @@ def test_a_definition_that_the_broker_lost_is_a_failure(client, url):
         return 2
 
     task = m.Task("lost", "g", "nowhere", b"")
-    memory.broker(url).core.tasks.blobs.add("nowhere", b"")
+    blobs = memory.broker(url).core.tasks.blobs
+    blobs.add("nowhere", b"blob")
+    blobs._blobs["nowhere"].data = b""
     client.link.send([m.Submit([task])])
     outcome = client.outcome("lost")
     assert "submit the task again" in outcome.failure.message
