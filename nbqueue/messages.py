@@ -26,6 +26,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from nbqueue.states import SUCCESS
+
 #: Peers of another protocol number are refused in words that every version understands (wire.codec).
 PROTOCOL = 1
 MAX_BATCH = 256
@@ -39,6 +41,27 @@ CONTROL = "control"  # the same process: its control thread's link
 
 class Value(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A part of a message."""
+
+
+class Step(Value):
+    """A task's place in a workflow: what it waits for, and what it takes from there."""
+
+    #: ids of the tasks that have to end first
+    after: list[str]
+    #: how: SUCCESS, or FAILURE for what is to be done about an error
+    on: str = SUCCESS
+    #: what its first argument is made of: an index into ``after``, or a list of such and of such lists;
+    #: None when it takes nothing
+    takes: Any = None
+
+
+class Demand(Value):
+    """What a task needs of its worker."""
+
+    #: tags that the worker must have been given
+    tags: list[str] = []
+    #: name → how much of it the task occupies while it runs: ``{"gpu": 1, "memory": 2e9}``
+    resources: dict[str, float] = {}
 
 
 class Task(Value):
@@ -75,6 +98,17 @@ class Task(Value):
     root_id: str = ""
     #: drop the value when done: only the state is kept
     ignore_result: bool = False
+    #: None when it waits for no other task
+    step: Step | None = None
+    #: None when any worker of its queue will do
+    demand: Demand | None = None
+    #: starts a second of tasks of this name, over all workers; 0 for as many as there can be
+    rate: float = 0.0
+    #: False: it is never started a second time, even if its worker dies of it
+    acks_late: bool = True
+    #: how the payload, and then the value, is written: "" for pickled, "json", "msgpack"
+    serializer: str = ""
+    result_serializer: str = ""
 
 
 class Assignment(Value):
@@ -86,6 +120,8 @@ class Assignment(Value):
     retries: int = 0
     #: 1 for the first lease, whatever ended the earlier ones
     attempt: int = 1
+    #: how the tasks of ``task.step.after`` ended, in that order
+    inputs: list["Outcome"] = []
 
 
 class Frame(Value):
