@@ -51,7 +51,7 @@ lab: .venv/.with-lab .venv/.with-demo  ## open the quick start in JupyterLab
 # ── checking ─────────────────────────────────────────────────────────────────────────────────────
 
 packages:
-	@.ci/packages chromium=chromium ip=iproute2 ss=iproute2
+	@.ci/packages chromium=chromium ip=iproute2 ss=iproute2 redis-server=redis-server
 
 test: packages lint types unit notebooks hosts browser  ## everything; within 10 minutes on 2 cores
 	@echo "make test: all passed"
@@ -84,7 +84,7 @@ sim: .venv/.with-test  ## the core under virtual time and random schedules: SEED
 	@$(PYTEST) tests/sim/test_cluster.py
 	@.venv/bin/python -m tests.sim.schedules --seeds $(SEEDS)
 
-conformance: .venv/.with-test  ## the same tests over every transport
+conformance: packages .venv/.with-test  ## the same tests over every transport
 	@$(PYTEST) tests/conformance
 
 chaos: packages .venv/.with-test  ## kill, stop and disconnect real processes, and write the figures: CHAOS="A B --seed 7"

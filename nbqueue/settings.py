@@ -9,6 +9,7 @@ import difflib
 import math
 import numbers
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,6 +48,11 @@ def full_url(broker: Any) -> str:
     if not isinstance(broker, str):
         raise ConfigurationError("a str such as 'zmq://HOST:PORT' is expected")
     return f"zmq://{broker}" if broker and "://" not in broker else broker
+
+
+def shown_url(url: str) -> str:
+    """A URL without the password that it may hold."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
 
 
 def _seconds(value: Any) -> float:
@@ -123,6 +129,7 @@ _PREFIX = "NBQUEUE_"
 #: variables of the same form that are no settings: for the key, for folders, for tracebacks of the command line
 OTHER_VARIABLES = (
     "NBQUEUE_KEY", "NBQUEUE_KEY_FILE", "NBQUEUE_DATA_DIR", "NBQUEUE_RUNTIME_DIR", "NBQUEUE_DEBUG",
+    "NBQUEUE_SIGNING_KEY", "NBQUEUE_REDIS_PASSWORD",
 )  # fmt: skip
 
 
@@ -173,6 +180,10 @@ class Settings:
                 after[row.name] = _converted(row, value, said=row.name)
         object.__setattr__(self, "_values", after)
         object.__setattr__(self, "version", self.version + 1)
+
+    def chosen(self) -> dict[str, Any]:
+        """Values that are not the defaults, by name."""
+        return {name: value for name in SETTINGS if (value := getattr(self, name)) != SETTINGS[name].default}
 
     def lookup(self, name: str) -> tuple[Any, str]:
         """The value of a setting, and where it comes from: an environment variable's name, "code" or "default"."""

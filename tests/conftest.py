@@ -17,7 +17,13 @@ def own_folders() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="nbq-"))
     os.environ["NBQUEUE_DATA_DIR"] = str(folder / "data")
     os.environ["NBQUEUE_RUNTIME_DIR"] = str(folder / "run")
-    for name in ("NBQUEUE_BROKER", "NBQUEUE_KEY", "NBQUEUE_KEY_FILE", "CELERY_BROKER_URL"):
+    for name in (
+        "NBQUEUE_BROKER",
+        "NBQUEUE_KEY",
+        "NBQUEUE_KEY_FILE",
+        "NBQUEUE_SIGNING_KEY",
+        "CELERY_BROKER_URL",
+    ):
         os.environ.pop(name, None)
     yield folder
     os.environ["NBQUEUE_DATA_DIR"] = str(folder / "data")

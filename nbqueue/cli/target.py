@@ -72,6 +72,22 @@ def _settings_in(module: ModuleType, attribute: str) -> Settings | None:
     return next((conf for conf in found if isinstance(conf, Settings)), None)
 
 
+def signing_key_of(url: str) -> str:
+    """The key under which what is kept there is signed; what a task starts has no business with it.
+
+    Raises
+    ------
+    AuthenticationError
+        It is no good, or cannot be read.
+    """
+    from nbqueue.wire import signing
+
+    key = signing.signing_key()
+    signing.remember(key)
+    os.environ.pop(signing.VARIABLE, None)
+    return key
+
+
 # ── keys ─────────────────────────────────────────────────────────────────────────────────────────
 
 

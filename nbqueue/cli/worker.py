@@ -10,7 +10,9 @@ _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_s
 
 
 @click.command()
-@click.option("--connect", default="", metavar="HOST[:PORT]", help="The broker; else the local cluster's.")
+@click.option(
+    "--connect", default="", metavar="HOST[:PORT]|URL", help="The broker; else the local cluster's."
+)
 @click.option("-A", "--app", default="", metavar="MODULE", help="Have this module's tasks.")
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Executor processes; else one a core.")
 @click.option("-Q", "--queues", default="default", show_default=True, metavar="A,B", help="To consume.")
@@ -38,16 +40,17 @@ def worker(
     # loaded here, so that `nbqueue --help` needs no sockets
     from nbqueue.cli.target import named_url, settings_of
     from nbqueue.launch.ask import ask
+    from nbqueue.settings import shown_url
     from nbqueue.worker.options import WorkerOptions
     from nbqueue.worker.supervisor import main
 
     app = app or group_app
     named = named_url(app, connect)
-    url, key = _remote(named, key_file) if named else _local(app)
+    url, key, signing_key = _remote(named, key_file) if named else (*_local(app), "")
     # Later a worker waits for its broker as long as it takes; but now there is somebody to tell.
     settings = settings_of(app)
-    broker = ask(url, "status", timeout=settings.connect_timeout)["broker"]
-    click.echo(f"Using the broker at {url}, pid {broker['pid']} on {broker['host']}.", err=True)
+    broker = ask(url, "status", timeout=settings.connect_timeout, settings=settings)["broker"]
+    click.echo(f"Using the broker at {shown_url(url)}, pid {broker['pid']} on {broker['host']}.", err=True)
     options = WorkerOptions(
         url=url,
         connection=key,
@@ -59,18 +62,23 @@ def worker(
         local=not named,
         broker_patience=settings.broker_patience,
         pidfile=pidfile,
+        signing_key=signing_key,
+        settings=settings.chosen(),
     )
     sys.exit(main(options))
 
 
-def _remote(url: str, key_file: Path | None) -> tuple[str, str]:
-    """URL and key of a broker that was named."""
-    from nbqueue.cli.target import connection_to
-    from nbqueue.wire.keys import encode_key
+def _remote(url: str, key_file: Path | None) -> tuple[str, str, str]:
+    """URL and key of a broker that was named, and the signing key if it needs one."""
+    from nbqueue.cli.target import connection_to, signing_key_of
+    from nbqueue.wire.keys import SCHEME, encode_key
+
+    if not url.startswith(SCHEME):
+        return url, "", signing_key_of(url)
 
     connection = connection_to(url, key_file)
     os.environ.pop("NBQUEUE_KEY", None)  # tasks, and what they start, have no business with it
-    return connection.url, encode_key(connection)
+    return connection.url, encode_key(connection), ""
 
 
 def _local(app: str) -> tuple[str, str]:

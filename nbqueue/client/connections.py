@@ -108,7 +108,7 @@ default_router = Router(default_settings)
 
 def _connect(url: str, settings: Settings) -> Client:
     if url not in _LOCAL:
-        return Client(transport(url), settings)
+        return Client(transport(url, settings), settings)
     connection = local.ensure(settings)
     return Client(transport(connection.url), settings, _revival(connection, settings))
 

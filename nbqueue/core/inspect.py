@@ -1,6 +1,6 @@
 """Words about records and the broker, for people: status, why a task waits, how a worker died."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from nbqueue.core.dispatch import Dispatcher
@@ -8,7 +8,7 @@ from nbqueue.core.executors import ExecutorState
 from nbqueue.core.queues import LaneKey
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
 from nbqueue.core.store import Records
-from nbqueue.messages import Failure, Hello, Outcome, Welcome
+from nbqueue.messages import Hello, Task, Welcome
 
 
 class Books(NamedTuple):
@@ -21,15 +21,6 @@ class Books(NamedTuple):
     clients: int
     #: when the broker was started
     started: float
-
-
-def broker_outcome(record: Record, state: str, error: str, text: str, now: float) -> Outcome:
-    """An outcome that no run produced: the broker's own."""
-    failure = Failure(error, "nbqueue.exceptions", text, f"nbqueue.exceptions.{error}: {text}\n")
-    runtime = now - record.started_at if record.started_at is not None else 0.0
-    return Outcome(
-        record.task.id, record.token, state, b"", failure, runtime, "", now, retries=record.retries
-    )
 
 
 # ── topics of Ask ────────────────────────────────────────────────────────────────────────────────
@@ -107,49 +98,65 @@ def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
     """One sentence, ``text``: why the task is not done yet; ``stuck`` if nothing that is there can run it."""
     record = books.records.get(str(args.get("id", "")))
     if record is None:
-        text = "the broker has no record of it: never submitted here, expired or forgotten"
-        return {"text": text, "stuck": True}
-    if record.place == DONE:
-        return {"text": f"it is done: {record.state}", "stuck": False}
-    if record.place == SCHEDULED:
-        retries = "1 retry" if record.retries == 1 else f"{record.retries} retries"
-        cause = f"after {retries} " if record.retries else ""
-        return {
-            "text": f"{cause}it waits for its time, in {max(0.0, record.due - now):.1f} s",
-            "stuck": False,
-        }
+        return NO_RECORD
     if record.place == LEASED:
-        return {"text": _why_leased(books, record, now), "stuck": False}
+        executor = books.dispatch.executors.get(record.executor)
+        name = executor.worker.name if executor is not None else "a worker"
+        return reason(why_leased(record, name, executor is None or executor.runs(record.token), now))
+    if record.place != READY:
+        return reason(why_not_ready(record, now))
     if books.dispatch.paused:
-        return {"text": books.dispatch.paused, "stuck": False}
-    if obstacle := _obstacle(books, record):
-        return {"text": obstacle, "stuck": True}
-    ahead = books.dispatch.lane(record.task).ahead_of(record)
-    if not ahead:
-        return {"text": "next, when a worker is free", "stuck": False}
-    before = "1 task is" if ahead == 1 else f"{ahead} tasks are"
-    return {"text": f"waiting for a free worker, {before} before it", "stuck": False}
+        return reason(books.dispatch.paused)
+    if text := obstacle(record.task, [e.hello for e in books.dispatch.executors.values()]):
+        return reason(text, stuck=True)
+    return reason(in_line(books.dispatch.lane(record.task).ahead_of(record)))
 
 
-def _why_leased(books: Books, record: Record, now: float) -> str:
-    executor = books.dispatch.executors.get(record.executor)
-    name = executor.worker.name if executor is not None else "a worker"
+def reason(text: str, *, stuck: bool = False) -> dict[str, Any]:
+    """An answer to ``why``."""
+    return {"text": text, "stuck": stuck}
+
+
+NO_RECORD: Final = reason(
+    "the broker has no record of it: never submitted here, expired or forgotten", stuck=True
+)
+
+
+def why_not_ready(record: Record, now: float) -> str:
+    """Of a task that is done, or waits for its time."""
+    if record.place == DONE:
+        return f"it is done: {record.state}"
+    retries = "1 retry" if record.retries == 1 else f"{record.retries} retries"
+    cause = f"after {retries} " if record.retries else ""
+    return f"{cause}it waits for its time, in {max(0.0, record.due - now):.1f} s"
+
+
+def why_leased(record: Record, worker: str, is_first: bool, now: float) -> str:
+    """Of a task that an executor of that worker has, as the first or behind others."""
     if record.started_at is not None:
-        return f"running on {name} for {now - record.started_at:.1f} s"
-    if executor is not None and not executor.runs(record.token):
-        return f"next in line on {name}, behind a running task"
-    return f"handed to {name} {now - record.leased_at:.1f} s ago"
+        return f"running on {worker} for {now - record.started_at:.1f} s"
+    if not is_first:
+        return f"next in line on {worker}, behind a running task"
+    return f"handed to {worker} {now - record.leased_at:.1f} s ago"
 
 
-def _obstacle(books: Books, record: Record) -> str:
-    """Why no executor that is there can run a task, "" if one can."""
-    task, executors = record.task, list(books.dispatch.executors.values())
+def in_line(ahead: int) -> str:
+    """Of a task that executors can run, with so many before it."""
+    if not ahead:
+        return "next, when a worker is free"
+    before = "1 task is" if ahead == 1 else f"{ahead} tasks are"
+    return f"waiting for a free worker, {before} before it"
+
+
+def obstacle(task: Task, executors: Sequence[Hello]) -> str:
+    """Why none of these executors can run a task, "" if one can."""
     if not executors:
         return "no worker is connected: start one with `nbqueue start` or `nbqueue worker`"
     on_queue = [e for e in executors if task.queue in e.queues]
     if not on_queue:
         return f"no worker consumes queue {task.queue!r}: start one with `nbqueue worker -Q {task.queue}`"
-    if any(LaneKey.of(task).served_by(e) for e in on_queue):
+    key = LaneKey.of(task)
+    if any(key.matches(set(e.queues), set(e.registered), e.python, e.env) for e in on_queue):
         return ""
     if not task.definition:
         return f"no worker has a task {task.name!r}: start one with `nbqueue worker -A <its module>`"

@@ -6,6 +6,7 @@ finds its work by looking at the few lanes that it serves, and never at a task t
 """
 
 from collections import deque
+from collections.abc import Set
 from typing import NamedTuple
 
 from nbqueue.core.executors import ExecutorState
@@ -32,11 +33,15 @@ class LaneKey(NamedTuple):
 
     def served_by(self, executor: ExecutorState) -> bool:
         """Whether an executor can run the tasks of this lane."""
-        if self.queue not in executor.queues:
+        return self.matches(executor.queues, executor.registered, executor.python, executor.env)
+
+    def matches(self, queues: Set[str], registered: Set[str], python: str, env: str) -> bool:
+        """The same, by what it has."""
+        if self.queue not in queues:
             return False
         if self.name:
-            return self.name in executor.registered
-        return self.python in ("", executor.python) and (self.env == "" or executor.env in ("", self.env))
+            return self.name in registered
+        return self.python in ("", python) and (self.env == "" or env in ("", self.env))
 
 
 class Lane:

@@ -1,7 +1,7 @@
 """What the core needs of ``nbqueue.settings``, as plain values."""
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from nbqueue.exceptions import ConfigurationError
 
@@ -46,6 +46,11 @@ class BrokerSettings:
                 f"worker_heartbeat={heartbeat:g}, worker_lease={lease:g}: the lease has to be longer than the"
                 " heartbeat, several times so if a lost one is not to end it, and both more than 0 seconds"
             )
+
+    @classmethod
+    def of(cls, settings: Any) -> "BrokerSettings":
+        """Those of an application's settings that matter here."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
     @property
     def payload_limit(self) -> int:

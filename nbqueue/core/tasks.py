@@ -10,13 +10,12 @@
 Every way out goes through :meth:`Tasks.settle`, which can be gone through once.
 """
 
-import math
 from typing import Final
 
 import msgspec
 
 from nbqueue import messages as m
-from nbqueue.core import deaths, inspect, lifecycle, timers
+from nbqueue.core import deaths, lifecycle, timers, verdicts
 from nbqueue.core.audience import Audience, started
 from nbqueue.core.blobs import Blobs
 from nbqueue.core.dispatch import Dispatcher
@@ -28,9 +27,8 @@ from nbqueue.core.output import OutputLog
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record, Sender
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.store import Records
-from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
+from nbqueue.states import FAILURE, READY_STATES
 
-_EVENT_OF: Final = {SUCCESS: lifecycle.SUCCEED, FAILURE: lifecycle.FAIL, REVOKED: lifecycle.REVOKE}
 _RESULTS_UNREAD: Final = (
     "waiting until clients have read their results, which take all the room (max_result_bytes)"
 )
@@ -152,41 +150,20 @@ class Tasks:
         """A run ended; its outcome counts if the lease is still the task's."""
         record = self._dispatch.release(executor, outcome.token, now)
         if record is not None and _holds(record, outcome.token):
-            if outcome.state not in _EVENT_OF:
-                text = f"its worker says that it ended in {outcome.state!r}, which is no end"
-                self._fail(record, "WorkerLostError", text, now)
-                return
             self._dispatch.durations.note(record.task, outcome.runtime)
-            value = b"" if record.task.ignore_result else outcome.value
-            if len(value) > (limit := self._payload_limit):
-                what = f"the return value of {record.task.name}()"
-                self._fail(record, "SerializationError", too_large(what, len(value), limit), now)
-                return
-            worker = executor.worker.name
-            self.settle(
-                record,
-                m.Outcome(
-                    record.task.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime,
-                    worker, now, record.retries,
-                ),
-                now,
-            )  # fmt: skip
+            worker, limit = executor.worker.name, self._payload_limit
+            self.settle(record, verdicts.outcome_of(record, outcome, worker, now, limit), now)
 
     def retried(self, message: m.Retry, executor: ExecutorState, now: float) -> None:
         """A run asks for another one."""
         record = self._dispatch.release(executor, message.token, now)
         if record is None or not _holds(record, message.token):
             return
-        if record.revoked:
-            self.revoke(record, "cancelled", now)
+        if (ending := verdicts.retried(record, message, now)) is not None:
+            self._end(record, ending, now)
             return
-        record.retries += 1
-        record.forget_run()
-        record.failure = message.failure
-        record.state = lifecycle.follow(record.state, lifecycle.AGAIN, record)
-        due = now + max(0.0, message.countdown if math.isfinite(message.countdown) else 0.0)
-        self._audience.tell(record, m.Retrying(record.task.id, record.retries, message.failure, due))
-        self._schedule(record, due)
+        self._audience.tell(record, m.Retrying(record.task.id, record.retries, message.failure, record.due))
+        self._schedule(record, record.due)
         self._ledger.changed(record)
 
     # ── leases that ended without an outcome ─────────────────────────────────────────────────
@@ -202,40 +179,27 @@ class Tasks:
         record = self._dispatch.release(executor, death.token, now)
         if record is None or not _holds(record, death.token):
             return
-        record.deaths += 1
-        if record.deaths >= self._settings.max_task_deaths:
-            self._fail(record, "WorkerLostError", deaths.obituary(death, record.deaths), now)
+        if (ending := verdicts.died(record, death, self._settings.max_task_deaths)) is not None:
+            self._end(record, ending, now)
         else:
             self._requeue(record, deaths.manner_of_death(death), now)
 
     def abandoned(self, executor: ExecutorState, reason: str, now: float, *, charge: bool) -> None:
         """An executor is gone with all that it held; ``charge`` the tasks that were running for it."""
         for record in self._dispatch.remove(executor, now):
-            if charge and record.started_at is not None and record.place == LEASED:
-                record.losses += 1
-                if record.losses >= self._settings.max_worker_losses:
-                    text = f"lost {record.losses} workers; the last: {reason}"
-                    self._fail(record, "WorkerLostError", text, now)
+            if charge and record.place == LEASED:
+                ending = verdicts.lost(record, reason, self._settings.max_worker_losses)
+                if ending is not None:
+                    self._end(record, ending, now)
             self._requeue(record, reason, now)
 
     def _requeue(self, record: Record, reason: str, now: float) -> None:
         """The task waits again, before the others."""
         if record.place != LEASED:
             return
-        if record.revoked:
-            self.revoke(record, "cancelled", now)
+        if (ending := verdicts.requeued(record, now)) is not None:
+            self._end(record, ending, now)
             return
-        expires = record.task.expires
-        if (
-            expires is not None
-            and record.started_at is None
-            and not record.retries
-            and record.at + expires <= now
-        ):
-            self.revoke(record, "expired: not started in time", now)
-            return
-        record.state = lifecycle.follow(record.state, lifecycle.REQUEUE, record)
-        record.forget_run()
         self._ledger.changed(record)
         if reason:
             self._audience.tell(record, m.Requeued(record.task.id, reason))
@@ -269,7 +233,7 @@ class Tasks:
         record.task = msgspec.structs.replace(record.task, definition="", captured_key="")
         record.place = SCHEDULED
         text = "its function was lost with a damaged journal: submit it again"
-        self._fail(record, "ResultNotFoundError", text, now)
+        self._end(record, verdicts.Ending(FAILURE, "ResultNotFoundError", text), now)
 
     def claim(self, executor: ExecutorState, id: str, token: int, now: float) -> bool:
         """An executor says that it has a lease of which we do not know; False if it is not to be kept."""
@@ -301,7 +265,7 @@ class Tasks:
         """The one outcome of a task."""
         if record.place == READY:
             self._dispatch.lane(record.task).withdrawn()
-        record.state = lifecycle.follow(record.state, _EVENT_OF[outcome.state], record)
+        record.state = lifecycle.follow(record.state, verdicts.EVENT_OF[outcome.state], record)
         record.outcome = outcome
         self._ledger.ended(outcome)
         for key in (record.task.definition, record.task.captured_key):
@@ -317,12 +281,8 @@ class Tasks:
         self.records.make_room()
         self._dispatch.pause(self.unwritable or (_RESULTS_UNREAD if self.records.full else ""), now)
 
-    def _fail(self, record: Record, error: str, text: str, now: float) -> None:
-        self.settle(record, inspect.broker_outcome(record, FAILURE, error, text, now), now)
-
-    def revoke(self, record: Record, text: str, now: float) -> None:
-        outcome = inspect.broker_outcome(record, REVOKED, "TaskRevokedError", text, now)
-        self.settle(record, outcome, now)
+    def _end(self, record: Record, ending: verdicts.Ending, now: float) -> None:
+        self.settle(record, ending.outcome(record, now), now)
 
     def cancel(self, id: str, now: float, *, terminate: bool) -> None:
         """What waits never runs; what runs is interrupted if ``terminate``, else left to end."""
@@ -330,11 +290,11 @@ class Tasks:
         if record is None or record.place == DONE:
             return
         if record.place != LEASED:
-            self.revoke(record, "cancelled", now)
+            self._end(record, verdicts.CANCELLED, now)
         elif terminate:
             self._interrupt(record, "cancel")
             self._timers.set(now + self._settings.cancel_grace, timers.KILL, record.executor, record.token)
-            self.revoke(record, "cancelled", now)
+            self._end(record, verdicts.CANCELLED, now)
         else:
             record.revoked = True
             self._ledger.changed(record)
@@ -384,17 +344,16 @@ class Tasks:
                 self._soft_limit(record, now)
 
     def _expire(self, record: Record, now: float) -> None:
-        if record.place != DONE and self._began(record) is None and record.retries == 0:
+        if record.place != DONE and verdicts.is_fresh(record, self._began(record)):
             if record.place == LEASED:
                 self._interrupt(record, "cancel")
-            self.revoke(record, "expired: not started in time", now)
+            self._end(record, verdicts.EXPIRED, now)
 
     def _hard_limit(self, record: Record, now: float) -> None:
         limit = record.task.time_limit or 0.0
         if not self._is_early(record, timers.HARD_LIMIT, limit, now):
-            text = f"ran past its time limit of {limit:g} s"
             self._kill(record.executor, record.token, now)
-            self._fail(record, "TimeLimitExceeded", text, now)
+            self._end(record, verdicts.overran(limit), now)
 
     def _soft_limit(self, record: Record, now: float) -> None:
         limit = record.task.soft_time_limit or 0.0

@@ -12,6 +12,7 @@ from typing import Any
 from nbqueue._version import __version__
 from nbqueue.exceptions import AuthenticationError, ConnectionLostError, NBQueueError, ProtocolError
 from nbqueue.messages import CLIENT, Answer, AnyMessage, Ask, Goodbye, Hello, Refused, Unknown
+from nbqueue.settings import Settings
 from nbqueue.transports import transport
 from nbqueue.transports.base import Link
 
@@ -19,7 +20,7 @@ from nbqueue.transports.base import Link
 _PATIENCE = 0.5
 
 
-def ask(url: str, topic: str, *, timeout: float = 5.0, **args: Any) -> Any:
+def ask(url: str, topic: str, *, timeout: float = 5.0, settings: Settings | None = None, **args: Any) -> Any:
     """Put one question to the broker at ``url`` and return the answer's data.
 
     Parameters
@@ -28,6 +29,8 @@ def ask(url: str, topic: str, *, timeout: float = 5.0, **args: Any) -> Any:
         What to ask, as in ``nbqueue.core.inspect``: ``status``, ``tasks``, ``why``, ``stop``.
     timeout
         Seconds.
+    settings
+        For brokers that are no process: see ``transports.transport``.
 
     Raises
     ------
@@ -36,7 +39,7 @@ def ask(url: str, topic: str, *, timeout: float = 5.0, **args: Any) -> Any:
     NBQueueError
         The broker did not understand the question.
     """
-    link = transport(url).connect()
+    link = transport(url, settings).connect()
     try:
         return _Question(topic, args).put(link, url, time.monotonic() + timeout)
     finally:

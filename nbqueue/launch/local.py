@@ -22,7 +22,7 @@ last address if that is free, for the workers that have outlived it.
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def broker_settings(settings: Settings) -> BrokerSettings:
     ConfigurationError
         They do not go together.
     """
-    return BrokerSettings(**{field.name: getattr(settings, field.name) for field in fields(BrokerSettings)})
+    return BrokerSettings.of(settings)
 
 
 def _start_broker(settings: Settings, bind: str) -> Connection:

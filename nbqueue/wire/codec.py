@@ -83,7 +83,7 @@ def encode(messages: Sequence[AnyMessage], limit: int = MAX_MESSAGE_BYTES) -> li
     SerializationError
         A message has more bytes than ``limit``; none was written.
     """
-    body = _pack(messages)
+    body = pack(messages)
     if len(body) <= FRAME_BYTES:
         return [_HEADER + body]
     if (halves := _halve(messages)) is None:
@@ -91,16 +91,17 @@ def encode(messages: Sequence[AnyMessage], limit: int = MAX_MESSAGE_BYTES) -> li
     return [frame for half in halves for frame in encode(half, limit)]
 
 
-def _pack(messages: Sequence[AnyMessage]) -> bytes:
+def pack(value: Any) -> bytes:
+    """Messages, or what is made of them, as msgpack alone."""
     try:
-        return _encoder.encode(messages)
+        return _encoder.encode(value)
     except UnicodeEncodeError:
         # Tasks print lone surrogates (undecodable file names, say), which utf-8 lacks: spell them out.
-        return _encoder.encode(_without_surrogates(_builtins(messages)))
+        return _encoder.encode(_without_surrogates(_builtins(value)))
 
 
-def _builtins(messages: Sequence[AnyMessage]) -> Any:
-    return msgspec.to_builtins(messages, builtin_types=(bytes,), enc_hook=_plain)
+def _builtins(value: Any) -> Any:
+    return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_plain)
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -30,6 +30,8 @@ from zmq.utils import z85
 from nbqueue import platform
 from nbqueue.exceptions import AuthenticationError, ConfigurationError
 
+#: How URLs begin that need a key of this kind.
+SCHEME: Final = "zmq://"
 #: The port of ``zmq://HOST``.
 DEFAULT_PORT: Final = 5560
 

@@ -5,14 +5,17 @@ import os
 import re
 import socket
 import sys
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from nbqueue._version import __version__
 from nbqueue.messages import EXECUTOR, WORKER, Hello
 from nbqueue.platform import cores
-from nbqueue.wire import keys
+from nbqueue.settings import Settings
+from nbqueue.transports import transport
+from nbqueue.transports.base import Transport
+from nbqueue.wire import keys, signing
 from nbqueue.wire.keys import Connection
 
 #: seconds between two signs of life, until the broker's Welcome says otherwise
@@ -22,7 +25,7 @@ HEARTBEAT: Final = 2.0
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What ``nbqueue worker`` was asked for."""
 
-    #: of the broker, ``zmq://host:port``
+    #: of the broker, ``zmq://host:port`` or ``redis://…``
     url: str
     #: its key as ``keys.encode_key`` writes it; "" to look for it by the URL
     connection: str = ""
@@ -44,6 +47,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     env: str = ""
     #: file that holds the supervisor's pid while it runs; "" for none
     pidfile: str = ""
+    #: of what is kept in Redis; "" for a broker that needs none
+    signing_key: str = ""
+    #: what a broker process would have: settings by name, where there is none
+    settings: dict[str, Any] = {}
 
     @property
     def processes(self) -> int:
@@ -70,9 +77,16 @@ class ExecutorOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def remember(options: WorkerOptions) -> None:
-    """Make the broker's key known to this process."""
+    """Make the keys known to this process."""
     if options.connection:
         keys.remember(keys.decode_key(options.connection, keys.parse_url(options.url)))
+    if options.signing_key:
+        signing.remember(options.signing_key)
+
+
+def way_to_broker(options: WorkerOptions) -> Transport:
+    """The transport, after :func:`remember`."""
+    return transport(options.url, Settings(**options.settings))
 
 
 def worker_identity(options: WorkerOptions, id: str) -> Hello:

@@ -35,7 +35,6 @@ from nbqueue.messages import (
     Unknown,
     Welcome,
 )
-from nbqueue.transports import transport
 from nbqueue.transports.base import Link
 from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
@@ -343,8 +342,8 @@ def main(options: WorkerOptions) -> int:
 
 def _main(options: WorkerOptions, log: logging.Logger) -> int:
     worker_options.remember(options)
-    way = transport(options.url)
-    connection = keys.find(options.url)
+    way = worker_options.way_to_broker(options)
+    connection = keys.find(options.url) if options.url.startswith(keys.SCHEME) else None
     supervisor = Supervisor(options, way.connect(), log, connection)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, supervisor.on_signal)

@@ -23,7 +23,7 @@ def links(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ScriptedLink]]:
     """The links that clients make, in order."""
     made: list[ScriptedLink] = []
 
-    def transport(url: str) -> ScriptedTransport:
+    def transport(url: str, settings: object = None) -> ScriptedTransport:
         made.append(ScriptedLink(polite))
         return ScriptedTransport(made[-1])
 

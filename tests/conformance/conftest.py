@@ -8,14 +8,22 @@ from nbqueue import App
 from nbqueue.launch import local, teardown, workers
 from nbqueue.settings import Settings
 from nbqueue.testing import InProcessCluster
+from tests.redis.server import RedisServer
+from tests.redis.worker import Worker
 
 
-@pytest.fixture(scope="session", params=["memory", "zmq"])
-def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
+@pytest.fixture(scope="session", params=["memory", "zmq", "redis"])
+def broker_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a broker with two executors."""
     if request.param == "memory":
         with InProcessCluster(executors=2) as cluster:
             yield cluster.url
+    elif request.param == "redis":
+        server = RedisServer(tmp_path_factory.mktemp("redis"))
+        worker = Worker(server.url, "-c", "2", env={"NBQUEUE_CANCEL_GRACE": "0.5"})
+        yield server.url
+        worker.stop()
+        server.stop()
     else:
         settings = Settings(workers=2, cancel_grace=0.5)
         connection = local.ensure(settings)

@@ -8,17 +8,19 @@ import pytest
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.transports import transport
 from nbqueue.transports.memory import MemoryTransport
+from nbqueue.transports.redis import RedisTransport
 from nbqueue.transports.zmq import ZmqTransport
 
 
 def test_the_scheme_chooses() -> None:
     assert isinstance(transport("zmq://far:7001"), ZmqTransport)
     assert isinstance(transport("memory://"), MemoryTransport)
+    assert isinstance(transport("redis://far:7001/2?app=x"), RedisTransport)
 
 
-@pytest.mark.parametrize("url", ["redis://localhost", "localhost:7001", "", "http://x"])
+@pytest.mark.parametrize("url", ["amqp://localhost", "localhost:7001", "", "http://x"])
 def test_a_scheme_that_is_not_there_is_an_error_that_names_those_that_are(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="there are: zmq://, memory://"):
+    with pytest.raises(ConfigurationError, match="there are: zmq://, redis://, rediss://, memory://"):
         transport(url)
 
 

@@ -10,13 +10,12 @@ import msgspec
 
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.platform import import_from, in_forked_children
-from nbqueue.transports import transport
 from nbqueue.wire import keys
 from nbqueue.worker import context, output, registry
 from nbqueue.worker.executor.loop import Executor
 from nbqueue.worker.lifeline import MISCONFIGURED, Lifeline
 from nbqueue.worker.log import TaskLog, logger
-from nbqueue.worker.options import ExecutorOptions, executor_identity, remember
+from nbqueue.worker.options import ExecutorOptions, executor_identity, remember, way_to_broker
 from nbqueue.worker.slot import Slot
 
 #: seconds that exit handlers and threads of tasks have
@@ -63,7 +62,7 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
     slot = Slot(options.slot)
     slot.close_file()
     return Executor(
-        transport(worker.url),
+        way_to_broker(worker),
         executor_identity(options, [task.name for task in tasks]),
         tasks=tasks,
         whole_process=True,

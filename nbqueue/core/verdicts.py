@@ -1,0 +1,109 @@
+"""What becomes of a task when something happens to it: decisions, without where it is kept or who is told.
+
+Each takes the record, brings it to how it stands afterwards, and returns an :class:`Ending` if the task ends
+with this.  The ZeroMQ broker's core decides by them, and so does whoever acts for a broker that is Redis.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+from nbqueue import messages as m
+from nbqueue.core import deaths, lifecycle
+from nbqueue.core.records import Record
+from nbqueue.core.settings import too_large
+from nbqueue.states import FAILURE, REVOKED, SUCCESS
+
+EVENT_OF: Final = {SUCCESS: lifecycle.SUCCEED, FAILURE: lifecycle.FAIL, REVOKED: lifecycle.REVOKE}
+
+
+class Ending(NamedTuple):
+    """How a task ends without an outcome of its own."""
+
+    state: str
+    #: name of the exception, in ``nbqueue.exceptions``
+    error: str
+    text: str
+
+    def outcome(self, record: Record, now: float) -> m.Outcome:
+        """As an outcome that no run produced."""
+        failure = m.Failure(
+            self.error, "nbqueue.exceptions", self.text, f"nbqueue.exceptions.{self.error}: {self.text}\n"
+        )
+        runtime = now - record.started_at if record.started_at is not None else 0.0
+        return m.Outcome(
+            record.task.id, record.token, self.state, b"", failure, runtime, "", now, retries=record.retries
+        )
+
+
+CANCELLED: Final = Ending(REVOKED, "TaskRevokedError", "cancelled")
+EXPIRED: Final = Ending(REVOKED, "TaskRevokedError", "expired: not started in time")
+
+
+def outcome_of(record: Record, outcome: m.Outcome, worker: str, now: float, limit: int) -> m.Outcome:
+    """The outcome that counts when a run has ended, as ``worker`` says, in ``outcome``.
+
+    ``limit``: bytes that a value may have.
+    """
+    if outcome.state not in EVENT_OF:
+        text = f"its worker says that it ended in {outcome.state!r}, which is no end"
+        return Ending(FAILURE, "WorkerLostError", text).outcome(record, now)
+    value = b"" if record.task.ignore_result else outcome.value
+    if len(value) > limit:
+        text = too_large(f"the return value of {record.task.name}()", len(value), limit)
+        return Ending(FAILURE, "SerializationError", text).outcome(record, now)
+    return m.Outcome(
+        record.task.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime, worker, now,
+        record.retries,
+    )  # fmt: skip
+
+
+def retried(record: Record, message: m.Retry, now: float) -> Ending | None:
+    """A run asks for another one; ``record.due`` says when that will be."""
+    if record.revoked:
+        return CANCELLED
+    record.retries += 1
+    record.forget_run()
+    record.failure = message.failure
+    record.state = lifecycle.follow(record.state, lifecycle.AGAIN, record)
+    record.due = now + max(0.0, message.countdown if math.isfinite(message.countdown) else 0.0)
+    return None
+
+
+def died(record: Record, death: m.ExecutorLost, max_deaths: int) -> Ending | None:
+    """Its executor died while it ran, and it is charged for that."""
+    record.deaths += 1
+    if record.deaths < max_deaths:
+        return None
+    return Ending(FAILURE, "WorkerLostError", deaths.obituary(death, record.deaths))
+
+
+def lost(record: Record, reason: str, max_losses: int) -> Ending | None:
+    """Its whole worker was lost; it is charged if it was running."""
+    if record.started_at is None:
+        return None
+    record.losses += 1
+    if record.losses < max_losses:
+        return None
+    return Ending(FAILURE, "WorkerLostError", f"lost {record.losses} workers; the last: {reason}")
+
+
+def requeued(record: Record, now: float) -> Ending | None:
+    """Its lease has ended without an outcome: it waits again, unless nobody wants it any more."""
+    if record.revoked:
+        return CANCELLED
+    expires = record.task.expires
+    if expires is not None and is_fresh(record, record.started_at) and record.at + expires <= now:
+        return EXPIRED
+    record.state = lifecycle.follow(record.state, lifecycle.REQUEUE, record)
+    record.forget_run()
+    return None
+
+
+def is_fresh(record: Record, began: float | None) -> bool:
+    """Whether it has never begun, so that it may expire; ``began`` is when its present run did."""
+    return began is None and not record.retries
+
+
+def overran(limit: float) -> Ending:
+    """It ran past its hard limit, in seconds."""
+    return Ending(FAILURE, "TimeLimitExceeded", f"ran past its time limit of {limit:g} s")

@@ -1,0 +1,164 @@
+"""Answers to what clients ask: the same topics, in the same form, as the ZeroMQ broker's
+(``core.inspect``).
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from nbqueue.core import inspect
+from nbqueue.core.queues import PRIORITIES
+from nbqueue.core.records import LEASED, READY, Record
+from nbqueue.exceptions import ConfigurationError, ProtocolError
+from nbqueue.messages import Hello
+from nbqueue.transports.redis.desk import Desk
+from nbqueue.transports.redis.losses import held
+from nbqueue.transports.redis.names import entry_of, lane_key, lane_of
+from nbqueue.wire.signing import ForgedError
+
+_PLACES: Final = ("ready", "scheduled", "running")
+
+
+def status(desk: Desk, args: dict[str, Any]) -> dict[str, Any]:
+    """Redis, the workers, the queues."""
+    info = desk.wire.ask(b"INFO", b"server").decode()
+    fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    now, lease = desk.now, desk.settings.worker_lease
+    clients = desk.command(b"ZCOUNT", "clients", now - lease, b"+inf")
+    return {
+        "broker": {
+            "pid": int(fields.get("process_id", 0)),
+            "host": desk.url,
+            "version": f"Redis {fields.get('redis_version', '?')}",
+            "boot": 1,
+            "clients": clients,
+            "records": desk.command(b"HLEN", "tasks"),
+            "started": now - int(fields.get("uptime_in_seconds", 0)),
+            "time": now,
+        },
+        "workers": [_worker(desk, id, hello) for id, hello in _workers(desk)],
+        "queues": _queues(desk),
+    }
+
+
+def _hellos(desk: Desk, key: str) -> list[tuple[str, Hello]]:
+    """Id and Hello of each."""
+    found = []
+    for id, sealed in desk.command(b"HGETALL", key).items():
+        try:
+            found.append((id.decode(), desk.sealed.open_hello(sealed)))
+        except (ForgedError, ProtocolError) as error:
+            desk.report_forgery(str(error))
+    return found
+
+
+def _workers(desk: Desk) -> list[tuple[str, Hello]]:
+    alive = set(desk.command(b"ZRANGEBYSCORE", "alive", desk.now, b"+inf"))
+    return [(id, hello) for id, hello in _hellos(desk, "workers") if id.encode() in alive]
+
+
+def _executors(desk: Desk) -> list[tuple[str, Hello]]:
+    """All that are there: seat and Hello."""
+    return [row for worker, _ in _workers(desk) for row in _hellos(desk, f"executors:{worker}")]
+
+
+def _worker(desk: Desk, id: str, hello: Hello) -> dict[str, Any]:
+    executors = _hellos(desk, f"executors:{id}")
+    return {
+        "name": hello.name,
+        "host": hello.host,
+        "pid": hello.pid,
+        "python": hello.python,
+        "env": hello.env,
+        "local": hello.local,
+        "queues": list(hello.queues),
+        "registered": sorted({name for _, e in executors for name in e.registered}),
+        "children": [{"pid": e.pid, "task": _running(desk, seat)} for seat, e in executors],
+    }
+
+
+def _running(desk: Desk, executor: str) -> dict[str, str] | None:
+    leases = [(token, id) for token, id in sorted(held(desk, executor).items()) if id]
+    if not leases:
+        return None
+    found = desk.look([leases[0][1]])[0][1]
+    return {"id": found.record.task.id, "name": found.record.task.name} if found is not None else None
+
+
+def _queues(desk: Desk) -> dict[str, dict[str, int]]:
+    queues: dict[str, dict[str, int]] = {}
+
+    def queue(name: str) -> dict[str, int]:
+        return queues.setdefault(name, dict.fromkeys(_PLACES, 0))
+
+    for _, hello in _executors(desk):
+        for name in hello.queues:
+            queue(name)
+    for lane, count in desk.command(b"HGETALL", "lanes").items():
+        if int(count):
+            queue(lane_key(lane.decode()).queue)["ready"] += int(count)
+    for name, count in desk.command(b"HGETALL", "running").items():
+        queue(name.decode())["running"] = int(count)
+    for name, count in desk.command(b"HGETALL", "queued").items():
+        row = queue(name.decode())
+        row["scheduled"] = max(0, int(count) - row["ready"] - row["running"])
+    return queues
+
+
+def tasks(desk: Desk, args: dict[str, Any]) -> list[dict[str, Any]]:
+    """The newest records, newest first: ``limit`` of them, of one ``notebook`` if it is named."""
+    limit, notebook = int(args.get("limit", 100)), str(args.get("notebook", ""))
+    key = f"recent:{notebook}" if notebook else "recent"
+    ids = [id.decode() for id in desk.command(b"LRANGE", key, -max(1, limit), -1)][::-1]
+    records = [found.record for _, found in desk.look(ids) if found is not None]
+    return [
+        {
+            "id": record.task.id,
+            "name": record.task.name,
+            "state": record.state,
+            "queue": record.task.queue,
+            "group": record.task.group,
+            "at": record.at,
+        }
+        for record in records[:limit]
+    ]
+
+
+def why(desk: Desk, args: dict[str, Any]) -> dict[str, Any]:
+    """One sentence, ``text``: why the task is not done yet; ``stuck`` if nothing that is there can run it."""
+    found = desk.look([str(args.get("id", ""))])[0][1]
+    if found is None:
+        return inspect.NO_RECORD
+    record = found.record
+    executors = dict(_executors(desk))
+    if record.place == LEASED:
+        hello = executors.get(record.executor)
+        tokens = [token for token, id in held(desk, record.executor).items() if id]
+        first = not tokens or min(tokens) == record.token
+        name = hello.name if hello is not None else "a worker"
+        return inspect.reason(inspect.why_leased(record, name, first, desk.now))
+    if record.place != READY:
+        return inspect.reason(inspect.why_not_ready(record, desk.now))
+    if text := inspect.obstacle(record.task, list(executors.values())):
+        return inspect.reason(text, stuck=True)
+    return inspect.reason(inspect.in_line(_ahead(desk, record)))
+
+
+def _ahead(desk: Desk, record: Record) -> int:
+    """How many tasks of its lane come before a waiting one; those that were withdrawn count, too."""
+    lane, priority = lane_of(record.task), record.task.priority
+    before: int = sum(desk.command(b"LLEN", f"ready:{lane}:{p}") for p in range(priority + 1, PRIORITIES))
+    place: int | None = desk.command(b"LPOS", f"ready:{lane}:{priority}", entry_of(record.task))
+    return before + (place or 0)
+
+
+def stop(desk: Desk, args: dict[str, Any]) -> Any:
+    """Nobody stops a Redis through us."""
+    raise ConfigurationError(f"{desk.url} is not nbqueue's to stop: stop its workers")
+
+
+TOPICS: Final[dict[str, Callable[[Desk, dict[str, Any]], Any]]] = {
+    "status": status,
+    "tasks": tasks,
+    "why": why,
+    "stop": stop,
+}

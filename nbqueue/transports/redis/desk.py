@@ -1,0 +1,214 @@
+"""What every part needs to act for the broker: connection, names, seals, settings, the time, the inbox.
+
+Parts say what is said often without waiting (:meth:`Desk.tell`), and wait for replies where one step follows
+from another (:meth:`Desk.run`); either way things happen in the order in which they were said.
+"""
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from nbqueue import messages as m
+from nbqueue._version import __version__
+from nbqueue.core.records import Record
+from nbqueue.core.settings import BrokerSettings
+from nbqueue.exceptions import ProtocolError
+from nbqueue.messages import AnyMessage
+from nbqueue.transports.redis import records
+from nbqueue.transports.redis.names import Names
+from nbqueue.transports.redis.records import Envelope, Sealed
+from nbqueue.transports.redis.wire import Broken, Then, Wire, Word
+from nbqueue.wire.signing import ForgedError
+
+logger = logging.getLogger(__name__)
+
+#: ids that are looked up in one call
+LOOK: Final = 64
+
+said: Final = msgspec.msgpack.Encoder().encode
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A record as it was found."""
+
+    record: Record
+    #: its standing in the words in which it is kept: changes are made only while it is the same
+    packed: bytes = b""
+
+
+class Desk:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        names: Names,
+        sealed: Sealed,
+        settings: BrokerSettings,
+        deliver: Callable[[AnyMessage], None],
+        url: str,
+    ) -> None:
+        self.names = names
+        self.sealed = sealed
+        self.settings = settings
+        self.deliver = deliver
+        self.url = url
+        self.wire = wire
+        self._prefix = names.prefix
+        #: added to the monotonic clock, gives Redis' time
+        self._offset = 0.0
+        self.set_clock()
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────
+
+    def set_clock(self) -> None:
+        """Look at Redis' clock."""
+        before = time.monotonic()
+        seconds, micros = self.wire.ask(b"TIME")
+        self._offset = int(seconds) + int(micros) / 1e6 - (before + time.monotonic()) / 2
+
+    @property
+    def now(self) -> float:
+        """Redis' time, as well as it is known."""
+        return time.monotonic() + self._offset
+
+    def monotonic(self, at: float) -> float:
+        """A time of Redis' on our monotonic clock."""
+        return at - self._offset
+
+    @property
+    def expires(self) -> int:
+        """Milliseconds that results are kept, 0 for ever."""
+        return int(self.settings.result_expires * 1000)
+
+    def welcome(self) -> m.Welcome:
+        settings = self.settings
+        return m.Welcome(
+            1, __version__, settings.worker_heartbeat, settings.worker_lease, 0.0, "", 0,
+            settings.payload_limit, settings.max_output_bytes,
+        )  # fmt: skip
+
+    # ── scripts ──────────────────────────────────────────────────────────────────────────────
+
+    def tell(self, script: str, *arguments: Word, then: Then) -> None:
+        """Run a script; ``then`` is called with its reply, later."""
+        self.wire.script(script, self._prefix, *arguments, then=then)
+
+    def run(self, script: str, *arguments: Word) -> Any:
+        """Run a script, and wait for its reply."""
+        return self.wire.run(script, self._prefix, *arguments)
+
+    def command(self, name: bytes, key: str, *arguments: Word) -> Any:
+        """A command on a key of the application, and its reply."""
+        return self.wire.ask(name, self.names(key), *arguments)
+
+    def subscribe(self, *channels: str) -> None:
+        """From now on, hear what is published there; heard before the next reply."""
+        self.wire.push_command(b"SUBSCRIBE", *(self.names(channel) for channel in channels))
+
+    def fault(self, reply: Any) -> Broken:
+        """What to raise about a reply that should not be."""
+        return Broken(ProtocolError(f"{self.url}: {reply}"))
+
+    # ── records ──────────────────────────────────────────────────────────────────────────────
+
+    def look(
+        self, ids: Sequence[str], *, watcher: str = "", traces: bool = False
+    ) -> list[tuple[str, Found | None]]:
+        """The records of these tasks; None for one that there is not.
+
+        Parameters
+        ----------
+        watcher
+            A client that is told of them from now on.
+        traces
+            Read what they have told, too.
+        """
+        found = []
+        head = said({"watcher": watcher, "traces": traces})
+        for start in range(0, len(ids), LOOK):
+            part = ids[start : start + LOOK]
+            for id, rows in zip(part, self.run("look", head, *part), strict=True):
+                found.append((id, self._found(id, *rows)))
+        return found
+
+    def _found(
+        self, id: str, envelope: bytes | None, packed: bytes | None, result: bytes | None,
+        output: list[bytes], live: list[bytes],
+    ) -> Found | None:  # fmt: skip
+        try:
+            if envelope is not None:
+                opened = self.sealed.open_envelope(id, envelope)
+                record = records.record_of(opened, records.unpack_standing(packed), self.now)
+            elif result is not None:
+                record = records.finished(self.sealed.open_result(id, result))
+            else:
+                return None
+        except (ForgedError, ProtocolError, msgspec.MsgspecError) as error:
+            self.report_forgery(str(error))
+            return None
+        for sealed in (*output, *live):
+            records.add_traces(record, self.events(sealed), self.settings.max_output_bytes)
+        return Found(record, packed or b"")
+
+    def envelope(self, id: str, sealed: bytes) -> Envelope | None:
+        """A submission; None, and a report, if it is not one of ours."""
+        try:
+            return self.sealed.open_envelope(id, sealed)
+        except (ForgedError, ProtocolError) as error:
+            self.report_forgery(str(error))
+            return None
+
+    def events(self, sealed: bytes) -> list[AnyMessage]:
+        """Messages that one of us has written; none, and a report, if they are not."""
+        try:
+            return self.sealed.open_events(sealed)
+        except (ForgedError, ProtocolError) as error:
+            self.report_forgery(str(error))
+            return []
+
+    def report_forgery(self, text: str) -> None:
+        """Something was refused: say so, where people look."""
+        logger.error("refused, unread: %s (in Redis at %s)", text, self.url)
+
+
+class Part(ABC):
+    """What a link does for a peer of one role, on one connection."""
+
+    def __init__(self, desk: Desk, hello: m.Hello) -> None:
+        self.desk = desk
+        self.hello = hello
+
+    @abstractmethod
+    def greet(self) -> None:
+        """Make the peer known, and welcome it."""
+
+    @abstractmethod
+    def say(self, message: AnyMessage) -> None:
+        """The peer says this."""
+
+    def said(self) -> None:
+        """That was all that it says now."""
+
+    @abstractmethod
+    def pushed(self, channel: bytes, message: bytes) -> None:
+        """This was published to us."""
+
+    @abstractmethod
+    def turn(self, now: float) -> None:
+        """Do what is due, on the monotonic clock."""
+
+    @abstractmethod
+    def due(self) -> float:
+        """When :meth:`turn` is to be called next, at the latest."""
+
+    def gone(self) -> None:
+        """The connection is lost."""
+
+    def refuse(self, message: AnyMessage) -> None:
+        kind = type(message).__name__
+        self.desk.deliver(m.Refused(f"a broker expects no {kind} of this peer"))

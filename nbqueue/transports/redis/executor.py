@@ -1,0 +1,399 @@
+"""An executor's part, on either of its links: it claims tasks, keeps their outcomes, hears interrupts.
+
+::
+
+    Settle([…]) ─▶ settle.lua ┐  one round trip      ┌─▶ Acknowledge
+                   claim.lua  ┴──────────▶ Redis ────┴─▶ Assign
+    nothing to do ─▶ lined up as idle, asleep until "x:EXECUTOR" wakes it, at most a second
+
+The main link claims; the control link listens to ``k:EXECUTOR``, compares what is held each heartbeat, and
+gives back what waits behind a long task when others are idle.  Endings may go by either.
+"""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from math import inf
+from typing import Any, Final
+
+import hiredis
+
+from nbqueue import messages as m
+from nbqueue.core import verdicts
+from nbqueue.core.executors import TARGET
+from nbqueue.core.lifecycle import START, follow
+from nbqueue.messages import AnyMessage
+from nbqueue.states import READY_STATES
+from nbqueue.transports.redis import losses, records
+from nbqueue.transports.redis.desk import Desk, Part, said
+from nbqueue.transports.redis.leases import Lease, leases_of
+from nbqueue.transports.redis.losses import seat
+from nbqueue.transports.redis.moves import Move, decide
+from nbqueue.transports.redis.names import lane_key
+from nbqueue.wire.signing import ForgedError
+
+#: seconds that an idle executor sleeps before it looks for tasks, whether or not it was woken
+_LOOK: Final = 1.0
+#: bytes of outcomes in one call
+_SETTLE_BYTES: Final = 8 * 2**20
+#: seconds until a stuck executor looks again whether others are idle
+_STUCK_AGAIN: Final = 0.25
+
+
+class ExecutorPart(Part):
+    """See the module's docstring."""
+
+    def __init__(self, desk: Desk, hello: m.Hello) -> None:
+        super().__init__(desk, hello)
+        self._seat = seat(hello.worker, hello.id)
+        self._is_main = hello.role == m.EXECUTOR
+        self._leases = leases_of(f"{desk.url} {desk.names.app}", self._seat)
+        self._lanes: list[tuple[str, str]] = []
+        self._claims = self._is_main
+        self._claiming = False
+        self._idle = False
+        self._claim_at = 0.0
+        self._look_at = 0.0
+        self._reports: list[AnyMessage] = []
+
+    # ── coming ───────────────────────────────────────────────────────────────────────────────
+
+    def greet(self) -> None:
+        desk, hello = self.desk, self.hello
+        if self._is_main:
+            desk.subscribe(f"x:{self._seat}", "news")
+        else:
+            desk.subscribe(f"k:{self._seat}")
+        held, lanes = desk.run(
+            "join", hello.worker, desk.settings.worker_lease, self._seat, desk.sealed.hello(hello)
+        )
+        if self._is_main:
+            self._serve(lanes)
+            self._reconcile(losses.tokens(held))
+        else:
+            self._remind(losses.tokens(held))
+        desk.deliver(desk.welcome())
+        self.said()
+
+    def _serve(self, lanes: Sequence[bytes]) -> None:
+        """Find the lanes that this executor can run tasks of."""
+        names = [lane.decode() for lane in lanes]
+        self._lanes = [(name, lane_key(name).queue) for name in names if self._serves(name)]
+
+    def _serves(self, lane: str) -> bool:
+        try:
+            key = lane_key(lane)
+        except ValueError:
+            return False
+        hello = self.hello
+        return key.matches(frozenset(hello.queues), frozenset(hello.registered), hello.python, hello.env)
+
+    def _reconcile(self, held: dict[int, str]) -> None:
+        """After a new connection: what was on its way to the executor is lost, what it still has is not."""
+        has = {token for _, token in self.hello.held}
+        for token in sorted(held.keys() - has, reverse=True):
+            losses.give_back(self.desk, self._seat, token, held[token])
+        self._leases.keep(has & held.keys())
+        if strange := sorted(has - held.keys()):
+            self.desk.deliver(m.Drop(strange))
+
+    def _remind(self, held: dict[int, str]) -> None:
+        """The control link was away: say again which leases are over."""
+        for token in (token for token, id in held.items() if not id):
+            self.desk.deliver(m.Interrupt("", token, "cancel"))
+        ids = {id: token for token, id in held.items() if id}
+        for id, found in self.desk.look(list(ids)):
+            if found is not None and found.record.revoked:
+                self.desk.deliver(m.Drop([ids[id]]))
+
+    # ── what it says ─────────────────────────────────────────────────────────────────────────
+
+    def say(self, message: AnyMessage) -> None:
+        match message:
+            case m.Started() | m.Progress() | m.Update() | m.Output():
+                self._reports.append(message)
+                return
+        self._report()
+        match message:
+            case m.Settle(outcomes):
+                self._settle(outcomes)
+            case m.Retry():
+                self._retry(message)
+            case m.Returned(tokens):
+                self._returned(tokens)
+            case m.Need(key):
+                self.desk.wire.call(
+                    b"GET", self.desk.names(f"blob:{key}"), then=lambda reply: self._on_blob(key, reply)
+                )
+            case m.Held():
+                self._compare(message)
+            case m.Ping():
+                self.desk.wire.call(b"PING", then=lambda _: self.desk.deliver(m.Pong(1)))
+            case m.Goodbye():
+                self._goodbye()
+            case _:
+                self.refuse(message)
+
+    def said(self) -> None:
+        self._report()
+        if self._claims and not self._claiming and self._leases.room > 0:
+            self._claim()
+
+    def _on_blob(self, key: str, reply: Any) -> None:
+        blob = b""
+        if isinstance(reply, bytes):
+            try:
+                blob = self.desk.sealed.open_blob(key, reply)
+            except ForgedError as error:
+                self.desk.report_forgery(str(error))
+        self.desk.deliver(m.Define(key, blob))
+
+    def _goodbye(self) -> None:
+        """The main link: it takes no more; the control link: it holds nothing, or its worker will say."""
+        lanes = [lane for lane, _ in self._lanes]
+        if self._is_main:
+            self._claims = False
+            for lane in lanes:
+                self.desk.wire.call(b"ZREM", self.desk.names(f"idle:{lane}"), self._seat, then=_nothing)
+        else:
+            self.desk.tell("leave", self.hello.worker, self._seat, *lanes, then=_nothing)
+
+    # ── endings ──────────────────────────────────────────────────────────────────────────────
+
+    def _settle(self, outcomes: Sequence[m.Outcome]) -> None:
+        batch: list[tuple[m.Outcome, Lease, bytes]] = []
+        size = 0
+        for outcome in outcomes:
+            lease = self._leases.release(outcome.token, time.monotonic())
+            if lease is None:  # it was lost, and is void or somebody else's
+                self._void(outcome.token)
+                self.desk.deliver(m.Acknowledge([outcome.token]))
+                continue
+            result = self._result(outcome, lease)
+            batch.append((outcome, lease, result))
+            size += len(result)
+            if size > _SETTLE_BYTES:
+                self._keep(batch)
+                batch, size = [], 0
+        if batch:
+            self._keep(batch)
+
+    def _void(self, token: int) -> None:
+        self.desk.wire.call(b"HDEL", self.desk.names(f"held:{self._seat}"), str(token), then=_nothing)
+
+    def _result(self, outcome: m.Outcome, lease: Lease) -> bytes:
+        record, desk = lease.record, self.desk
+        self._leases.ran(record, outcome.runtime)
+        name, limit = self.hello.name, desk.settings.payload_limit
+        counts = verdicts.outcome_of(record, outcome, name, desk.now, limit)
+        return desk.sealed.result(records.kept_of(record, counts))
+
+    def _keep(self, batch: Sequence[tuple[m.Outcome, Lease, bytes]]) -> None:
+        desk = self.desk
+        shapes: dict[tuple[str, str, tuple[str, ...], bool], int] = {}
+        words: list[bytes | str | int] = []
+        for outcome, lease, result in batch:
+            task = lease.record.task
+            blobs = tuple(records.blobs_of(task))
+            shape = (task.queue, lease.record.sender.client, blobs, lease.traces)
+            number = shapes.setdefault(shape, len(shapes) + 1)
+            words += (number, str(outcome.token), task.id, result)
+        fields = ("queue", "sender", "blobs", "traces")
+        head = {
+            "executor": self._seat,
+            "expires": desk.expires,
+            "shapes": [dict(zip(fields, shape, strict=True)) for shape in shapes],
+        }
+        tokens = [outcome.token for outcome, _, _ in batch]
+        desk.tell("settle", said(head), *words, then=partial(self._on_settled, tokens))
+
+    def _on_settled(self, tokens: list[int], reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            raise self.desk.fault(reply)
+        self.desk.deliver(m.Acknowledge(tokens))
+
+    def _retry(self, message: m.Retry) -> None:
+        """The run asks for another one."""
+        desk, token = self.desk, message.token
+        if (lease := self._leases.release(token, time.monotonic())) is not None:
+            self._leases.ran(lease.record, message.runtime)
+
+        def decision(move: Move) -> bool:
+            if (ending := verdicts.retried(move.record, message, desk.now)) is not None:
+                return move.end(ending, release=True)
+            record = move.record
+            event = m.Retrying(message.id, record.retries, message.failure, record.due)
+            return move.wait(event, again=True)
+
+        if not decide(desk, message.id, token, decision):
+            self._void(token)
+        desk.deliver(m.Acknowledge([token]))
+
+    def _returned(self, tokens: Sequence[int]) -> None:
+        for token in reversed(tokens):
+            lease = self._leases.release(token, time.monotonic())
+            if lease is None:
+                self._void(token)
+            else:
+                losses.give_back(self.desk, self._seat, token, lease.record.task.id)
+
+    # ── reports ──────────────────────────────────────────────────────────────────────────────
+
+    def _report(self) -> None:
+        reports, self._reports = self._reports, []
+        heads, sealed = [], []
+        for report in reports:
+            lease = self._leases.get(getattr(report, "token", 0))
+            head, told = self._described(report, lease)
+            if lease is not None:
+                lease.traces = True
+            heads.append(head)
+            sealed.append(self.desk.sealed.events([told]))
+        if heads:
+            head = {"executor": self._seat, "worker": self.hello.name, "reports": heads}
+            self.desk.tell("report", said(head), *sealed, then=self._on_reported)
+
+    def _described(self, report: Any, lease: Lease | None) -> tuple[dict[str, Any], AnyMessage]:
+        """What the script is told of a report, and what those who watch are."""
+        sender = lease.record.sender.client if lease is not None else ""
+        head = {"id": report.id, "token": str(report.token), "sender": sender}
+        match report:
+            case m.Started():
+                record = lease.record if lease is not None else None
+                state = follow(record.state, START, record) if record is not None else ""
+                at = self.desk.now
+                head |= {"kind": "started", "state": state, "at": at}
+                return head, m.Started(report.id, report.token, self.hello.name, at)
+            case m.Update() if report.state not in READY_STATES:  # only an outcome ends a task
+                head |= {"kind": "update", "state": report.state}
+            case m.Output():
+                head["kind"] = "output"
+            case _:
+                head["kind"] = "progress"
+        return head, report
+
+    def _on_reported(self, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            self.desk.fault(reply)
+
+    # ── claiming ─────────────────────────────────────────────────────────────────────────────
+
+    def _claim(self) -> None:
+        leases = self._leases
+        head = {
+            "executor": self._seat,
+            "worker": self.hello.worker,
+            "budget": leases.budget,
+            "room": leases.room,
+            "holds": bool(leases),
+            "idle": self._idle,
+            "lanes": self._lanes,
+            "estimates": leases.estimates,
+            "unknown": TARGET,
+        }
+        self._claiming = True
+        self._claim_at = time.monotonic() + _LOOK
+        self.desk.tell("claim", said(head), then=partial(self._on_claimed, bool(leases)))
+        if len(self._lanes) > 1:  # so that none of the same priority is always the first
+            self._lanes.append(self._lanes.pop(0))
+
+    def _on_claimed(self, held: bool, reply: Any) -> None:
+        self._claiming = False
+        if not isinstance(reply, list):
+            raise self.desk.fault(reply)
+        if not reply[0]:
+            self._claims = False
+            self.desk.deliver(m.Unknown())
+            return
+        _, due, leases = reply
+        self._idle = not leases and not held
+        if held:  # it was not lined up, and may have ended meanwhile what it held
+            self._claim_at = 0.0
+        if (at := float(due)) and not leases:
+            self._claim_at = min(self._claim_at, max(self.desk.monotonic(at), time.monotonic() + 0.001))
+        if leases:
+            self._assign(leases)
+
+    def _assign(self, rows: Sequence[bytes]) -> None:
+        assignments = []
+        now = time.monotonic()
+        for i in range(0, len(rows), 5):
+            token, id = int(rows[i]), rows[i + 1].decode()
+            envelope = self.desk.envelope(id, rows[i + 3])
+            if envelope is None:
+                queue = lane_key(rows[i + 2].decode()).queue
+                self.desk.tell("discard", id, self._seat, str(token), queue, then=_nothing)
+                continue
+            standing = records.unpack_standing(rows[i + 4])
+            record = records.record_of(envelope, standing, self.desk.now)
+            self._leases.hold(token, record, now)
+            self._watch_limits(record)
+            assignments.append(m.Assignment(record.task, token, record.retries, record.attempt))
+        if assignments:
+            self.desk.deliver(m.Assign(assignments))
+
+    def _watch_limits(self, record: Any) -> None:
+        task = record.task
+        for kind, limit in (("hard", task.time_limit), ("soft", task.soft_time_limit)):
+            if limit is not None:
+                timers, name = self.desk.names("timers"), f"{kind}:{record.token}:{task.id}"
+                self.desk.wire.call(b"ZADD", timers, record.leased_at + limit, name, then=_nothing)
+
+    # ── hearing, and what is due ─────────────────────────────────────────────────────────────
+
+    def pushed(self, channel: bytes, message: bytes) -> None:
+        if not self._is_main:
+            for order in self.desk.events(message):
+                self.desk.deliver(order)
+            return
+        if channel.endswith(b":news"):
+            self._serve(self.desk.command(b"HKEYS", "lanes"))
+        self._claim_at = 0.0
+
+    def turn(self, now: float) -> None:
+        if self._is_main:
+            if now >= self._claim_at and not self._leases:
+                self.said()
+        elif now >= self._look_at:
+            self._rebalance(now)
+
+    def due(self) -> float:
+        if self._is_main:
+            waits = self._claims and not self._claiming and not self._leases
+            return self._claim_at if waits else inf
+        since = self._leases.stuck_since()
+        return inf if since is None else max(since, self._look_at)
+
+    def _rebalance(self, now: float) -> None:
+        """Give back what waits behind a long task, if others are idle."""
+        since = self._leases.stuck_since()
+        if since is None or now < since:
+            return
+        self._look_at = now + _STUCK_AGAIN
+        lanes: list[bytes] = self.desk.command(b"HKEYS", "lanes")
+        served = [lane.decode() for lane in lanes if self._serves(lane.decode())]
+        if any(self.desk.command(b"ZCARD", f"idle:{lane}") for lane in served):
+            self._leases.stuck = True
+            self.desk.deliver(m.Recall(len(self._leases) - 1))
+
+    def _compare(self, report: m.Held) -> None:
+        """Make good what got lost on the way, in either direction."""
+        desk = self.desk
+        known, rows = desk.run("held", self.hello.worker, self._seat)
+        if not known:
+            desk.deliver(m.Unknown())
+            return
+        held, reported = losses.tokens(rows), set(report.tokens)
+        absent = {token for token in held if token <= report.latest and token not in reported}
+        lost = absent & self._leases.absent  # twice, to be sure: the report travels by another link
+        self._leases.absent = absent - lost
+        for token in sorted(lost, reverse=True):
+            self._leases.release(token, time.monotonic())
+            losses.give_back(desk, self._seat, token, held[token])
+        if strange := [token for token in report.tokens if token not in held]:
+            desk.deliver(m.Drop(strange))
+            desk.deliver(m.Acknowledge(strange))
+
+
+def _nothing(reply: object) -> None:
+    """For commands whose reply tells nothing."""

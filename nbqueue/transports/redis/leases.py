@@ -1,0 +1,132 @@
+"""What an executor holds, for its two links: they are of one process, and each of its own thread.
+
+How much it is given in advance follows from how long its functions took, as in the ZeroMQ broker
+(``core.executors``); here the executor itself keeps count.
+"""
+
+import threading
+import weakref
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from nbqueue.core.dispatch import PATIENCE
+from nbqueue.core.executors import OVERHEAD, TARGET, Durations
+from nbqueue.core.records import Record
+from nbqueue.messages import MAX_BATCH
+from nbqueue.transports.redis.names import tag
+
+#: functions whose durations a claim names
+_NAMED: Final = 32
+
+
+class Lease(msgspec.Struct, gc=False):
+    """One task that an executor holds."""
+
+    record: Record
+    #: seconds that it will take
+    estimate: float
+    #: it may have told something that is kept beside the record
+    traces: bool
+
+
+class Leases:
+    """See the module's docstring.  Safe from both threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[int, Lease] = {}
+        self._backlog = 0.0
+        self._moved_at = 0.0
+        self._durations = Durations()
+        #: tag → seconds, of the functions that were measured last
+        self._estimates: dict[str, float] = {}
+        #: its first task takes longer than was thought: it gives back the others, and gets no more
+        self.stuck = False
+        #: leases that were absent from the last report
+        self.absent: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, token: int) -> bool:
+        return token in self._held
+
+    @property
+    def tokens(self) -> set[int]:
+        with self._lock:
+            return set(self._held)
+
+    @property
+    def room(self) -> int:
+        """How many tasks it may be given."""
+        if self.stuck or (self._held and self._backlog >= TARGET):
+            return 0
+        return MAX_BATCH - len(self._held)
+
+    @property
+    def budget(self) -> float:
+        """Seconds of work that it may be given."""
+        return max(0.0, TARGET - self._backlog)
+
+    @property
+    def estimates(self) -> dict[str, float]:
+        """What a claim is told of how long tasks take."""
+        return self._estimates
+
+    def hold(self, token: int, record: Record, now: float) -> None:
+        lease = Lease(record, self._durations.estimate(record.task), record.attempt > 1)
+        with self._lock:
+            if not self._held:
+                self._moved_at = now
+            self._held[token] = lease
+            self._backlog += lease.estimate
+
+    def get(self, token: int) -> Lease | None:
+        return self._held.get(token)
+
+    def release(self, token: int, now: float) -> Lease | None:
+        """It does not hold this any more; None if it did not."""
+        with self._lock:
+            if next(iter(self._held), None) == token:
+                self._moved_at, self.stuck = now, False
+            lease = self._held.pop(token, None)
+            if lease is not None:
+                self._backlog = self._backlog - lease.estimate if self._held else 0.0
+            return lease
+
+    def keep(self, tokens: Iterable[int]) -> None:
+        """It holds only what is among these."""
+        kept = set(tokens)
+        for token in self.tokens - kept:
+            self.release(token, self._moved_at)
+
+    def ran(self, record: Record, runtime: float) -> None:
+        """So long did it take."""
+        task = record.task
+        self._durations.note(task, runtime)
+        name = tag(task.definition or task.name)
+        self._estimates.pop(name, None)
+        self._estimates[name] = max(self._durations.estimate(task), OVERHEAD)
+        if len(self._estimates) > _NAMED:
+            del self._estimates[next(iter(self._estimates))]
+
+    def stuck_since(self) -> float | None:
+        """Since when the first of several tasks runs, if that is to be looked at."""
+        if self.stuck or len(self._held) < 2:
+            return None
+        return self._moved_at + PATIENCE
+
+
+_leases: "weakref.WeakValueDictionary[tuple[str, str], Leases]" = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def leases_of(url: str, executor: str) -> Leases:
+    """The one object for both links of an executor."""
+    with _lock:
+        found = _leases.get((url, executor))
+        if found is None:
+            found = _leases[url, executor] = Leases()
+        return found

@@ -1,0 +1,70 @@
+-- Bring one task from where it stands to where it is to stand, if it still stands there.
+--
+-- KEYS[1]   the namespace, of which it uses: tasks, standing, held:*, due, lanes, ready:*, idle:*, running, queued,
+--           references, blob:*, watchers, result:*, output:*, live:*, timers
+-- ARGV[1]   {id, to, queue, lane, priority, entry, sender, executor, token, release, due, blobs, expires, again,
+--           timers = {{at, name}, …}}
+--           to        "ready", "due", "done", or "" to stay
+--           executor  that has the lease, "" if none has
+--           release   it no longer holds the lease; else that is marked as void until it is given back
+--           expires   milliseconds until the result goes, 0 for never
+--           again     what those who watch are told is kept for those who ask: why it is to run again
+-- ARGV[2]   how it stands, as it was read: "" for a task that was never given out
+-- ARGV[3]   how it is to stand, "" for done
+-- ARGV[4]   its result, "" for none
+-- ARGV[5]   what those who watch are told, "" for nothing
+-- ARGV[6…]  channel, message: what others are told
+--
+-- Returns 1, or 0 if it stands otherwise by now.
+
+local said = cmsgpack.unpack(ARGV[1])
+local id = said.id
+if (call('HGET', P .. 'standing', id) or '') ~= ARGV[2] then return 0 end
+if call('HEXISTS', P .. 'tasks', id) == 0 then return 0 end
+
+if said.to ~= '' then
+    if said.executor ~= '' then
+        local held = P .. 'held:' .. said.executor
+        if said.release then
+            call('HDEL', held, said.token)
+        elseif call('HEXISTS', held, said.token) == 1 then
+            call('HSET', held, said.token, '')
+        end
+        count('running', said.queue, -1)
+    elseif call('ZREM', P .. 'due', said.lane .. '\0' .. said.priority .. said.entry) == 0 then
+        withdraw(said.lane, 1)
+    end
+end
+
+local watching = call('HGET', P .. 'watchers', id)
+if said.to == 'done' then
+    call('HDEL', P .. 'tasks', id)
+    call('HDEL', P .. 'standing', id)
+    call('HDEL', P .. 'watchers', id)
+    call('DEL', P .. 'live:' .. id)
+    count('queued', said.queue, -1)
+    for _, blob in ipairs(said.blobs) do refer(blob, -1) end
+    if said.expires > 0 then
+        call('SET', P .. 'result:' .. id, ARGV[4], 'PX', said.expires)
+        call('PEXPIRE', P .. 'output:' .. id, said.expires)
+    else
+        call('SET', P .. 'result:' .. id, ARGV[4])
+    end
+    tell(said.sender, watching, frame('r' .. ARGV[4]))
+else
+    call('HSET', P .. 'standing', id, ARGV[3])
+    if said.to ~= '' then -- another run will report anew
+        call('DEL', P .. 'live:' .. id)
+        if said.again then call('HSET', P .. 'live:' .. id, 'again', ARGV[5]) end
+    end
+    if said.to == 'ready' then
+        line_up(said.lane, said.priority, {said.entry}, true)
+    elseif said.to == 'due' then
+        call('ZADD', P .. 'due', said.due, said.lane .. '\0' .. said.priority .. said.entry)
+        wake(said.lane, 1)
+    end
+end
+for _, timer in ipairs(said.timers) do call('ZADD', P .. 'timers', timer[1], timer[2]) end
+if ARGV[5] ~= '' then tell(said.sender, watching, frame('e' .. ARGV[5])) end
+for i = 6, #ARGV, 2 do call('PUBLISH', P .. ARGV[i], ARGV[i + 1]) end
+return 1

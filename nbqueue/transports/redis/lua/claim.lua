@@ -1,0 +1,92 @@
+-- Give an executor tasks that wait: about `budget` seconds of work.  One that takes long, or that nobody has measured,
+-- it gets only when it has no other.
+--
+-- KEYS[1]  the namespace, of which it uses: executors:*, due, lanes, ready:*, idle:*, tasks, standing, held:*,
+--          running, token
+-- ARGV[1]  {executor, worker, budget, room, holds, idle, lanes = {{lane, queue}, …}, estimates = {tag → seconds},
+--          unknown = seconds of what is not among them}.  `holds`: it has other tasks; `idle`: it is lined up as
+--          one that waits
+--
+-- Returns {known, when the next scheduled task is due, {token, id, lane, envelope,
+-- standing, …}}; `known` is 0 if the
+-- executor has to say Hello again.  One that gets nothing, and holds nothing, is lined up as idle.
+
+local said = cmsgpack.unpack(ARGV[1])
+if call('HEXISTS', P .. 'executors:' .. said.worker, said.executor) == 0 then return {0} end
+local now = clock()
+if said.idle then
+    for _, lane in ipairs(said.lanes) do call('ZREM', P .. 'idle:' .. lane[1], said.executor) end
+end
+local due = line_up_due(now)
+
+local leases, pairs_held, standings = {}, {}, {}
+local backlog, taken = 0, 0
+local token = math.max(tonumber(call('GET', P .. 'token') or 0), math.floor(now * 1000000))
+
+local function lease(lane, queue, ids)
+    local envelopes = call('HMGET', P .. 'tasks', unpack(ids))
+    local stood = call('HMGET', P .. 'standing', unpack(ids))
+    local number = 0
+    for i, id in ipairs(ids) do
+        local standing = stood[i] and cmsgpack.unpack(stood[i])
+        if envelopes[i] and not (standing and standing[1] > 0) then -- else it was withdrawn
+            number, token = number + 1, token + 1
+            standing = standing or {0, '', 0, 0, 0, 0, 0, 0, 0, false, 'PENDING', ''}
+            standing[1], standing[2], standing[3] = token, said.executor, standing[3] + 1
+            standing[4], standing[5] = now, 0
+            local packed, written = cmsgpack.pack(standing), string.format('%.0f', token)
+            table.insert(pairs_held, written)
+            table.insert(pairs_held, id)
+            table.insert(standings, id)
+            table.insert(standings, packed)
+            table.insert(leases, written)
+            table.insert(leases, id)
+            table.insert(leases, lane)
+            table.insert(leases, envelopes[i])
+            table.insert(leases, packed)
+        end
+    end
+    if number > 0 then
+        withdraw(lane, number)
+        count('running', queue, number)
+        taken = taken + number
+    end
+end
+
+-- What of a list there is room for, taken out of it.
+local function take(list)
+    local ids = {}
+    for _, entry in ipairs(call('LRANGE', list, 0, said.room - taken - 1)) do
+        local seconds = said.estimates[string.sub(entry, 1, 4)] or said.unknown
+        local holds = said.holds or taken + #ids > 0
+        if holds and (backlog >= said.budget or seconds >= said.unknown) then break end
+        table.insert(ids, string.sub(entry, 5))
+        backlog = backlog + seconds
+    end
+    if #ids > 0 then call('LTRIM', list, #ids, -1) end
+    return ids
+end
+
+local waiting = {}
+for i, lane in ipairs(said.lanes) do waiting[i] = tonumber(call('HGET', P .. 'lanes', lane[1]) or 0) end
+for priority = 9, 0, -1 do
+    for i, lane in ipairs(said.lanes) do
+        while waiting[i] > 0 and taken < said.room do
+            local ids = take(P .. 'ready:' .. lane[1] .. ':' .. priority)
+            if #ids == 0 then break end
+            local before = taken
+            lease(lane[1], lane[2], ids)
+            waiting[i] = waiting[i] - (taken - before)
+            if taken == before then backlog = 0 end -- all were withdrawn: look at those behind them
+        end
+    end
+end
+
+if taken > 0 then
+    call('HSET', P .. 'held:' .. said.executor, unpack(pairs_held))
+    call('HSET', P .. 'standing', unpack(standings))
+    call('SET', P .. 'token', string.format('%.0f', token))
+elseif not said.holds then
+    for _, lane in ipairs(said.lanes) do call('ZADD', P .. 'idle:' .. lane[1], now, said.executor) end
+end
+return {1, due, leases}

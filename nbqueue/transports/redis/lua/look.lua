@@ -1,0 +1,28 @@
+-- How tasks stand.
+--
+-- KEYS[1]   the namespace, of which it uses: tasks, standing, result:*, live:*, output:*, watchers
+-- ARGV[1]   {watcher, traces}: who is to be told of them from now on, "" for nobody; whether to read what they
+--           have told too
+-- ARGV[2…]  ids
+--
+-- Returns of each {envelope, standing, result, {output}, {live}}, with false for what there is not.
+
+local said = cmsgpack.unpack(ARGV[1])
+local found = {}
+for i = 2, #ARGV do
+    local id = ARGV[i]
+    local envelope = call('HGET', P .. 'tasks', id)
+    local one = {envelope, call('HGET', P .. 'standing', id), call('GET', P .. 'result:' .. id), {}, {}}
+    if said.traces and (envelope or one[3]) then
+        one[4] = call('LRANGE', P .. 'output:' .. id, 0, -1)
+        one[5] = call('HVALS', P .. 'live:' .. id)
+    end
+    if said.watcher ~= '' and envelope then
+        local watching = call('HGET', P .. 'watchers', id) or ''
+        if not string.find(' ' .. watching .. ' ', ' ' .. said.watcher .. ' ', 1, true) then
+            call('HSET', P .. 'watchers', id, watching == '' and said.watcher or watching .. ' ' .. said.watcher)
+        end
+    end
+    table.insert(found, one)
+end
+return found

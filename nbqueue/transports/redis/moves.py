@@ -1,0 +1,149 @@
+"""One task from where it stands to where it is to stand, whoever decides it.
+
+A decision is made on what was read, so it counts only if nothing has changed since: a :class:`Move` says how
+the task stood, and is refused when it stands otherwise.  Then one looks again, and decides again
+(:func:`decide`).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from nbqueue import messages as m
+from nbqueue.core import verdicts
+from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
+from nbqueue.messages import AnyMessage
+from nbqueue.transports.redis import records
+from nbqueue.transports.redis.desk import Desk, Found, said
+from nbqueue.transports.redis.names import entry_of, lane_of
+
+#: An order to a channel.
+Order = tuple[str, AnyMessage]
+#: When, and which timer.
+Timer = tuple[float, str]
+
+#: times that one looks again before giving up; each time somebody else has changed it
+_TRIES: Final = 20
+
+
+class Move:
+    """A change to a record that was found; made at once by one of its methods, each of which returns whether
+    it could be."""
+
+    def __init__(self, desk: Desk, found: Found) -> None:
+        self.record = record = found.record
+        self._desk = desk
+        self._packed = found.packed
+        leased = record.place == LEASED
+        #: who has the lease, "" for nobody
+        self.executor = record.executor if leased else ""
+        self.token = record.token if leased else 0
+
+    def end(
+        self,
+        ending: verdicts.Ending,
+        *,
+        release: bool,
+        timers: Sequence[Timer] = (),
+        orders: Iterable[Order] = (),
+    ) -> bool:
+        """This is how it ended.
+
+        ``release``: its executor does not have the lease any more; else that is void until it is given back.
+        """
+        desk, record = self._desk, self.record
+        outcome = ending.outcome(record, desk.now)
+        result = desk.sealed.result(records.kept_of(record, outcome))
+        return self._make("done", b"", result, None, release=release, timers=timers, orders=orders)
+
+    def wait(self, event: AnyMessage | None = None, *, again: bool = False) -> bool:
+        """It waits from now on, for its time or for an executor, which it gets before the others.
+
+        ``again``: keep ``event`` for those who ask later.
+        """
+        record, desk = self.record, self._desk
+        scheduled = again and record.due > desk.now
+        record.place = SCHEDULED if scheduled else READY
+        standing = records.pack_standing(records.standing_of(record))
+        return self._make("due" if scheduled else "ready", standing, b"", event, release=True, again=again)
+
+    def stay(self, *, orders: Iterable[Order] = ()) -> bool:
+        """It goes on, with what has changed in its record."""
+        standing = records.pack_standing(records.standing_of(self.record))
+        return self._make("", standing, b"", None, release=False, orders=orders)
+
+    def _make(
+        self,
+        to: str,
+        standing: bytes,
+        result: bytes,
+        event: AnyMessage | None,
+        *,
+        release: bool,
+        timers: Sequence[Timer] = (),
+        orders: Iterable[Order] = (),
+        again: bool = False,
+    ) -> bool:
+        desk, record, task = self._desk, self.record, self.record.task
+        head = said(
+            {
+                "id": task.id,
+                "to": to,
+                "queue": task.queue,
+                "lane": lane_of(task),
+                "priority": str(task.priority),
+                "entry": entry_of(task),
+                "sender": record.sender.client,
+                "executor": self.executor,
+                "token": str(self.token),
+                "release": release,
+                "due": record.due,
+                "blobs": records.blobs_of(task),
+                "expires": desk.expires,
+                "again": again,
+                "timers": timers,
+            }
+        )
+        told = desk.sealed.events([event]) if event is not None else b""
+        words = [w for channel, order in orders for w in (channel, desk.sealed.events([order]))]
+        return bool(desk.run("change", head, self._packed, standing, result, told, *words))
+
+
+def decide(desk: Desk, id: str, token: int | None, decision: Callable[[Move], bool | None]) -> bool:
+    """Look at a task, and decide what becomes of it, until what was decided could be done.
+
+    Parameters
+    ----------
+    token
+        The lease that it is about, 0 for a task that waits; None for whatever there is.
+    decision
+        Makes one of the move's changes, and returns its answer; None to leave it as it is.
+
+    Returns whether something was changed.
+    """
+    for _ in range(_TRIES):
+        found = desk.look([id])[0][1]
+        if found is None or found.record.place == DONE:
+            return False
+        move = Move(desk, found)
+        if token is not None and move.token != token:
+            return False
+        made = decision(move)
+        if made is not False:
+            return bool(made)
+    return False
+
+
+def put_back(move: Move, reason: str, now: float) -> bool:
+    """Its lease has ended without an outcome."""
+    if (ending := verdicts.requeued(move.record, now)) is not None:
+        return move.end(ending, release=True)
+    return move.wait(m.Requeued(move.record.task.id, reason) if reason else None)
+
+
+def began(desk: Desk, record: Record) -> float | None:
+    """When its run began, None if it has not.  A function that holds the GIL cannot report its start, but
+    then it is the first of what its executor holds."""
+    if record.started_at is not None or record.place != LEASED:
+        return record.started_at
+    held = [int(token) for token in desk.command(b"HKEYS", f"held:{record.executor}")]
+    return record.leased_at if held and min(held) == record.token else None

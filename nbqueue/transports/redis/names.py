@@ -1,0 +1,91 @@
+"""Everything that is kept in Redis: the keys of one application, who owns them, and how long they stay.
+
+All keys begin with ``nbq:{APP}:``.  The braces are a *hash tag*: in a Redis Cluster the whole application is
+in one slot, and so on one shard.  The application's name is part of the URL, ``redis://…?app=NAME``.
+
+========================  ======  ====================================================  =====================
+key                       type    holds                                                 goes
+========================  ======  ====================================================  =====================
+``tasks``                 hash    id → envelope, of unfinished tasks                    with each outcome
+``standing``              hash    id → how it stands, of those that were given out      with each outcome
+``watchers``              hash    id → clients that asked for it, beside its sender     with each outcome
+``live:ID``               hash    its last progress and custom state                    with the outcome
+``output:ID``             list    what it printed                                       ``result_expires``
+``result:ID``             string  the record of a finished task                         ``result_expires``
+``blob:HASH``             string  a function, or what it captured                       1 h after its task
+``references``            hash    hash → unfinished tasks that need the blob            when it is 0
+``lanes``                 hash    lane → tasks that wait in it                          with the last worker
+``ready:LANE:PRIORITY``   list    entries of tasks that wait                            when it is empty
+``due``                   zset    entries of tasks that wait for their time             when they are due
+``timers``                zset    expiry, time limits, grace: when each is due          when it is due
+``queued``, ``running``   hash    queue → unfinished tasks, tasks that executors have   when it is 0
+``idle:LANE``             zset    executors that wait for tasks                         with the executor
+``alive``                 zset    worker → until when it counts as alive                with the worker
+``workers``               hash    worker → its Hello                                    with the worker
+``executors:WORKER``      hash    executor → its Hello                                  with the executor
+``held:EXECUTOR``         hash    lease token → task id, "" for a lease that is void    with the executor
+``beats``                 zset    executor → when it was last heard of                  with the executor
+``clients``               zset    client → when it was last heard of                    a lease later
+``recent``, ``recent:N``  list    the newest ids, of all and of one notebook            ``result_expires``
+``token``                 string  the last lease token                                  1 d after all workers
+========================  ======  ====================================================  =====================
+
+Channels: ``c:CLIENT`` (news of its tasks), ``x:EXECUTOR`` (there is a task for you), ``k:EXECUTOR`` (its
+control link), ``w:WORKER`` (its supervisor), ``news`` (there is a new lane).
+
+An *entry* is four characters that stand for the task's function, and its id: so a script that gives tasks out
+knows how long they take without reading them.  A *lane* is what the tasks in it demand of their executor
+(``core.queues.LaneKey``), as one text.
+"""
+
+import hashlib
+from base64 import b64encode
+from functools import lru_cache
+from typing import Final
+
+from nbqueue.core.queues import LaneKey
+from nbqueue.messages import Task
+
+#: between the parts of a lane; no part has one
+_SEPARATOR: Final = "\x1f"
+
+
+class Names:
+    """Keys and channels of an application."""
+
+    def __init__(self, app: str) -> None:
+        self.app = app
+        self.prefix = f"nbq:{{{app}}}:"
+
+    def __call__(self, name: str) -> str:
+        return self.prefix + name
+
+
+def lane_of(task: Task) -> str:
+    """The lane of a task, as it is written."""
+    if task.definition:
+        return _SEPARATOR.join((task.queue, task.python, task.env, ""))
+    return _SEPARATOR.join((task.queue, "", "", task.name))
+
+
+def lane_key(lane: str) -> LaneKey:
+    """What a lane demands.
+
+    Raises
+    ------
+    ValueError
+        It is not one of ours.
+    """
+    queue, python, env, name = lane.split(_SEPARATOR)
+    return LaneKey(queue, python, env, name)
+
+
+@lru_cache(10_000)
+def tag(function: str) -> str:
+    """Four characters that stand for a function (the key of its definition, or its name)."""
+    return b64encode(hashlib.blake2b(function.encode(), digest_size=3).digest()).decode()
+
+
+def entry_of(task: Task) -> str:
+    """How a task is named in the lists of those that wait."""
+    return tag(task.definition or task.name) + task.id

@@ -1,0 +1,234 @@
+"""A task as it is kept in Redis, and as the core's :class:`~nbqueue.core.records.Record` of it.
+
+::
+
+    tasks     ─ Envelope   what was submitted, by whom, when: signed, never changed ─┐
+    standing  ─ Standing   lease, attempts, state: changed by scripts               ─┼─▶ Record ─▶ decisions
+    result:ID ─ Kept       the head of the record and its outcome: signed           ─┘     of the core
+
+What is unpickled later (arguments, values, exceptions) only ever comes out of something signed.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from nbqueue.core.output import OutputLog
+from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record, Sender
+from nbqueue.exceptions import ProtocolError
+from nbqueue.messages import (
+    AnyMessage,
+    Hello,
+    Outcome,
+    Output,
+    Progress,
+    Retrying,
+    Task,
+    Update,
+)
+from nbqueue.states import PENDING
+from nbqueue.wire.codec import pack
+from nbqueue.wire.signing import ForgedError, Signer
+
+# Kinds of seals
+TASK: Final = "task"
+RESULT: Final = "result"
+EVENT: Final = "event"
+BLOB: Final = "blob"
+HELLO: Final = "hello"
+
+
+class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is kept of a submission."""
+
+    task: Task
+    #: id of the client
+    client: str
+    notebook: str
+    #: when it was submitted, in Redis' time
+    at: float
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is kept of a finished task."""
+
+    outcome: Outcome
+    name: str
+    queue: str
+    group: str
+    at: float
+    notebook: str
+
+
+class Standing(msgspec.Struct, array_like=True, gc=False):
+    """How an unfinished task stands.  Scripts change the fields by their places: see ``claim.lua``."""
+
+    #: of its lease, 0 when nobody has one
+    token: int = 0
+    executor: str = ""
+    attempt: int = 0
+    leased_at: float = 0.0
+    #: 0 when its run has not been reported
+    started_at: float = 0.0
+    retries: int = 0
+    deaths: int = 0
+    losses: int = 0
+    #: when it may run again
+    due: float = 0.0
+    revoked: bool = False
+    state: str = PENDING
+    worker: str = ""
+
+
+_envelope: Final = msgspec.msgpack.Decoder(Envelope).decode
+_kept: Final = msgspec.msgpack.Decoder(Kept).decode
+_standing: Final = msgspec.msgpack.Decoder(Standing).decode
+_events: Final = msgspec.msgpack.Decoder(list[AnyMessage]).decode
+_hello: Final = msgspec.msgpack.Decoder(Hello).decode
+
+
+class Sealed:
+    """Reads and writes what an application keeps, signed."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+
+    def envelope(self, envelope: Envelope) -> bytes:
+        return self._signer.seal(TASK, pack(envelope))
+
+    def result(self, kept: Kept) -> bytes:
+        return self._signer.seal(RESULT, pack(kept))
+
+    def events(self, messages: Sequence[AnyMessage]) -> bytes:
+        return self._signer.seal(EVENT, pack(messages))
+
+    def hello(self, hello: Hello) -> bytes:
+        return self._signer.seal(HELLO, pack(hello))
+
+    def blob(self, key: str, blob: bytes) -> bytes:
+        return self._signer.seal(f"{BLOB} {key}", blob)
+
+    def open_envelope(self, id: str, sealed: bytes) -> Envelope:
+        """
+        Raises
+        ------
+        ForgedError
+            It was not signed by us, or for another id.
+        """
+        envelope: Envelope = self._read(TASK, sealed, _envelope)
+        if envelope.task.id != id:
+            raise ForgedError(f"the task kept as {id!r} is {envelope.task.id!r}")
+        return envelope
+
+    def open_result(self, id: str, sealed: bytes) -> Kept:
+        """The same for a result."""
+        kept = self.open_news(sealed)
+        if kept.outcome.id != id:
+            raise ForgedError(f"the result kept as {id!r} is that of {kept.outcome.id!r}")
+        return kept
+
+    def open_news(self, sealed: bytes) -> Kept:
+        """A result that was told of, whatever its id."""
+        kept: Kept = self._read(RESULT, sealed, _kept)
+        return kept
+
+    def open_events(self, sealed: bytes) -> list[AnyMessage]:
+        events: list[AnyMessage] = self._read(EVENT, sealed, _events)
+        return events
+
+    def open_hello(self, sealed: bytes) -> Hello:
+        hello: Hello = self._read(HELLO, sealed, _hello)
+        return hello
+
+    def open_blob(self, key: str, sealed: bytes) -> bytes:
+        return bytes(self._signer.open(f"{BLOB} {key}", sealed))
+
+    def _read(self, kind: str, sealed: bytes, decode: Any) -> Any:
+        body = self._signer.open(kind, sealed)
+        try:
+            return decode(body)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(
+                f"a {kind} in Redis was written by another version of nbqueue: {error}"
+            ) from None
+
+
+def pack_standing(standing: Standing) -> bytes:
+    return pack(standing)
+
+
+def unpack_standing(packed: bytes | None) -> Standing:
+    return _standing(packed) if packed else Standing()
+
+
+def record_of(envelope: Envelope, standing: Standing, now: float) -> Record:
+    """An unfinished task as the core sees it."""
+    task = envelope.task
+    record = Record(task, envelope.at, 0, Sender(envelope.client, "", envelope.notebook))
+    record.due = standing.due or envelope.at + max(0.0, task.countdown)
+    if standing.token:
+        record.place = LEASED
+    else:
+        record.place = SCHEDULED if record.due > now else READY
+    record.state, record.token, record.executor = standing.state, standing.token, standing.executor
+    record.worker, record.attempt, record.retries = standing.worker, standing.attempt, standing.retries
+    record.deaths, record.losses, record.revoked = standing.deaths, standing.losses, standing.revoked
+    record.leased_at, record.started_at = standing.leased_at, standing.started_at or None
+    return record
+
+
+def standing_of(record: Record) -> Standing:
+    """What is written of an unfinished record."""
+    leased = record.place == LEASED
+    return Standing(
+        token=record.token if leased else 0,
+        executor=record.executor if leased else "",
+        attempt=record.attempt,
+        leased_at=record.leased_at,
+        started_at=record.started_at or 0.0,
+        retries=record.retries,
+        deaths=record.deaths,
+        losses=record.losses,
+        due=record.due if record.place == SCHEDULED else 0.0,
+        revoked=record.revoked,
+        state=record.state,
+        worker=record.worker,
+    )
+
+
+def finished(kept: Kept) -> Record:
+    """A finished task as the core sees it; of its arguments nothing is known any more."""
+    outcome = kept.outcome
+    task = Task(outcome.id, kept.name, "", b"", queue=kept.queue, group=kept.group)
+    record = Record(task, kept.at, 0, Sender("", "", kept.notebook), DONE, outcome.state, outcome.token)
+    record.worker, record.retries, record.done_at = outcome.worker, outcome.retries, outcome.at
+    record.outcome = outcome
+    return record
+
+
+def kept_of(record: Record, outcome: Outcome) -> Kept:
+    """What is kept of a record that has ended."""
+    task = record.task
+    return Kept(outcome, task.name, task.queue, task.group, record.at, record.sender.notebook)
+
+
+def add_traces(record: Record, traces: Iterable[AnyMessage], limit: int) -> None:
+    """Put what its runs have told into a record; ``limit`` in characters of output."""
+    for message in traces:
+        match message:
+            case Output():
+                if record.output is None:
+                    record.output = OutputLog(limit)
+                record.output.add(message)
+            case Progress():
+                record.progress = message
+            case Update():
+                record.update = message
+            case Retrying():
+                record.failure = message.failure
+
+
+def blobs_of(task: Task) -> list[str]:
+    """What must be there for the task to run."""
+    return [key for key in (task.definition, task.captured_key) if key]

@@ -1,0 +1,25 @@
+"""The Lua scripts: storage atoms, one a file, with its keys on top."""
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+NAMES: Final = (
+    "submit", "claim", "settle", "change", "report", "look", "forget", "join", "beat", "leave", "chores",
+    "discard", "held",
+)  # fmt: skip
+
+
+@cache
+def sources() -> dict[str, bytes]:
+    """Name → text, with what they share put before each."""
+    folder = files("nbqueue.transports.redis") / "lua"
+    shared = (folder / "shared.lua").read_bytes()
+    return {name: shared + (folder / f"{name}.lua").read_bytes() for name in NAMES}
+
+
+@cache
+def digests() -> dict[str, bytes]:
+    """Name → what Redis calls it."""
+    return {name: hashlib.sha1(text).hexdigest().encode() for name, text in sources().items()}
