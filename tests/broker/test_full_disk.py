@@ -35,9 +35,12 @@ def broker(disk: Path) -> Iterator[Restarted]:
 
 
 def fill(disk: Path) -> None:
-    with contextlib.suppress(OSError), (disk / "other people's").open("wb", buffering=0) as file:
-        while True:
-            file.write(os.urandom(MB // 4))
+    """Take all but a little: a broker that starts writes some small files."""
+    with (disk / "other people's").open("wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(os.urandom(MB // 4))
+        file.truncate(file.tell() - MB // 8)
 
 
 def free(disk: Path) -> None:
