@@ -199,11 +199,16 @@ class Tasks:
 
     def died(self, executor: ExecutorState, death: m.ExecutorLost, now: float) -> None:
         """An executor died; the task that was running is charged for it."""
+        if death.token:  # it was given others after that, and has not come to them
+            for token in [t for t in reversed(executor.held) if t > death.token]:
+                self.take_back(executor, token, now)
         record = self._dispatch.release(executor, death.token, now)
         if record is None or not _holds(record, death.token):
             return
         record.deaths += 1
-        if record.deaths >= self._settings.max_task_deaths:
+        if not record.task.acks_late:
+            self._fail(record, "WorkerLostError", deaths.last_words(deaths.obituary(death, 1)), now)
+        elif record.deaths >= self._settings.max_task_deaths:
             self._fail(record, "WorkerLostError", deaths.obituary(death, record.deaths), now)
         else:
             self._requeue(record, deaths.manner_of_death(death), now)
@@ -211,7 +216,9 @@ class Tasks:
     def abandoned(self, executor: ExecutorState, reason: str, now: float, *, charge: bool) -> None:
         """An executor is gone with all that it held; ``charge`` the tasks that were running for it."""
         for record in self._dispatch.remove(executor, now):
-            if charge and record.started_at is not None and record.place == LEASED:
+            if not record.task.acks_late and record.place == LEASED and not record.revoked:
+                self._fail(record, "WorkerLostError", deaths.last_words(reason), now)
+            elif charge and record.started_at is not None and record.place == LEASED:
                 record.losses += 1
                 if record.losses >= self._settings.max_worker_losses:
                     text = f"lost {record.losses} workers; the last: {reason}"
@@ -261,6 +268,8 @@ class Tasks:
             self._schedule(record, record.due)
         elif record.place == LEASED and holder is not None:
             self._dispatch.restore(record, self._dispatch.executor(holder.hello, now, holder.key), now)
+        elif record.place == LEASED and not task.acks_late:
+            self._fail(record, "WorkerLostError", deaths.last_words("its worker is not known any more"), now)
         else:
             self._dispatch.enqueue(record, now)
 
