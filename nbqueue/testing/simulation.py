@@ -368,20 +368,19 @@ class SimulatedClient:
         self._flush()
 
     def schedule(self, name: str, every: float, *, missed: str = "once", **fields: Any) -> list[str]:
-        """Register a periodic task of the application "app"; what is returned holds the broker's answer, "" if
-        all went well, when it comes.  ``fields`` are those of ``messages.Task`` and of ``messages.Periodic``."""
+        """Register a periodic task of the application "app"; what is returned will hold the broker's answer,
+        "" if all went well.  ``fields`` are those of ``messages.Task`` and ``messages.Periodic``."""
         skip = fields.pop("skip_if_running", False)
         task = m.Task("", **{"name": name, "definition": "d", "payload": b"", **fields})
         periodic = m.Periodic(name, m.Timetable(every=every), task, missed, skip)
-        return self._order(lambda number: m.Schedule(number, "app", [periodic]))
+        return self._order(lambda number: m.Schedule(number, "app", [periodic]), Blob("d", b"definition"))
 
     def unschedule(self, name: str) -> list[str]:
         """Drop a periodic task; returns as :meth:`schedule`."""
         return self._order(lambda number: m.Unschedule(number, "app", [name]))
 
-    def _order(self, message: Callable[[int], m.AnyMessage]) -> list[str]:
+    def _order(self, message: Callable[[int], m.AnyMessage], *blobs: Blob) -> list[str]:
         answers: list[str] = []
-        blobs = (Blob("d", b"definition"),)
         self.session.order(message, blobs, lambda answer: answers.append(answer.error))
         self._flush()
         return answers
