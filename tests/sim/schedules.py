@@ -194,7 +194,7 @@ class Schedule:
                 assert record is None or record.at + world.core.welcome.epoch >= at - 1e-6, (entry.key, at)
             if missed == "once":
                 for gone, back in self._absences():
-                    meanwhile = [at for at in times if gone < at < back]
+                    meanwhile = [at for at in times if gone < at < back + 0.001]
                     assert not meanwhile or any(fired[at] for at in meanwhile), (entry.key, gone, back)
 
     def _absences(self) -> list[tuple[float, float]]:
