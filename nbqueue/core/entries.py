@@ -6,7 +6,8 @@
     Defined, Joined                        blobs, executors
     Took ─▶ Leased ─▶ Ended                the usual life of a task
               │  ▲
-              └──┴─ Stood, Printed         whatever else happens to it
+              └──┴─ Stood, Printed,        whatever else happens to it
+                    Changed
     Forgot
     Scheduled ─▶ Fired, Unscheduled        periodic tasks
 
@@ -115,6 +116,12 @@ class Printed(Entry, tag=8):
     pieces: list[Output]
 
 
+class Changed(Entry, tag=50):
+    """What a task is from now on: it asked for a next run with other arguments, or in another queue."""
+
+    task: Task
+
+
 class Forgot(Entry, tag=9):
     """Records were deleted because somebody asked for it; those that expire are not mentioned."""
 
@@ -149,7 +156,7 @@ class Unscheduled(Entry, tag=42):
 
 
 AnyEntry: TypeAlias = (
-    Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Forgot
+    Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Changed | Forgot
     | Scheduled | Fired | Unscheduled
 )  # fmt: skip
 
