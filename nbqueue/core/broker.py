@@ -452,10 +452,9 @@ class BrokerCore:
     def _on_executor_lost(self, peer: Peer, worker: WorkerState, message: m.ExecutorLost, now: float) -> None:
         executor = worker.executors.get(message.executor)
         if executor is not None:
-            tokens = (message.token, *message.others)
-            if last := max(tokens):
-                self.tasks.spare(executor, last, now)
-            for token in tokens:
+            if message.token:
+                self.tasks.spare(executor, message.token, now)
+            for token in (message.token, *message.others):
                 self.tasks.died(executor, token, message, now)
             self._executor_gone(executor, now, manner_of_death(message))
 

@@ -217,11 +217,12 @@ class Tasks:
             self._requeue(record, "", now, last=last)
 
     def spare(self, executor: ExecutorState, token: int, now: float) -> None:
-        """An executor died, and of what it ran that lease was the last: it had not come to those after it,
-        and even a task that must not be started twice may go to another."""
-        after = [t for t, r in reversed(executor.held.items()) if t > token and not r.task.acks_late]
-        for untouched in after:
-            self.take_back(executor, untouched, now)
+        """An executor died while it ran that lease: it had not come to those after it, and even a task that
+        must not be started twice may go to another.  Of one that runs several at once nobody can tell."""
+        if executor.slots == 1:
+            after = [t for t, r in executor.held.items() if t > token and not r.task.acks_late]
+            for untouched in reversed(after):
+                self.take_back(executor, untouched, now)
 
     def died(self, executor: ExecutorState, token: int, death: m.ExecutorLost, now: float) -> None:
         """An executor died; a task that was running there is charged for it."""
