@@ -62,7 +62,12 @@ class Tasks:
 
     def lacking(self, task: m.Task) -> str:
         """The key of a blob that the task needs and that is not here, "" if all are."""
-        return next((k for k in (task.definition, task.captured_key) if k and k not in self.blobs), "")
+        # each task is looked at, and most lack nothing: no loop for two keys
+        if task.definition and task.definition not in self.blobs:
+            return task.definition
+        if task.captured_key and task.captured_key not in self.blobs:
+            return task.captured_key
+        return ""
 
     def refusal(self, task: m.Task) -> str:
         """Why there is no room for a task that is new, "" if there is."""
@@ -159,25 +164,46 @@ class Tasks:
         record = self._dispatch.release(executor, message.token, now)
         if record is None or not _holds(record, message.token):
             return
-        if (ending := verdicts.retried(record, message, now)) is not None:
+        ending = verdicts.retried(record, message, now)
+        if ending is None and message.changes is not None:
+            ending = self._change(record, message.changes)
+        if ending is not None:
             self._end(record, ending, now)
             return
         self._audience.tell(record, m.Retrying(record.task.id, record.retries, message.failure, record.due))
         self._schedule(record, record.due)
         self._ledger.changed(record)
 
+    def _change(self, record: Record, changes: m.Changes) -> verdicts.Ending | None:
+        """The next run is another call; how the task ends if there is something wrong with that."""
+        task = verdicts.changed(record.task, changes, self._payload_limit)
+        if not isinstance(task, m.Task):
+            return task
+        self.records.replace_task(record, task)
+        self._ledger.changed_task(task)
+        return None
+
     # ── leases that ended without an outcome ─────────────────────────────────────────────────
 
-    def take_back(self, executor: ExecutorState, token: int, now: float) -> None:
-        """The executor never started it."""
+    def take_back(self, executor: ExecutorState, token: int, now: float, *, last: bool = False) -> None:
+        """The executor never started it; or the task itself wants to be run later, after the ``last`` of
+        those that wait."""
         record = self._dispatch.release(executor, token, now)
         if record is not None:
-            self._requeue(record, "", now)
+            self._requeue(record, "", now, last=last)
 
-    def died(self, executor: ExecutorState, death: m.ExecutorLost, now: float) -> None:
-        """An executor died; the task that was running is charged for it."""
-        record = self._dispatch.release(executor, death.token, now)
-        if record is None or not _holds(record, death.token):
+    def spare(self, executor: ExecutorState, token: int, now: float) -> None:
+        """An executor died while it ran that lease: it had not come to those after it, and even a task that
+        must not be started twice may go to another.  Of one that runs several at once nobody can tell."""
+        if executor.slots == 1:
+            after = [t for t, r in executor.held.items() if t > token and not r.task.acks_late]
+            for untouched in reversed(after):
+                self.take_back(executor, untouched, now)
+
+    def died(self, executor: ExecutorState, token: int, death: m.ExecutorLost, now: float) -> None:
+        """An executor died; a task that was running there is charged for it."""
+        record = self._dispatch.release(executor, token, now)
+        if record is None or not _holds(record, token):
             return
         if (ending := verdicts.died(record, death, self._settings.max_task_deaths)) is not None:
             self._end(record, ending, now)
@@ -187,14 +213,14 @@ class Tasks:
     def abandoned(self, executor: ExecutorState, reason: str, now: float, *, charge: bool) -> None:
         """An executor is gone with all that it held; ``charge`` the tasks that were running for it."""
         for record in self._dispatch.remove(executor, now):
-            if charge and record.place == LEASED:
-                ending = verdicts.lost(record, reason, self._settings.max_worker_losses)
-                if ending is not None:
+            if record.place == LEASED:
+                limit = self._settings.max_worker_losses
+                if (ending := verdicts.lost(record, reason, limit, charge=charge)) is not None:
                     self._end(record, ending, now)
             self._requeue(record, reason, now)
 
-    def _requeue(self, record: Record, reason: str, now: float) -> None:
-        """The task waits again, before the others."""
+    def _requeue(self, record: Record, reason: str, now: float, *, last: bool = False) -> None:
+        """The task waits again, before the others or after the ``last`` of them."""
         if record.place != LEASED:
             return
         if (ending := verdicts.requeued(record, now)) is not None:
@@ -203,7 +229,10 @@ class Tasks:
         self._ledger.changed(record)
         if reason:
             self._audience.tell(record, m.Requeued(record.task.id, reason))
-        self._dispatch.put_back(record)
+        if last:
+            self._dispatch.enqueue(record, now)
+        else:
+            self._dispatch.put_back(record)
 
     # ── after another broker ─────────────────────────────────────────────────────────────────
 
@@ -225,6 +254,8 @@ class Tasks:
             self._schedule(record, record.due)
         elif record.place == LEASED and holder is not None:
             self._dispatch.restore(record, self._dispatch.executor(holder.hello, now, holder.key), now)
+        elif record.place == LEASED and not task.acks_late:
+            self._end(record, verdicts.lost_for_good("its worker is not known any more"), now)
         else:
             self._dispatch.enqueue(record, now)
 

@@ -7,10 +7,13 @@ with this.  The ZeroMQ broker's core decides by them, and so does whoever acts f
 import math
 from typing import Final, NamedTuple
 
+import msgspec
+
 from nbqueue import messages as m
 from nbqueue.core import deaths, lifecycle
 from nbqueue.core.records import Record
 from nbqueue.core.settings import too_large
+from nbqueue.core.validation import flaw
 from nbqueue.states import FAILURE, REVOKED, SUCCESS
 
 EVENT_OF: Final = {SUCCESS: lifecycle.SUCCEED, FAILURE: lifecycle.FAIL, REVOKED: lifecycle.REVOKE}
@@ -69,22 +72,44 @@ def retried(record: Record, message: m.Retry, now: float) -> Ending | None:
     return None
 
 
+def changed(task: m.Task, changes: m.Changes, limit: int) -> m.Task | Ending:
+    """The call that the next run is to be; how the task ends if there is something wrong with it.
+
+    ``limit``: bytes that arguments may have.
+    """
+    said = msgspec.structs.asdict(changes)
+    new: m.Task = msgspec.structs.replace(task, **{k: v for k, v in said.items() if v is not None})
+    wrong, size = flaw(new), len(new.payload) + len(new.captured)
+    if not wrong and size > limit:
+        wrong = too_large(f"the arguments of {new.name}()", size, limit)
+    return Ending(FAILURE, "SubmissionRefused", wrong) if wrong else new
+
+
 def died(record: Record, death: m.ExecutorLost, max_deaths: int) -> Ending | None:
     """Its executor died while it ran, and it is charged for that."""
     record.deaths += 1
+    if not record.task.acks_late:
+        return lost_for_good(deaths.obituary(death, 1))
     if record.deaths < max_deaths:
         return None
     return Ending(FAILURE, "WorkerLostError", deaths.obituary(death, record.deaths))
 
 
-def lost(record: Record, reason: str, max_losses: int) -> Ending | None:
-    """Its whole worker was lost; it is charged if it was running."""
-    if record.started_at is None:
+def lost(record: Record, reason: str, max_losses: int, *, charge: bool) -> Ending | None:
+    """Its executor is gone for that reason; ``charge`` it, if it ran there, for a whole lost worker."""
+    if not record.task.acks_late and not record.revoked:
+        return lost_for_good(reason)
+    if not charge or record.started_at is None:
         return None
     record.losses += 1
     if record.losses < max_losses:
         return None
     return Ending(FAILURE, "WorkerLostError", f"lost {record.losses} workers; the last: {reason}")
+
+
+def lost_for_good(reason: str) -> Ending:
+    """It is started at most once, and may have been."""
+    return Ending(FAILURE, "WorkerLostError", deaths.last_words(reason))
 
 
 def requeued(record: Record, now: float) -> Ending | None:

@@ -65,12 +65,30 @@ def test_a_task_may_kill_its_executor_so_many_times() -> None:
 def test_a_lost_worker_is_charged_to_what_ran_only() -> None:
     record = running()
     record.started_at = None
-    assert verdicts.lost(record, "gone", 1) is None
+    assert verdicts.lost(record, "gone", 1, charge=True) is None
     assert record.losses == 0
     record.started_at = 95.0
-    ending = verdicts.lost(record, "gone", 1)
+    ending = verdicts.lost(record, "gone", 1, charge=True)
     assert ending is not None
     assert "gone" in ending.text
+
+
+@pytest.mark.parametrize("charge", [True, False])
+def test_a_task_that_is_started_at_most_once_is_lost_with_its_executor(charge: bool) -> None:
+    for ending in (
+        verdicts.lost(running(acks_late=False), "gone", 9, charge=charge),
+        verdicts.died(running(acks_late=False), m.ExecutorLost("e", 7, 1), 9),
+    ):
+        assert ending is not None
+        assert "acks_late=False" in ending.text
+
+
+def test_the_next_run_may_be_another_call() -> None:
+    task = running().task
+    new = verdicts.changed(task, m.Changes(payload=b"x", queue="other"), 10)
+    assert new == m.Task("1", "f", "d", b"x", queue="other")
+    assert isinstance(verdicts.changed(task, m.Changes(payload=b"x" * 11), 10), verdicts.Ending)
+    assert isinstance(verdicts.changed(task, m.Changes(priority=11), 10), verdicts.Ending)
 
 
 def test_what_was_not_started_in_time_is_not_put_back() -> None:

@@ -12,6 +12,7 @@ from nbqueue.exceptions import ConfigurationError, ProtocolError
 from nbqueue.messages import Hello
 from nbqueue.transports.redis.desk import Desk
 from nbqueue.transports.redis.losses import held
+from nbqueue.transports.redis.moves import is_first
 from nbqueue.transports.redis.names import entry_of, lane_key, lane_of
 from nbqueue.wire.signing import ForgedError
 
@@ -132,8 +133,7 @@ def why(desk: Desk, args: dict[str, Any]) -> dict[str, Any]:
     executors = dict(_executors(desk))
     if record.place == LEASED:
         hello = executors.get(record.executor)
-        tokens = [token for token, id in held(desk, record.executor).items() if id]
-        first = not tokens or min(tokens) == record.token
+        first = is_first(desk, record)
         name = hello.name if hello is not None else "a worker"
         return inspect.reason(inspect.why_leased(record, name, first, desk.now))
     if record.place != READY:

@@ -75,6 +75,9 @@ class ClientPart(Part):
                 self.desk.run("forget", self.hello.id, *ids)
             case m.Ask():
                 self._answer(message)
+            case m.Schedule(number) | m.Unschedule(number):
+                text = "periodic tasks are not kept in Redis yet: they need nbqueue's own broker"
+                self.desk.deliver(m.Answer(number, None, text))
             case m.Goodbye():
                 self.desk.wire.call(b"ZREM", self.desk.names("clients"), self.hello.id, then=_nothing)
             case _:

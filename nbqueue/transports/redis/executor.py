@@ -17,11 +17,13 @@ from math import inf
 from typing import Any, Final
 
 import hiredis
+import msgspec
 
 from nbqueue import messages as m
 from nbqueue.core import verdicts
 from nbqueue.core.executors import TARGET
 from nbqueue.core.lifecycle import START, follow
+from nbqueue.core.records import Record
 from nbqueue.messages import AnyMessage
 from nbqueue.states import READY_STATES
 from nbqueue.transports.redis import losses, records
@@ -48,6 +50,7 @@ class ExecutorPart(Part):
         self._seat = seat(hello.worker, hello.id)
         self._is_main = hello.role == m.EXECUTOR
         self._leases = leases_of(f"{desk.url} {desk.names.app}", self._seat)
+        self._leases.slots = max(1, hello.slots)
         self._lanes: list[tuple[str, str]] = []
         self._claims = self._is_main
         self._claiming = False
@@ -119,8 +122,10 @@ class ExecutorPart(Part):
                 self._settle(outcomes)
             case m.Retry():
                 self._retry(message)
-            case m.Returned(tokens):
-                self._returned(tokens)
+            case m.Returned():
+                self._returned(message)
+            case m.Consume(queues):
+                self._consume(queues)
             case m.Need(key):
                 self.desk.wire.call(
                     b"GET", self.desk.names(f"blob:{key}"), then=lambda reply: self._on_blob(key, reply)
@@ -138,6 +143,17 @@ class ExecutorPart(Part):
         self._report()
         if self._claims and not self._claiming and self._leases.room > 0:
             self._claim()
+
+    def _consume(self, queues: list[str]) -> None:
+        """It serves other queues from now on."""
+        desk, hello = self.desk, self.hello
+        for lane, _ in self._lanes:
+            desk.command(b"ZREM", f"idle:{lane}", self._seat)
+        self._idle = False
+        self.hello = msgspec.structs.replace(hello, queues=queues)
+        sealed = desk.sealed.hello(self.hello)
+        _, lanes = desk.run("join", hello.worker, desk.settings.worker_lease, self._seat, sealed)
+        self._serve(lanes)
 
     def _on_blob(self, key: str, reply: Any) -> None:
         blob = b""
@@ -222,6 +238,11 @@ class ExecutorPart(Part):
             if (ending := verdicts.retried(move.record, message, desk.now)) is not None:
                 return move.end(ending, release=True)
             record = move.record
+            if message.changes is not None:
+                task = verdicts.changed(record.task, message.changes, desk.settings.payload_limit)
+                if not isinstance(task, m.Task):
+                    return move.end(task, release=True)
+                record.task = task
             event = m.Retrying(message.id, record.retries, message.failure, record.due)
             return move.wait(event, again=True)
 
@@ -229,13 +250,14 @@ class ExecutorPart(Part):
             self._void(token)
         desk.deliver(m.Acknowledge([token]))
 
-    def _returned(self, tokens: Sequence[int]) -> None:
-        for token in reversed(tokens):
+    def _returned(self, message: m.Returned) -> None:
+        for token in reversed(message.tokens):
             lease = self._leases.release(token, time.monotonic())
             if lease is None:
                 self._void(token)
             else:
-                losses.give_back(self.desk, self._seat, token, lease.record.task.id)
+                id = lease.record.task.id
+                losses.give_back(self.desk, self._seat, token, id, last=message.rejected)
 
     # ── reports ──────────────────────────────────────────────────────────────────────────────
 
@@ -285,7 +307,7 @@ class ExecutorPart(Part):
             "worker": self.hello.worker,
             "budget": leases.budget,
             "room": leases.room,
-            "holds": bool(leases),
+            "free": leases.free,
             "idle": self._idle,
             "lanes": self._lanes,
             "estimates": leases.estimates,
@@ -293,11 +315,11 @@ class ExecutorPart(Part):
         }
         self._claiming = True
         self._claim_at = time.monotonic() + _LOOK
-        self.desk.tell("claim", said(head), then=partial(self._on_claimed, bool(leases)))
+        self.desk.tell("claim", said(head), then=partial(self._on_claimed, leases.free))
         if len(self._lanes) > 1:  # so that none of the same priority is always the first
             self._lanes.append(self._lanes.pop(0))
 
-    def _on_claimed(self, held: bool, reply: Any) -> None:
+    def _on_claimed(self, free: int, reply: Any) -> None:
         self._claiming = False
         if not isinstance(reply, list):
             raise self.desk.fault(reply)
@@ -306,8 +328,8 @@ class ExecutorPart(Part):
             self.desk.deliver(m.Unknown())
             return
         _, due, leases = reply
-        self._idle = not leases and not held
-        if held:  # it was not lined up, and may have ended meanwhile what it held
+        self._idle = len(leases) // 5 < free
+        if not self._idle:  # it may have ended meanwhile what it held then
             self._claim_at = 0.0
         if (at := float(due)) and not leases:
             self._claim_at = min(self._claim_at, max(self.desk.monotonic(at), time.monotonic() + 0.001))
@@ -328,11 +350,11 @@ class ExecutorPart(Part):
             record = records.record_of(envelope, standing, self.desk.now)
             self._leases.hold(token, record, now)
             self._watch_limits(record)
-            assignments.append(m.Assignment(record.task, token, record.retries, record.attempt))
+            assignments.append(_assignment(record))
         if assignments:
             self.desk.deliver(m.Assign(assignments))
 
-    def _watch_limits(self, record: Any) -> None:
+    def _watch_limits(self, record: Record) -> None:
         task = record.task
         for kind, limit in (("hard", task.time_limit), ("soft", task.soft_time_limit)):
             if limit is not None:
@@ -352,14 +374,14 @@ class ExecutorPart(Part):
 
     def turn(self, now: float) -> None:
         if self._is_main:
-            if now >= self._claim_at and not self._leases:
+            if now >= self._claim_at and self._leases.free:
                 self.said()
         elif now >= self._look_at:
             self._rebalance(now)
 
     def due(self) -> float:
         if self._is_main:
-            waits = self._claims and not self._claiming and not self._leases
+            waits = self._claims and not self._claiming and self._leases.free
             return self._claim_at if waits else inf
         since = self._leases.stuck_since()
         return inf if since is None else max(since, self._look_at)
@@ -374,7 +396,7 @@ class ExecutorPart(Part):
         served = [lane.decode() for lane in lanes if self._serves(lane.decode())]
         if any(self.desk.command(b"ZCARD", f"idle:{lane}") for lane in served):
             self._leases.stuck = True
-            self.desk.deliver(m.Recall(len(self._leases) - 1))
+            self.desk.deliver(m.Recall(len(self._leases) - self._leases.slots))
 
     def _compare(self, report: m.Held) -> None:
         """Make good what got lost on the way, in either direction."""
@@ -393,6 +415,12 @@ class ExecutorPart(Part):
         if strange := [token for token in report.tokens if token not in held]:
             desk.deliver(m.Drop(strange))
             desk.deliver(m.Acknowledge(strange))
+
+
+def _assignment(record: Record) -> m.Assignment:
+    task = record.task
+    at = record.at if task.countdown or task.expires is not None else 0.0
+    return m.Assignment(task, record.token, record.retries, record.attempt, at=at)
 
 
 def _nothing(reply: object) -> None:

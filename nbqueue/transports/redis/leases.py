@@ -7,15 +7,16 @@ How much it is given in advance follows from how long its functions took, as in 
 import threading
 import weakref
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 import msgspec
 
 from nbqueue.core.dispatch import PATIENCE
-from nbqueue.core.executors import OVERHEAD, TARGET, Durations
+from nbqueue.core.executors import TARGET, Durations
 from nbqueue.core.records import Record
 from nbqueue.messages import MAX_BATCH
-from nbqueue.transports.redis.names import tag
+from nbqueue.transports.redis.names import tag_of
 
 #: functions whose durations a claim names
 _NAMED: Final = 32
@@ -35,6 +36,8 @@ class Leases:
     """See the module's docstring.  Safe from both threads."""
 
     def __init__(self) -> None:
+        #: tasks that it runs at once
+        self.slots = 1
         self._lock = threading.Lock()
         self._held: dict[int, Lease] = {}
         self._backlog = 0.0
@@ -61,9 +64,15 @@ class Leases:
     @property
     def room(self) -> int:
         """How many tasks it may be given."""
-        if self.stuck or (self._held and self._backlog >= TARGET):
+        held = len(self._held)
+        if self.stuck or (held >= self.slots and self._backlog >= TARGET):
             return 0
-        return MAX_BATCH - len(self._held)
+        return max(0, MAX_BATCH - held)
+
+    @property
+    def free(self) -> int:
+        """How many more it could begin at once."""
+        return max(0, self.slots - len(self._held))
 
     @property
     def budget(self) -> float:
@@ -89,7 +98,7 @@ class Leases:
     def release(self, token: int, now: float) -> Lease | None:
         """It does not hold this any more; None if it did not."""
         with self._lock:
-            if next(iter(self._held), None) == token:
+            if token in islice(self._held, self.slots):
                 self._moved_at, self.stuck = now, False
             lease = self._held.pop(token, None)
             if lease is not None:
@@ -104,17 +113,18 @@ class Leases:
 
     def ran(self, record: Record, runtime: float) -> None:
         """So long did it take."""
-        task = record.task
-        self._durations.note(task, runtime)
-        name = tag(task.definition or task.name)
+        self._durations.note(record.task, runtime)
+        estimate = self._durations.estimate(record.task)
+        name = tag_of(record.task)
         self._estimates.pop(name, None)
-        self._estimates[name] = max(self._durations.estimate(task), OVERHEAD)
+        if estimate < TARGET:
+            self._estimates[name] = estimate
         if len(self._estimates) > _NAMED:
             del self._estimates[next(iter(self._estimates))]
 
     def stuck_since(self) -> float | None:
-        """Since when the first of several tasks runs, if that is to be looked at."""
-        if self.stuck or len(self._held) < 2:
+        """When it is to be looked at whether tasks wait behind a long one; None: not."""
+        if self.stuck or len(self._held) <= self.slots:
             return None
         return self._moved_at + PATIENCE
 

@@ -25,20 +25,38 @@ def tokens(reply: object) -> dict[int, str]:
     return {int(reply[i]): reply[i + 1].decode() for i in range(0, len(reply), 2)}
 
 
-def give_back(desk: Desk, executor: str, token: int, id: str, reason: str = "") -> None:
-    """An executor does not have this lease any more, and never started it (or nobody knows)."""
-    done = bool(id) and decide(desk, id, token, lambda move: put_back(move, reason, desk.now))
+def give_back(desk: Desk, executor: str, token: int, id: str, *, last: bool = False) -> None:
+    """An executor does not have this lease any more, and never started it; or the task itself wants to be run
+    after the ``last`` of those that wait."""
+    done = bool(id) and decide(desk, id, token, lambda move: put_back(move, "", desk.now, last=last))
     if not done:
         desk.command(b"HDEL", f"held:{executor}", str(token))
 
 
 def died(desk: Desk, worker: str, death: m.ExecutorLost) -> None:
-    """An executor died; the task that was running is charged for it, the others go back."""
+    """An executor died; what was running is charged for it, the others go back."""
     executor = seat(worker, death.executor)
-    id = held(desk, executor).get(death.token, "")
-    if id:
-        decide(desk, id, death.token, lambda move: _charge(desk, move, death))
+    leases = held(desk, executor)
+    if death.token and not death.others:
+        _spare(desk, worker, executor, death.token, leases)
+    for token in (death.token, *death.others):
+        if id := leases.get(token, ""):
+            decide(desk, id, token, lambda move: _charge(desk, move, death))
     abandoned(desk, worker, executor, manner_of_death(death), charge=False)
+
+
+def _spare(desk: Desk, worker: str, executor: str, token: int, leases: dict[int, str]) -> None:
+    """It had not come to those after the one that it ran: even a task that must not be started twice may go
+    to another.  Of an executor that runs several at once nobody can tell."""
+    hello = desk.command(b"HGET", f"executors:{worker}", executor)
+    if hello is None or desk.sealed.open_hello(hello).slots > 1:
+        return
+
+    def decision(move: Move) -> bool | None:
+        return None if move.record.task.acks_late else put_back(move, "", desk.now)
+
+    for untouched in sorted((t for t, id in leases.items() if t > token and id), reverse=True):
+        decide(desk, leases[untouched], untouched, decision)
 
 
 def _charge(desk: Desk, move: Move, death: m.ExecutorLost) -> bool:
@@ -52,10 +70,9 @@ def abandoned(desk: Desk, worker: str, executor: str, reason: str, *, charge: bo
     """An executor is gone with all that it held; ``charge`` the task that was running for it."""
 
     def decision(move: Move) -> bool:
-        if charge:
-            ending = verdicts.lost(move.record, reason, desk.settings.max_worker_losses)
-            if ending is not None:
-                return move.end(ending, release=True)
+        ending = verdicts.lost(move.record, reason, desk.settings.max_worker_losses, charge=charge)
+        if ending is not None:
+            return move.end(ending, release=True)
         return put_back(move, reason, desk.now)
 
     for token, id in sorted(held(desk, executor).items(), reverse=True):

@@ -15,6 +15,7 @@ from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.desk import Desk, Found, said
 from nbqueue.transports.redis.names import entry_of, lane_of
+from nbqueue.transports.redis.records import Envelope
 
 #: An order to a channel.
 Order = tuple[str, AnyMessage]
@@ -37,6 +38,7 @@ class Move:
         #: who has the lease, "" for nobody
         self.executor = record.executor if leased else ""
         self.token = record.token if leased else 0
+        self._task = record.task
 
     def end(
         self,
@@ -55,16 +57,18 @@ class Move:
         result = desk.sealed.result(records.kept_of(record, outcome))
         return self._make("done", b"", result, None, release=release, timers=timers, orders=orders)
 
-    def wait(self, event: AnyMessage | None = None, *, again: bool = False) -> bool:
-        """It waits from now on, for its time or for an executor, which it gets before the others.
+    def wait(self, event: AnyMessage | None = None, *, again: bool = False, last: bool = False) -> bool:
+        """It waits from now on, for its time or for an executor, which it gets before the others, or after
+        the ``last`` of them.
 
-        ``again``: keep ``event`` for those who ask later.
+        ``again``: it asked for another run; keep ``event`` for those who ask later.
         """
         record, desk = self.record, self._desk
         scheduled = again and record.due > desk.now
         record.place = SCHEDULED if scheduled else READY
         standing = records.pack_standing(records.standing_of(record))
-        return self._make("due" if scheduled else "ready", standing, b"", event, release=True, again=again)
+        to = "due" if scheduled else "ready"
+        return self._make(to, standing, b"", event, release=True, again=again, last=last)
 
     def stay(self, *, orders: Iterable[Order] = ()) -> bool:
         """It goes on, with what has changed in its record."""
@@ -82,13 +86,15 @@ class Move:
         timers: Sequence[Timer] = (),
         orders: Iterable[Order] = (),
         again: bool = False,
+        last: bool = False,
     ) -> bool:
         desk, record, task = self._desk, self.record, self.record.task
         head = said(
             {
                 "id": task.id,
                 "to": to,
-                "queue": task.queue,
+                "queue": self._task.queue,
+                "into": task.queue,
                 "lane": lane_of(task),
                 "priority": str(task.priority),
                 "entry": entry_of(task),
@@ -100,12 +106,17 @@ class Move:
                 "blobs": records.blobs_of(task),
                 "expires": desk.expires,
                 "again": again,
+                "last": last,
                 "timers": timers,
             }
         )
         told = desk.sealed.events([event]) if event is not None else b""
+        envelope = b""
+        if task is not self._task:
+            sender = record.sender
+            envelope = desk.sealed.envelope(Envelope(task, sender.client, sender.notebook, record.at))
         words = [w for channel, order in orders for w in (channel, desk.sealed.events([order]))]
-        return bool(desk.run("change", head, self._packed, standing, result, told, *words))
+        return bool(desk.run("change", head, self._packed, standing, result, told, envelope, *words))
 
 
 def decide(desk: Desk, id: str, token: int | None, decision: Callable[[Move], bool | None]) -> bool:
@@ -133,11 +144,11 @@ def decide(desk: Desk, id: str, token: int | None, decision: Callable[[Move], bo
     return False
 
 
-def put_back(move: Move, reason: str, now: float) -> bool:
-    """Its lease has ended without an outcome."""
+def put_back(move: Move, reason: str, now: float, *, last: bool = False) -> bool:
+    """Its lease has ended without an outcome: it goes before the others, or after the ``last`` of them."""
     if (ending := verdicts.requeued(move.record, now)) is not None:
         return move.end(ending, release=True)
-    return move.wait(m.Requeued(move.record.task.id, reason) if reason else None)
+    return move.wait(m.Requeued(move.record.task.id, reason) if reason else None, last=last)
 
 
 def began(desk: Desk, record: Record) -> float | None:
@@ -145,5 +156,13 @@ def began(desk: Desk, record: Record) -> float | None:
     then it is the first of what its executor holds."""
     if record.started_at is not None or record.place != LEASED:
         return record.started_at
-    held = [int(token) for token in desk.command(b"HKEYS", f"held:{record.executor}")]
-    return record.leased_at if held and min(held) == record.token else None
+    return record.leased_at if is_first(desk, record) else None
+
+
+def is_first(desk: Desk, record: Record) -> bool:
+    """Whether its lease is one that its executor runs, or is about to: the first, or one of the first."""
+    worker = record.executor.partition("/")[0]
+    held = sorted(int(token) for token in desk.command(b"HKEYS", f"held:{record.executor}"))
+    hello = desk.command(b"HGET", f"executors:{worker}", record.executor)
+    slots = desk.sealed.open_hello(hello).slots if hello else 1
+    return record.token in held[: max(1, slots)]

@@ -88,4 +88,12 @@ def tag(function: str) -> str:
 
 def entry_of(task: Task) -> str:
     """How a task is named in the lists of those that wait."""
-    return tag(task.definition or task.name) + task.id
+    return tag_of(task) + task.id
+
+
+def tag_of(task: Task) -> str:
+    """What stands for its function; for another one if it fills its executor whatever it takes, as
+    ``core.executors.Durations`` has it."""
+    function = task.definition or task.name
+    fills = task.time_limit is not None or task.soft_time_limit is not None or not task.acks_late
+    return tag(function + "!" if fills else function)

@@ -2,9 +2,11 @@
 --
 -- KEYS[1]   the namespace, of which it uses: tasks, standing, held:*, due, lanes, ready:*, idle:*, running, queued,
 --           references, blob:*, watchers, result:*, output:*, live:*, timers
--- ARGV[1]   {id, to, queue, lane, priority, entry, sender, executor, token, release, due, blobs, expires, again,
+-- ARGV[1]   {id, to, queue, into, lane, priority, entry, sender, executor, token, release, due, blobs, expires, again, last,
 --           timers = {{at, name}, …}}
 --           to        "ready", "due", "done", or "" to stay
+--           into      the queue that it is in from now on
+--           last      it lines up after all others, not before them
 --           executor  that has the lease, "" if none has
 --           release   it no longer holds the lease; else that is marked as void until it is given back
 --           expires   milliseconds until the result goes, 0 for never
@@ -13,7 +15,8 @@
 -- ARGV[3]   how it is to stand, "" for done
 -- ARGV[4]   its result, "" for none
 -- ARGV[5]   what those who watch are told, "" for nothing
--- ARGV[6…]  channel, message: what others are told
+-- ARGV[6]   its envelope, if its next run is another call; else ""
+-- ARGV[7…]  channel, message: what others are told
 --
 -- Returns 1, or 0 if it stands otherwise by now.
 
@@ -53,12 +56,17 @@ if said.to == 'done' then
     tell(said.sender, watching, frame('r' .. ARGV[4]))
 else
     call('HSET', P .. 'standing', id, ARGV[3])
+    if ARGV[6] ~= '' then call('HSET', P .. 'tasks', id, ARGV[6]) end
+    if said.into ~= said.queue then
+        count('queued', said.queue, -1)
+        count('queued', said.into, 1)
+    end
     if said.to ~= '' then -- another run will report anew
         call('DEL', P .. 'live:' .. id)
         if said.again then call('HSET', P .. 'live:' .. id, 'again', ARGV[5]) end
     end
     if said.to == 'ready' then
-        line_up(said.lane, said.priority, {said.entry}, true)
+        line_up(said.lane, said.priority, {said.entry}, not said.last)
     elseif said.to == 'due' then
         call('ZADD', P .. 'due', said.due, said.lane .. '\0' .. said.priority .. said.entry)
         wake(said.lane, 1)
@@ -66,5 +74,5 @@ else
 end
 for _, timer in ipairs(said.timers) do call('ZADD', P .. 'timers', timer[1], timer[2]) end
 if ARGV[5] ~= '' then tell(said.sender, watching, frame('e' .. ARGV[5])) end
-for i = 6, #ARGV, 2 do call('PUBLISH', P .. ARGV[i], ARGV[i + 1]) end
+for i = 7, #ARGV, 2 do call('PUBLISH', P .. ARGV[i], ARGV[i + 1]) end
 return 1

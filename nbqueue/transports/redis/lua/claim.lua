@@ -3,13 +3,13 @@
 --
 -- KEYS[1]  the namespace, of which it uses: executors:*, due, lanes, ready:*, idle:*, tasks, standing, held:*,
 --          running, token
--- ARGV[1]  {executor, worker, budget, room, holds, idle, lanes = {{lane, queue}, …}, estimates = {tag → seconds},
---          unknown = seconds of what is not among them}.  `holds`: it has other tasks; `idle`: it is lined up as
---          one that waits
+-- ARGV[1]  {executor, worker, budget, room, free, idle, lanes = {{lane, queue}, …}, estimates = {tag → seconds},
+--          unknown = seconds of what is not among them}.  `free`: so many it could begin at once; `idle`: it is
+--          lined up as one that waits
 --
 -- Returns {known, when the next scheduled task is due, {token, id, lane, envelope,
 -- standing, …}}; `known` is 0 if the
--- executor has to say Hello again.  One that gets nothing, and holds nothing, is lined up as idle.
+-- executor has to say Hello again.  One that could begin more than it gets is lined up as idle.
 
 local said = cmsgpack.unpack(ARGV[1])
 if call('HEXISTS', P .. 'executors:' .. said.worker, said.executor) == 0 then return {0} end
@@ -58,8 +58,8 @@ local function take(list)
     local ids = {}
     for _, entry in ipairs(call('LRANGE', list, 0, said.room - taken - 1)) do
         local seconds = said.estimates[string.sub(entry, 1, 4)] or said.unknown
-        local holds = said.holds or taken + #ids > 0
-        if holds and (backlog >= said.budget or seconds >= said.unknown) then break end
+        local fills = taken + #ids >= said.free
+        if fills and (backlog >= said.budget or seconds >= said.unknown) then break end
         table.insert(ids, string.sub(entry, 5))
         backlog = backlog + seconds
     end
@@ -86,7 +86,8 @@ if taken > 0 then
     call('HSET', P .. 'held:' .. said.executor, unpack(pairs_held))
     call('HSET', P .. 'standing', unpack(standings))
     call('SET', P .. 'token', string.format('%.0f', token))
-elseif not said.holds then
+end
+if taken < said.free then
     for _, lane in ipairs(said.lanes) do call('ZADD', P .. 'idle:' .. lane[1], now, said.executor) end
 end
 return {1, due, leases}
