@@ -13,7 +13,7 @@ from nbqueue.messages import Hello
 from nbqueue.transports.redis.desk import Desk
 from nbqueue.transports.redis.losses import held
 from nbqueue.transports.redis.moves import is_first
-from nbqueue.transports.redis.names import entry_of, lane_key, lane_of
+from nbqueue.transports.redis.names import entry_of, lane_of, queue_of
 from nbqueue.wire.signing import ForgedError
 
 _PLACES: Final = ("ready", "scheduled", "running")
@@ -46,7 +46,7 @@ def _hellos(desk: Desk, key: str) -> list[tuple[str, Hello]]:
     found = []
     for id, sealed in desk.command(b"HGETALL", key).items():
         try:
-            found.append((id.decode(), desk.sealed.open_hello(sealed)))
+            found.append((id.decode(errors="replace"), desk.sealed.open_hello(sealed)))
         except (ForgedError, ProtocolError) as error:
             desk.report_forgery(str(error))
     return found
@@ -95,12 +95,12 @@ def _queues(desk: Desk) -> dict[str, dict[str, int]]:
         for name in hello.queues:
             queue(name)
     for lane, count in desk.command(b"HGETALL", "lanes").items():
-        if int(count):
-            queue(lane_key(lane.decode()).queue)["ready"] += int(count)
+        if int(count) and (name := queue_of(lane)):
+            queue(name)["ready"] += int(count)
     for name, count in desk.command(b"HGETALL", "running").items():
-        queue(name.decode())["running"] = int(count)
+        queue(name.decode(errors="replace"))["running"] = int(count)
     for name, count in desk.command(b"HGETALL", "queued").items():
-        row = queue(name.decode())
+        row = queue(name.decode(errors="replace"))
         row["scheduled"] = max(0, int(count) - row["ready"] - row["running"])
     return queues
 
@@ -109,7 +109,7 @@ def tasks(desk: Desk, args: dict[str, Any]) -> list[dict[str, Any]]:
     """The newest records, newest first: ``limit`` of them, of one ``notebook`` if it is named."""
     limit, notebook = int(args.get("limit", 100)), str(args.get("notebook", ""))
     key = f"recent:{notebook}" if notebook else "recent"
-    ids = [id.decode() for id in desk.command(b"LRANGE", key, -max(1, limit), -1)][::-1]
+    ids = [id.decode(errors="replace") for id in desk.command(b"LRANGE", key, -max(1, limit), -1)][::-1]
     records = [found.record for _, found in desk.look(ids) if found is not None]
     return [
         {

@@ -19,12 +19,14 @@ from typing import Final
 from nbqueue import messages as m
 from nbqueue.core import verdicts
 from nbqueue.core.records import LEASED
+from nbqueue.exceptions import ConnectionLostError
 from nbqueue.transports.redis import losses
 from nbqueue.transports.redis.desk import Desk
 from nbqueue.transports.redis.moves import Move, began, decide
 
 #: seconds after which another may do what was taken over
 _GRACE: Final = 5.0
+_KINDS: Final = frozenset({"kill", "expiry", "hard", "soft"})
 #: seconds without a look after which it is as if the link were new
 _GAP: Final = 4.0
 
@@ -47,9 +49,9 @@ class Chores:
         in_touch = now - self._in_touch >= desk.settings.worker_lease
         _, scheduled, next_timer, timers, lost = desk.run("chores", _GRACE, int(in_touch))
         for name in timers:
-            self._fire(name.decode())
+            self._fire(name.decode(errors="surrogateescape"))
         for worker, _ in lost:
-            self._reap(worker.decode())
+            self._reap(worker.decode(errors="surrogateescape"))
         # a worker that died or a process that was stopped may have taken its time
         self._looked = now = time.monotonic()
         times = [desk.monotonic(float(at)) for at in (scheduled, next_timer) if float(at)]
@@ -58,12 +60,19 @@ class Chores:
     def _reap(self, worker: str) -> None:
         lease = self._desk.settings.worker_lease
         hello = self._desk.command(b"HGET", "workers", worker)
-        name = self._desk.sealed.open_hello(hello).name if hello else worker
+        try:
+            name = self._desk.sealed.open_hello(hello).name if hello else worker
+        except ConnectionLostError as error:  # forged, or of another version
+            self._desk.report_forgery(str(error))
+            name = worker
         reason = f"worker {name} was not heard of for {lease:g} s"
         losses.worker_gone(self._desk, worker, reason, charge=True)
 
     def _fire(self, name: str) -> None:
-        kind, token, subject = name.split(":", 2)
+        kind, token, subject = (*name.split(":", 2), "", "")[:3]
+        if kind not in _KINDS or not token.isdecimal():
+            self._desk.report_forgery(f"a timer called {name!r}")
+            kind = ""
         again: float | None = None
         if kind == "kill":
             again = self._kill(int(token), subject)

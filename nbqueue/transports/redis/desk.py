@@ -20,7 +20,7 @@ from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import Names
-from nbqueue.transports.redis.records import Envelope, Sealed
+from nbqueue.transports.redis.records import Sealed
 from nbqueue.transports.redis.wire import Broken, Then, Wire, Word
 from nbqueue.wire.signing import ForgedError
 
@@ -140,25 +140,28 @@ class Desk:
         self, id: str, envelope: bytes | None, packed: bytes | None, result: bytes | None,
         output: list[bytes], live: list[bytes],
     ) -> Found | None:  # fmt: skip
+        found = self.read(id, envelope, packed) if envelope is not None else self._ended(id, result)
+        if found is not None:
+            for sealed in (*output, *live):
+                records.add_traces(found.record, self.events(sealed), self.settings.max_output_bytes)
+        return found
+
+    def read(self, id: str, envelope: bytes, packed: bytes | None) -> Found | None:
+        """An unfinished task, from its envelope and how it stands; None, and a report, if it is not ours."""
         try:
-            if envelope is not None:
-                opened = self.sealed.open_envelope(id, envelope)
-                record = records.record_of(opened, records.unpack_standing(packed), self.now)
-            elif result is not None:
-                record = records.finished(self.sealed.open_result(id, result))
-            else:
-                return None
+            opened = self.sealed.open_envelope(id, envelope)
+            standing = records.unpack_standing(packed)
         except (ForgedError, ProtocolError, msgspec.MsgspecError) as error:
             self.report_forgery(str(error))
             return None
-        for sealed in (*output, *live):
-            records.add_traces(record, self.events(sealed), self.settings.max_output_bytes)
-        return Found(record, packed or b"")
+        return Found(records.record_of(opened, standing, self.now), packed or b"")
 
-    def envelope(self, id: str, sealed: bytes) -> Envelope | None:
-        """A submission; None, and a report, if it is not one of ours."""
+    def _ended(self, id: str, result: bytes | None) -> Found | None:
+        """A finished task."""
         try:
-            return self.sealed.open_envelope(id, sealed)
+            return (
+                Found(records.finished(self.sealed.open_result(id, result))) if result is not None else None
+            )
         except (ForgedError, ProtocolError) as error:
             self.report_forgery(str(error))
             return None

@@ -31,7 +31,7 @@ from nbqueue.transports.redis.desk import Desk, Part, said
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
-from nbqueue.transports.redis.names import lane_key
+from nbqueue.transports.redis.names import lane_key, queue_of
 from nbqueue.wire.signing import ForgedError
 
 #: seconds that an idle executor sleeps before it looks for tasks, whether or not it was woken
@@ -80,13 +80,12 @@ class ExecutorPart(Part):
 
     def _serve(self, lanes: Sequence[bytes]) -> None:
         """Find the lanes that this executor can run tasks of."""
-        names = [lane.decode() for lane in lanes]
-        self._lanes = [(name, lane_key(name).queue) for name in names if self._serves(name)]
+        self._lanes = [(lane.decode(), queue_of(lane)) for lane in lanes if self._serves(lane)]
 
-    def _serves(self, lane: str) -> bool:
+    def _serves(self, lane: bytes) -> bool:
         try:
-            key = lane_key(lane)
-        except ValueError:
+            key = lane_key(lane.decode())
+        except ValueError:  # not one of ours
             return False
         hello = self.hello
         return key.matches(frozenset(hello.queues), frozenset(hello.registered), hello.python, hello.env)
@@ -340,14 +339,13 @@ class ExecutorPart(Part):
         assignments = []
         now = time.monotonic()
         for i in range(0, len(rows), 5):
-            token, id = int(rows[i]), rows[i + 1].decode()
-            envelope = self.desk.envelope(id, rows[i + 3])
-            if envelope is None:
-                queue = lane_key(rows[i + 2].decode()).queue
+            token, id, packed = int(rows[i]), rows[i + 1], rows[i + 4]
+            found = self.desk.read(id.decode(errors="surrogateescape"), rows[i + 3], packed)
+            if found is None:
+                queue = queue_of(rows[i + 2])
                 self.desk.tell("discard", id, self._seat, str(token), queue, then=_nothing)
                 continue
-            standing = records.unpack_standing(rows[i + 4])
-            record = records.record_of(envelope, standing, self.desk.now)
+            record = found.record
             self._leases.hold(token, record, now)
             self._watch_limits(record)
             assignments.append(_assignment(record))
@@ -393,7 +391,7 @@ class ExecutorPart(Part):
             return
         self._look_at = now + _STUCK_AGAIN
         lanes: list[bytes] = self.desk.command(b"HKEYS", "lanes")
-        served = [lane.decode() for lane in lanes if self._serves(lane.decode())]
+        served = [lane.decode() for lane in lanes if self._serves(lane)]
         if any(self.desk.command(b"ZCARD", f"idle:{lane}") for lane in served):
             self._leases.stuck = True
             self.desk.deliver(m.Recall(len(self._leases) - self._leases.slots))

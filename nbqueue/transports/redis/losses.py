@@ -20,9 +20,9 @@ def held(desk: Desk, executor: str) -> dict[int, str]:
 def tokens(reply: object) -> dict[int, str]:
     """The same, from what a script returned."""
     if isinstance(reply, dict):
-        return {int(token): id.decode() for token, id in reply.items()}
+        return {int(token): id.decode(errors="surrogateescape") for token, id in reply.items()}
     assert isinstance(reply, list)
-    return {int(reply[i]): reply[i + 1].decode() for i in range(0, len(reply), 2)}
+    return {int(reply[i]): reply[i + 1].decode(errors="surrogateescape") for i in range(0, len(reply), 2)}
 
 
 def give_back(desk: Desk, executor: str, token: int, id: str, *, last: bool = False) -> None:
@@ -84,7 +84,7 @@ def abandoned(desk: Desk, worker: str, executor: str, reason: str, *, charge: bo
 def worker_gone(desk: Desk, worker: str, reason: str, *, charge: bool) -> None:
     """A worker left, or was not heard of for a lease."""
     for executor in desk.command(b"HKEYS", f"executors:{worker}"):
-        abandoned(desk, worker, executor.decode(), reason, charge=charge)
+        abandoned(desk, worker, executor.decode(errors="surrogateescape"), reason, charge=charge)
     desk.run("leave", worker, "")
 
 

@@ -80,6 +80,14 @@ def lane_key(lane: str) -> LaneKey:
     return LaneKey(queue, python, env, name)
 
 
+def queue_of(lane: bytes) -> str:
+    """The queue of a lane; "" if it is not one of ours."""
+    try:
+        return lane_key(lane.decode()).queue
+    except ValueError:
+        return ""
+
+
 @lru_cache(10_000)
 def tag(function: str) -> str:
     """Four characters that stand for a function (the key of its definition, or its name)."""

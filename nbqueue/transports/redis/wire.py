@@ -221,8 +221,15 @@ class Wire:
 
 
 def _pack(words: tuple[Word, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub wants a tuple of one
+    try:
+        packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub wants a tuple of one
+    except UnicodeEncodeError:  # what was read from Redis and is no text goes back as it was
+        packed = hiredis.pack_command(tuple(map(_as_read, words)))  # type: ignore[arg-type]
     return packed
+
+
+def _as_read(word: Word) -> Word:
+    return word.encode(errors="surrogateescape") if isinstance(word, str) else word
 
 
 def _connected(address: Address, node: tuple[str, int] | None) -> AbstractConnection:

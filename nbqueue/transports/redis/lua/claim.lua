@@ -1,8 +1,8 @@
 -- Give an executor tasks that wait: about `budget` seconds of work.  One that takes long, or that nobody has measured,
 -- it gets only when it has no other.
 --
--- KEYS[1]  the namespace, of which it uses: executors:*, due, lanes, ready:*, idle:*, tasks, standing, held:*,
---          running, token
+-- KEYS[1]  the namespace, of which it uses: executors:*, due, lanes, ready:*, idle:*, tasks, standing, result:*,
+--          held:*, running, token
 -- ARGV[1]  {executor, worker, budget, room, free, idle, lanes = {{lane, queue}, …}, estimates = {tag → seconds},
 --          unknown = seconds of what is not among them}.  `free`: so many it could begin at once; `idle`: it is
 --          lined up as one that waits
@@ -28,8 +28,10 @@ local function lease(lane, queue, ids)
     local stood = call('HMGET', P .. 'standing', unpack(ids))
     local number = 0
     for i, id in ipairs(ids) do
-        local standing = stood[i] and cmsgpack.unpack(stood[i])
-        if envelopes[i] and not (standing and standing[1] > 0) then -- else it was withdrawn
+        local standing = stood[i] and standing_of(stood[i])
+        if call('EXISTS', P .. 'result:' .. id) == 1 then -- it has ended: somebody has put it back
+            call('HDEL', P .. 'tasks', id)
+        elseif envelopes[i] and not (standing and standing[1] > 0) then -- else it was withdrawn
             number, token = number + 1, token + 1
             standing = standing or {0, '', 0, 0, 0, 0, 0, 0, 0, false, 'PENDING', ''}
             standing[1], standing[2], standing[3] = token, said.executor, standing[3] + 1

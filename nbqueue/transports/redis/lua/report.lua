@@ -12,7 +12,7 @@ local held = P .. 'held:' .. said.executor
 
 local function stand(id, token, change)
     local packed = call('HGET', P .. 'standing', id)
-    local standing = packed and cmsgpack.unpack(packed)
+    local standing = packed and standing_of(packed)
     if standing and standing[1] == tonumber(token) then
         change(standing)
         call('HSET', P .. 'standing', id, cmsgpack.pack(standing))

@@ -29,6 +29,15 @@ local function wake(lane, count)
     end
 end
 
+-- How a task stands, as a table of its fields (`records.Standing`); false if it was never given out.
+local function standing_of(packed)
+    local read, standing = pcall(cmsgpack.unpack, packed or '')
+    if read and type(standing) == 'table' and #standing == 12 and type(standing[1]) == 'number' then
+        return standing
+    end
+    return false
+end
+
 -- Put entries into a lane, at its end or (the last first) before the others, and wake whom they need.
 local function line_up(lane, priority, entries, before)
     if call('HSETNX', P .. 'lanes', lane, 0) == 1 then call('PUBLISH', P .. 'news', lane) end
@@ -73,10 +82,11 @@ local function line_up_due(now)
     local due = call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, 256)
     local groups = {}
     for _, member in ipairs(due) do
-        local at = string.find(member, '\0', 1, true)
-        local place = string.sub(member, 1, at + 1)
-        groups[place] = groups[place] or {}
-        table.insert(groups[place], string.sub(member, at + 2))
+        local place, entry = string.match(member, '^(%Z*%z%d)(.+)$')
+        if place then -- else it is not one of ours
+            groups[place] = groups[place] or {}
+            table.insert(groups[place], entry)
+        end
     end
     if #due > 0 then call('ZREM', P .. 'due', unpack(due)) end
     for place, entries in pairs(groups) do

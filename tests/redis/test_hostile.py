@@ -1,0 +1,207 @@
+"""Somebody else writes into our Redis: nothing of it is unpickled, it is reported, and does no harm."""
+
+import pickle
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import nbqueue
+from nbqueue import App
+from nbqueue import messages as m
+from nbqueue.transports.redis import records
+from nbqueue.transports.redis.names import entry_of, lane_of
+from nbqueue.transports.redis.records import Envelope, Kept, Sealed
+from nbqueue.wire.signing import Signer
+from tests.redis.conftest import Keys
+from tests.worker.cluster import PYTHON, executor
+
+LIMIT = 10.0
+
+
+class Bomb:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return self.path.touch, ()
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> bytes:
+    return pickle.dumps(((Bomb(tmp_path / "exploded"),), {}))
+
+
+def forged(key: bytes = b"not the signing key, but long enough") -> Sealed:
+    return Sealed(Signer(key, "default"))
+
+
+def put(keys: Keys, task: m.Task, envelope: bytes) -> None:
+    """Queue a task as a client would."""
+    lane = lane_of(task)
+    keys.redis.hset(keys("tasks"), task.id, envelope)
+    keys.redis.rpush(keys(f"ready:{lane}:{task.priority}"), entry_of(task))
+    keys.redis.hincrby(keys("lanes"), lane, 1)
+    keys.redis.publish(keys("news"), lane)
+
+
+@pytest.mark.parametrize("how", ["garbage", "unsigned", "another key", "another id", "altered", "empty"])
+def test_a_task_that_is_not_ours_is_not_read(
+    how: str, app: App, url: str, keys: Keys, bomb: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo = app.task(lambda x: x, name="echo")
+    with executor(url):
+        echo.delay(1).get(LIMIT)
+        genuine = _one_that_waits(app, keys)
+        task = m.Task("evil", "echo", "", bomb, python=PYTHON)
+        envelopes = {
+            "garbage": b"\x80\x04garbage" * 20,
+            "unsigned": b"\0" * 32 + msgspec.msgpack.encode(Envelope(task, "c", "", time.time())),
+            "another key": forged().envelope(Envelope(task, "c", "", time.time())),
+            "another id": genuine,
+            "altered": genuine[:-1] + bytes([genuine[-1] ^ 1]),
+            "empty": b"",
+        }
+        task = m.Task("evil", "echo", "x", b"", python=PYTHON)
+        put(keys, task, envelopes[how])
+        _until(lambda: not keys.redis.hexists(keys("tasks"), "evil"))
+        assert echo.delay(2).get(LIMIT) == 2
+    assert not (tmp_path / "exploded").exists()
+    assert "refused, unread" in caplog.text
+
+
+def _one_that_waits(app: App, keys: Keys) -> bytes:
+    """The envelope of a task of ours."""
+    result = app.task(lambda x: x, name="waits").apply_async((1,), queue="nobody")
+    result.wait_accepted(LIMIT)
+    envelope: bytes = keys.redis.hget(keys("tasks"), result.id)
+    return envelope
+
+
+@pytest.mark.parametrize("how", ["garbage", "another key", "another id"])
+def test_a_result_that_is_not_ours_is_not_read(
+    how: str, app: App, url: str, keys: Keys, bomb: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo = app.task(lambda x: x, name="echo")
+    with executor(url):
+        first = echo.delay(1)
+        first.get(LIMIT)
+    outcome = m.Outcome("evil", 1, "SUCCESS", bomb)
+    results = {
+        "garbage": b"garbage" * 20,
+        "another key": forged().result(Kept(outcome, "echo", "default", "", 0.0, "")),
+        "another id": keys.redis.get(keys(f"result:{first.id}")),
+    }
+    keys.redis.set(keys("result:evil"), results[how])
+    with pytest.raises(nbqueue.ResultNotFoundError):
+        app.AsyncResult("evil").get(LIMIT)
+    assert not (tmp_path / "exploded").exists()
+    assert "refused, unread" in caplog.text
+
+
+def test_news_that_are_not_ours_are_not_read(
+    app: App, url: str, keys: Keys, bomb: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = app.task(lambda: 1, name="f").apply_async(queue="nobody")
+    result.wait_accepted(LIMIT)
+    (channel,) = keys.redis.pubsub_channels(keys.prefix.replace("{", "\\{") + "c:*")
+    kept = Kept(m.Outcome(result.id, 1, "SUCCESS", bomb), "f", "nobody", "", 0.0, "")
+    update = m.Update(result.id, 1, "EVIL", bomb)
+    for message in (
+        b"r" + forged().result(kept),
+        b"e" + forged().events([update]),
+        b"r" + records.pack(kept),
+        b"",
+        b"x",
+    ):
+        keys.redis.publish(channel, struct.pack(">I", len(message)) + message)
+    keys.redis.publish(channel, b"\xff\xff\xff\xff not a frame")
+    keys.redis.publish(channel, b"\x01")
+    _until(lambda: caplog.text.count("refused, unread") >= 6)
+    assert result.state == "PENDING"
+    assert not (tmp_path / "exploded").exists()
+    result.revoke()
+    with pytest.raises(nbqueue.TaskRevokedError):
+        result.get(LIMIT)
+
+
+def test_a_definition_that_is_not_ours_is_not_read(
+    app: App, url: str, keys: Keys, bomb: bytes, tmp_path: Path
+) -> None:
+    echo = app.task(lambda x: x, name="echo")
+    result = echo.delay(1)
+    result.wait_accepted(LIMIT)
+    (blob,) = [name for name in keys.all() if name.startswith("blob:")]
+    keys.redis.set(keys(blob), bomb)
+    with executor(url), pytest.raises(nbqueue.SerializationError, match="no longer has"):
+        result.get(LIMIT)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_orders_that_are_not_ours_are_not_followed(
+    app: App, url: str, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    nap = app.task(lambda: (time.sleep(1.0), "done")[1], name="nap")
+    with executor(url):
+        result = nap.delay()
+        _until(lambda: result.state == "STARTED")
+        (held,) = [name for name in keys.all() if name.startswith("held:")]
+        (token,) = keys.redis.hkeys(keys(held))
+        order = forged().events([m.Interrupt(result.id, int(token), "cancel")])
+        for channel in keys.redis.pubsub_channels(keys.prefix.replace("{", "\\{") + "[kxw]:*"):
+            keys.redis.publish(channel, order)
+            keys.redis.publish(channel, b"garbage")
+        assert result.get(LIMIT) == "done"
+    assert "refused, unread" in caplog.text
+
+
+def test_nothing_breaks_over_garbage_in_what_is_listed(app: App, url: str, keys: Keys) -> None:
+    echo = app.task(lambda x: x, name="echo")
+    with executor(url):
+        keys.redis.hset(keys("workers"), "evil", b"garbage")
+        keys.redis.zadd(keys("alive"), {"evil": time.time() + 3600})
+        keys.redis.hset(keys("executors:evil"), "evil/1", b"garbage")
+        keys.redis.hset(keys("lanes"), "garbage", 5)
+        keys.redis.hset(keys("lanes"), b"\xff\xfe", 5)
+        keys.redis.publish(keys("news"), "garbage")
+        keys.redis.zadd(keys("timers"), {"garbage": 0.0, "hard:x:y": 0.0, "kill:1:nobody": 0.0, b"\xff": 0.0})
+        keys.redis.zadd(keys("due"), {"garbage": 0.0})
+        keys.redis.rpush(keys("recent"), b"\xff", "nothing")
+        status = app.client.ask("status")
+        assert [worker["name"] for worker in status["workers"]] == ["w@test"]
+        assert echo.delay(1).get(LIMIT) == 1
+        assert app.client.ask("tasks", limit=10)
+
+
+def test_a_task_is_not_run_again_by_replaying_it(app: App, url: str, keys: Keys) -> None:
+    """Whoever kept a genuine entry puts it back after the task has ended."""
+    calls: list[int] = []
+    echo = app.task(lambda x: x, name="echo")
+    result = echo.delay(1)
+    result.wait_accepted(LIMIT)
+    envelope = keys.redis.hget(keys("tasks"), result.id)
+    with executor(url):
+        assert result.get(LIMIT) == 1
+        before = keys.redis.get(keys(f"result:{result.id}"))
+        lane = next(iter(keys.redis.hkeys(keys("lanes")))).decode()
+        task = m.Task(result.id, "echo", "x", b"")
+        keys.redis.hset(keys("tasks"), result.id, envelope)
+        keys.redis.rpush(keys(f"ready:{lane}:0"), entry_of(task))
+        keys.redis.hincrby(keys("lanes"), lane, 1)
+        _until(lambda: not keys.redis.hexists(keys("tasks"), result.id))
+        assert echo.delay(2).get(LIMIT) == 2
+    assert keys.redis.get(keys(f"result:{result.id}")) == before
+    assert not calls
+
+
+def _until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
