@@ -18,7 +18,8 @@ from nbqueue.transports.redis.names import entry_of, lane_of
 from nbqueue.transports.redis.records import Envelope, Kept, Sealed
 from nbqueue.wire.signing import Signer
 from tests.redis.conftest import Keys
-from tests.worker.cluster import PYTHON, executor
+from tests.redis.threads import executor
+from tests.worker.cluster import PYTHON
 
 LIMIT = 10.0
 

@@ -179,9 +179,8 @@ class ExecutorPart(Part):
         batch: list[tuple[m.Outcome, Lease, bytes]] = []
         size = 0
         for outcome in outcomes:
-            lease = self._leases.release(outcome.token, time.monotonic())
-            if lease is None:  # it was lost, and is void or somebody else's
-                self._void(outcome.token)
+            lease = self._released(outcome.token)
+            if lease is None:  # it is void, or was given to another
                 self.desk.deliver(m.Acknowledge([outcome.token]))
                 continue
             result = self._result(outcome, lease)
@@ -193,8 +192,22 @@ class ExecutorPart(Part):
         if batch:
             self._keep(batch)
 
-    def _void(self, token: int) -> None:
-        self.desk.wire.call(b"HDEL", self.desk.names(f"held:{self._seat}"), str(token), then=_nothing)
+    def _released(self, token: int) -> Lease | None:
+        """The executor does not need this lease any more; None if it is not its task's.
+
+        What was said before a connection broke is said again, and we may have heard it the first time: then
+        Redis knows best.
+        """
+        if (lease := self._leases.release(token, time.monotonic())) is not None:
+            return lease
+        desk, key = self.desk, f"held:{self._seat}"
+        id = desk.command(b"HGET", key, str(token))
+        if id:
+            _, found = desk.look([id.decode(errors="surrogateescape")])[0]
+            if found is not None and found.record.token == token:
+                return Lease(found.record, 0.0, True)
+        desk.command(b"HDEL", key, str(token))
+        return None
 
     def _result(self, outcome: m.Outcome, lease: Lease) -> bytes:
         record, desk = lease.record, self.desk
@@ -230,8 +243,10 @@ class ExecutorPart(Part):
     def _retry(self, message: m.Retry) -> None:
         """The run asks for another one."""
         desk, token = self.desk, message.token
-        if (lease := self._leases.release(token, time.monotonic())) is not None:
-            self._leases.ran(lease.record, message.runtime)
+        if (lease := self._released(token)) is None:
+            desk.deliver(m.Acknowledge([token]))
+            return
+        self._leases.ran(lease.record, message.runtime)
 
         def decision(move: Move) -> bool:
             if (ending := verdicts.retried(move.record, message, desk.now)) is not None:
@@ -246,15 +261,12 @@ class ExecutorPart(Part):
             return move.wait(event, again=True)
 
         if not decide(desk, message.id, token, decision):
-            self._void(token)
+            desk.command(b"HDEL", f"held:{self._seat}", str(token))
         desk.deliver(m.Acknowledge([token]))
 
     def _returned(self, message: m.Returned) -> None:
         for token in reversed(message.tokens):
-            lease = self._leases.release(token, time.monotonic())
-            if lease is None:
-                self._void(token)
-            else:
+            if (lease := self._released(token)) is not None:
                 id = lease.record.task.id
                 losses.give_back(self.desk, self._seat, token, id, last=message.rejected)
 
