@@ -100,16 +100,3 @@ def test_an_application_touches_no_key_of_another(server: Any, app: App, url: st
         assert echo.delay(1).get(LIMIT) == 1
     after = {key for key in keys.redis.keys("*") if not key.startswith(keys.prefix.encode())}
     assert after <= before
-
-
-def test_a_queued_task_costs_little_beyond_its_payload(app: App, keys: Keys) -> None:
-    """Bytes of Redis' memory a task; the payload of these is 20 bytes or so."""
-    echo = app.task(lambda x: x, name="echo")
-    echo.apply_async((0,), queue="nobody").wait_accepted(LIMIT)
-    before = keys.redis.info("memory")["used_memory"]
-    number = 20_000
-    for x in range(number):
-        echo.apply_async((x,), queue="nobody")
-    assert app.flush(LIMIT)
-    after = keys.redis.info("memory")["used_memory"]
-    assert (after - before) / number <= 330
