@@ -86,7 +86,7 @@ class ClientPart(Part):
     # ── submitting ───────────────────────────────────────────────────────────────────────────
 
     def _define(self, message: m.Define) -> None:
-        size, limit = len(message.blob), self.desk.settings.payload_limit
+        size, limit = len(message.blob), self.desk.payload_limit
         if size > limit:
             self.desk.deliver(m.Refused(too_large("a function", size, limit)))
             return
@@ -101,7 +101,7 @@ class ClientPart(Part):
     def _batches(self, tasks: Sequence[m.Task]) -> Iterator[list[m.Task]]:
         """Those that can be right, so many as go together."""
         batch: list[m.Task] = []
-        room, limit = _SUBMIT_BYTES, self.desk.settings.payload_limit
+        room, limit = _SUBMIT_BYTES, self.desk.payload_limit
         for task in tasks:
             size = len(task.payload) + len(task.captured)
             reason = flaw(task)

@@ -26,6 +26,9 @@ from nbqueue.wire.signing import ForgedError
 
 logger = logging.getLogger(__name__)
 
+#: bytes of a payload: Redis hangs up on those who listen to channels and are sent more than 32 MB at once
+#: (client-output-buffer-limit)
+MAX_PAYLOAD: Final = 24 * 2**20
 #: ids that are looked up in one call
 LOOK: Final = 64
 
@@ -85,11 +88,16 @@ class Desk:
         """Milliseconds that results are kept, 0 for ever."""
         return int(self.settings.result_expires * 1000)
 
+    @property
+    def payload_limit(self) -> int:
+        """Bytes of the largest payload."""
+        return min(self.settings.payload_limit, MAX_PAYLOAD)
+
     def welcome(self) -> m.Welcome:
         settings = self.settings
         return m.Welcome(
             1, __version__, settings.worker_heartbeat, settings.worker_lease, 0.0, "", 0,
-            settings.payload_limit, settings.max_output_bytes,
+            self.payload_limit, settings.max_output_bytes,
         )  # fmt: skip
 
     # ── scripts ──────────────────────────────────────────────────────────────────────────────
@@ -128,11 +136,11 @@ class Desk:
         traces
             Read what they have told, too.
         """
-        found = []
+        found: list[tuple[str, Found | None]] = []
         head = said({"watcher": watcher, "traces": traces})
-        for start in range(0, len(ids), LOOK):
-            part = ids[start : start + LOOK]
-            for id, rows in zip(part, self.run("look", head, *part), strict=True):
+        while len(found) < len(ids):
+            part = ids[len(found) : len(found) + LOOK]
+            for id, rows in zip(part, self.run("look", head, *part), strict=False):
                 found.append((id, self._found(id, *rows)))
         return found
 

@@ -212,7 +212,7 @@ class ExecutorPart(Part):
     def _result(self, outcome: m.Outcome, lease: Lease) -> bytes:
         record, desk = lease.record, self.desk
         self._leases.ran(record, outcome.runtime)
-        name, limit = self.hello.name, desk.settings.payload_limit
+        name, limit = self.hello.name, desk.payload_limit
         counts = verdicts.outcome_of(record, outcome, name, desk.now, limit)
         return desk.sealed.result(records.kept_of(record, counts))
 
@@ -253,7 +253,7 @@ class ExecutorPart(Part):
                 return move.end(ending, release=True)
             record = move.record
             if message.changes is not None:
-                task = verdicts.changed(record.task, message.changes, desk.settings.payload_limit)
+                task = verdicts.changed(record.task, message.changes, desk.payload_limit)
                 if not isinstance(task, m.Task):
                     return move.end(task, release=True)
                 record.task = task

@@ -20,7 +20,7 @@ end
 local due = line_up_due(now)
 
 local leases, pairs_held, standings = {}, {}, {}
-local backlog, taken = 0, 0
+local backlog, taken, bytes = 0, 0, 0
 local token = math.max(tonumber(call('GET', P .. 'token') or 0), math.floor(now * 1000000))
 
 local function lease(lane, queue, ids)
@@ -61,8 +61,10 @@ local function take(list)
     for _, entry in ipairs(call('LRANGE', list, 0, said.room - taken - 1)) do
         local seconds = said.estimates[string.sub(entry, 1, 4)] or said.unknown
         local fills = taken + #ids >= said.free
+        if bytes > 8388608 then break end -- more goes by another reply: see look.lua
         if fills and (backlog >= said.budget or seconds >= said.unknown) then break end
         table.insert(ids, string.sub(entry, 5))
+        bytes = bytes + call('HSTRLEN', P .. 'tasks', ids[#ids])
         backlog = backlog + seconds
     end
     if #ids > 0 then call('LTRIM', list, #ids, -1) end

@@ -5,10 +5,11 @@
 --           have told too
 -- ARGV[2…]  ids
 --
--- Returns of each {envelope, standing, result, {output}, {live}}, with false for what there is not.
+-- Returns of each, or of the first ones if they are more than 8 MiB (Redis hangs up on those who listen to
+-- channels and are sent more than 32 MB at once), {envelope, standing, result, {output}, {live}}, with false for what there is not.
 
 local said = cmsgpack.unpack(ARGV[1])
-local found = {}
+local found, bytes = {}, 0
 for i = 2, #ARGV do
     local id = ARGV[i]
     local envelope = call('HGET', P .. 'tasks', id)
@@ -24,5 +25,8 @@ for i = 2, #ARGV do
         end
     end
     table.insert(found, one)
+    bytes = bytes + #(one[1] or '') + #(one[3] or '')
+    for _, piece in ipairs(one[4]) do bytes = bytes + #piece end
+    if bytes > 8388608 then break end
 end
 return found
