@@ -28,6 +28,7 @@ from nbqueue.client.records import TaskRecord
 from nbqueue.client.revival import LOOK, Revival
 from nbqueue.client.session import Session, Submission, singly
 from nbqueue.client.subscription import Subscription
+from nbqueue.conversions import SERIALIZERS
 from nbqueue.exceptions import AuthenticationError, ConnectionLostError, NBQueueError, TimeoutError
 from nbqueue.settings import Settings
 from nbqueue.transports.base import Link, Transport
@@ -79,6 +80,9 @@ class Client:
         self._silence = 0.0
         self._subscriptions: set[Subscription] = set()
         self._max_unacknowledged: int = settings.max_unacknowledged
+        #: serializers whose content may be loaded, None for all: what all applications that use it accept
+        self.accepted: frozenset[str] | None = None
+        self._accepted_by: weakref.WeakKeyDictionary[Settings, frozenset[str]] = weakref.WeakKeyDictionary()
         self._thread = threading.Thread(target=self._run, name="nbqueue I/O", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -109,6 +113,13 @@ class Client:
             return self._news.wait_for(lambda: self._session.welcome is not None and self.connected, seconds)
 
     # ── for callers, from any thread ─────────────────────────────────────────────────────────
+
+    def accept_as(self, settings: Settings) -> None:
+        """Load of results what these settings (of one of the applications that use it) allow, too."""
+        own = settings.result_accept_content
+        self._accepted_by[settings] = frozenset(settings.accept_content if own is None else own)
+        accepted = frozenset(SERIALIZERS.values()).intersection(*self._accepted_by.values())
+        self.accepted = None if accepted == frozenset(SERIALIZERS.values()) else accepted
 
     def submit(self, task: m.Task, blobs: tuple[Blob, ...], *, fresh: bool = False) -> TaskRecord:
         """Send a task; blocks (interruptibly) only while ``max_unacknowledged`` submissions are under way.

@@ -1,34 +1,83 @@
-"""``self`` of a task that is called here instead of being sent."""
+"""What a task's ``self`` shows while it is run here, by a call or eagerly, instead of on a worker.
 
-from typing import Any, NoReturn
+Runs may be inside of one another: those of this thread are kept in a stack, and what belongs to the
+topmost one is a task's own only if it is the task's.
+"""
 
-from nbqueue.exceptions import Retry
+import socket
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any
 
 
 class InlineRequest:
-    """The fields of ``self.request`` that make sense without a worker."""
+    """The fields of ``self.request``, as far as they make sense without a worker."""
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.id = None
+    def __init__(
+        self,
+        task: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        id: str | None = None,
+        retries: int = 0,
+        is_eager: bool = False,
+    ) -> None:
+        self.id = id
+        self.task = task
         self.args = args
         self.kwargs = kwargs
-        self.retries = 0
-        self.attempt = 1
-        self.called_directly = True
+        self.retries = retries
+        self.attempt = retries + 1
+        self.is_eager = is_eager
+        self.called_directly = not is_eager
+        self.root_id = id
+        self.parent_id: str | None = None
+        self.group: str | None = None
+        self.hostname = socket.gethostname()
+        self.delivery_info: dict[str, Any] = {"is_eager": is_eager}
+        self.expires: float | None = None
+        self.eta: float | None = None
+        self.timelimit = (None, None)
+        self.ignore_result = False
 
 
-class InlineContext:
-    """Does what a worker's context does, as far as it can be done in one call."""
+#: in place of a request: the task's run is a worker's
+_WORKERS = object()
+#: (task, request) of each run that goes on here, the innermost last
+_stack: ContextVar[tuple[tuple[Any, Any], ...]] = ContextVar("nbqueue_inline", default=())
 
-    def __init__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.name = name
-        self.request = InlineRequest(args, kwargs)
 
-    def update_state(self, state: str | None = None, meta: Any = None) -> None:
-        """Nobody watches a call: nothing to report."""
+class Inline:
+    """A run here: ``with Inline(task, request): …``"""
 
-    def retry(
-        self, *, exc: BaseException | None = None, countdown: float | None = None, **_: Any
-    ) -> NoReturn:
-        """There is no later for a call: raises ``exc``, as Celery does, or Retry."""
-        raise exc if exc is not None else Retry("called directly: there is nothing to retry")
+    def __init__(self, task: Any, request: Any) -> None:
+        self._entry = (task, request)
+        self._token: Token[tuple[tuple[Any, Any], ...]] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _stack.set((*_stack.get(), self._entry))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            _stack.reset(self._token)
+
+    @staticmethod
+    def of(task: Any) -> Any:
+        """The request of a task's run here, None if the innermost run is not its own, or a worker's."""
+        stack = _stack.get()
+        if Inline.is_called_by_worker(task):
+            stack = stack[:-1]
+        return stack[-1][1] if stack and stack[-1][0] is task else None
+
+    @staticmethod
+    def by_worker(task: Any) -> "Inline":
+        """The next call of the task is a worker's."""
+        return Inline(task, _WORKERS)
+
+    @staticmethod
+    def is_called_by_worker(task: Any) -> bool:
+        stack = _stack.get()
+        return bool(stack) and stack[-1] == (task, _WORKERS)

@@ -6,12 +6,13 @@ import time
 import warnings
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 from nbqueue import current, exceptions
 from nbqueue import messages as m
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
+from nbqueue.client.generics import R
 from nbqueue.client.records import TaskRecord, View
 from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
 from nbqueue.wire import failure as failures
@@ -44,7 +45,7 @@ class Progress(NamedTuple):
         return f"<{' '.join(filter(None, words))}>"
 
 
-class AsyncResult:
+class AsyncResult(Generic[R]):
     """The outcome of a task, now or later.
 
     Made by ``task.delay()``, or from an id by ``app.AsyncResult(id)``.  Equal to every other result
@@ -78,7 +79,7 @@ class AsyncResult:
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def __reduce__(self) -> tuple[Callable[..., "AsyncResult"], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Callable[..., "AsyncResult[Any]"], tuple[str, str]]:
         return _restore, (self.id, self.client.url)
 
     @property
@@ -152,7 +153,7 @@ class AsyncResult:
         *,
         callback: Callable[[str, Any], object] | None = None,
         disable_sync_subtasks: bool = True,
-    ) -> Any:
+    ) -> R:
         """Wait for the outcome and return the task's value, or raise its exception.
 
         Parameters
@@ -193,7 +194,7 @@ class AsyncResult:
             raise content.with_traceback(failures.remote_traceback(content))
         if callback is not None:
             callback(self.id, content)
-        return content
+        return content  # type: ignore[no-any-return]  # what the task returned
 
     wait = get
 
@@ -257,8 +258,8 @@ class AsyncResult:
         if outcome is None:
             return True, self._not_found()
         if outcome.failure is not None:
-            return True, failures.rebuild(outcome.failure, self._note(outcome))
-        return False, payload.loads(outcome.value) if outcome.value else None
+            return True, failures.rebuild(outcome.failure, self._note(outcome), self.client.accepted)
+        return False, payload.loads(outcome.value, self.client.accepted) if outcome.value else None
 
     def _not_found(self) -> exceptions.ResultNotFoundError:
         known = f"the broker at {self.client.url} has no record of {self.id!r}"
@@ -284,7 +285,7 @@ class AsyncResult:
         if record.settled:
             return self._outcome()[1]
         if record.meta:
-            return payload.loads(record.meta)
+            return payload.loads(record.meta, self.client.accepted)
         if record.progress is not None:
             return {"current": record.progress.current, "total": record.progress.total}
         return None
@@ -359,13 +360,13 @@ class AsyncResult:
 
     # ── other ways to wait ───────────────────────────────────────────────────────────────────
 
-    def then(self, callback: Callable[["AsyncResult"], object]) -> "AsyncResult":
+    def then(self, callback: Callable[["AsyncResult[R]"], object]) -> "AsyncResult[R]":
         """Call ``callback(result)`` when done: on the client's I/O thread, where it must not block, or here
         and now if it is done already."""
         self._known().when_settled(lambda: callback(self))
         return self
 
-    def future(self) -> "Future[Any]":
+    def future(self) -> "Future[R]":
         """A ``concurrent.futures.Future`` of the outcome; cancelling it leaves the task alone."""
         future: Future[Any] = Future()
 
@@ -394,7 +395,7 @@ class AsyncResult:
         future.add_done_callback(lambda _: record.unlisten(transfer))  # cancelled: nobody waits any more
         return future
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R]:
         # a future for each await: one that times out must not spoil the others
         return asyncio.wrap_future(self.future()).__await__()
 
@@ -414,6 +415,6 @@ class AsyncResult:
         self.client.forget([self.id])
 
 
-def _restore(id: str, url: str) -> AsyncResult:
+def _restore(id: str, url: str) -> AsyncResult[Any]:
     # unpickled elsewhere, perhaps in a worker: by that process' own client
     return AsyncResult(id, client_for(url))

@@ -3,18 +3,18 @@
 ::
 
     definitions = Definitions(fetch)            fetch(key) gets a blob from the broker
-    function, options = definitions.load(task)
+    function, options, instance = definitions.load(task)
     args, kwargs = loads(task.payload)          next, in the same thread: see wire.namespaces
 """
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nbqueue import messages as m
 from nbqueue.exceptions import SerializationError
-from nbqueue.wire import namespaces
+from nbqueue.wire import namespaces, serializers
 from nbqueue.wire.fingerprint import ATOMS
 from nbqueue.wire.namespaces import Captured, Namespaces
 from nbqueue.wire.shipment import TaskOptions
@@ -31,6 +31,8 @@ class LoadedTask(NamedTuple):
 
     function: Callable[..., Any]
     options: TaskOptions
+    #: the object of the task's own class that is its ``self``, None for plain tasks
+    instance: Any = None
 
 
 class Definitions:
@@ -42,18 +44,25 @@ class Definitions:
         Gets the blob of a key, and raises if nobody has it.
     worker
         The worker's name, for messages.
+    accepted
+        Serializers whose content may be loaded, None for all: definitions are pickles.
     """
 
-    def __init__(self, fetch: Callable[[str], bytes], worker: str = "") -> None:
+    def __init__(
+        self, fetch: Callable[[str], bytes], worker: str = "", accepted: Collection[str] | None = None
+    ) -> None:
+        self._accepted = accepted
         self._fetch = fetch
         self._where = f"worker {worker}" if worker else "the worker"
         self._registered: dict[str, LoadedTask] = {}
         self._loaded: _Kept[_Loaded] = _Kept(_KEPT_DEFINITIONS)
         self._captured: _Kept[Captured] = _Kept(_KEPT_CAPTURED)
 
-    def register(self, name: str, function: Callable[..., Any], options: TaskOptions) -> None:
+    def register(
+        self, name: str, function: Callable[..., Any], options: TaskOptions, instance: Any = None
+    ) -> None:
         """A task that the worker has of its own: whatever definition comes under that name, this one runs."""
-        self._registered[name] = LoadedTask(function, options)
+        self._registered[name] = LoadedTask(function, options, instance)
 
     def load(self, task: m.Task) -> LoadedTask:
         """The function of a task, with the values that it reads set as they were at the task's submission.
@@ -84,12 +93,15 @@ class Definitions:
             raise SerializationError(
                 f"{self._where} has no task called {task.name!r}: start it with -A and the module that has it"
             )
+        if self._accepted is not None and serializers.PICKLED not in self._accepted:
+            raise serializers.refused(serializers.PICKLED, self._accepted)
         data = self._fetch(task.definition)
         own = Namespaces()
         namespaces.enter(own)
         function, options, sources = self._loads(data, task)
         remember(sources)
-        loaded = _Loaded(LoadedTask(function, options), own)
+        instance = None if options.base is None else options.base.on_worker(function, options)
+        loaded = _Loaded(LoadedTask(function, options, instance), own)
         self._loaded.put(task.definition, loaded)
         return loaded
 

@@ -1,7 +1,7 @@
 """What a submission says of its function: plain values."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nbqueue.core import blobs
 from nbqueue.wire import codec
@@ -59,3 +59,7 @@ class TaskOptions:
     retry_backoff_max: float = 600.0
     #: pauses are drawn at random up to what ``retry_backoff`` says
     retry_jitter: bool = True
+    #: exceptions that are part of its work: a worker does not log them as errors
+    throws: tuple[type[BaseException], ...] = ()
+    #: a task class of the user's own: ``self`` is one of these, and its hooks are called; None: a plain task
+    base: Any = None

@@ -132,7 +132,8 @@ class TaskContext(Run):
         ConfigurationError
             The state is one that nothing follows: a task gets there by returning or raising.
         """
-        pickled = payload.dumps_value(meta, "the meta of update_state", self.payload_limit)
+        written_by = self._assignment.task.result_serializer
+        pickled = payload.dumps_value(meta, "the meta of update_state", self.payload_limit, written_by)
         self.reports.update(PROGRESS if state is None else state, pickled)
         if isinstance(meta, dict) and isinstance(current := meta.get("current"), Real):
             total = meta.get("total")

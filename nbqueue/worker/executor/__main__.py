@@ -59,13 +59,14 @@ def _prepare(options: ExecutorOptions) -> None:
 
 def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
     worker = options.worker
-    tasks = registry.load(worker.app) if worker.app else []
+    tasks, settings = registry.load(worker.app)
     slot = Slot(options.slot)
     slot.close_file()
     return Executor(
         transport(worker.url),
         executor_identity(options, [task.name for task in tasks]),
         tasks=tasks,
+        accepted=frozenset(settings.accept_content),
         whole_process=True,
         slot=slot,
         log=TaskLog(logger(worker.nodename, worker.loglevel)),

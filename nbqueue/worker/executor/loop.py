@@ -44,6 +44,8 @@ class Executor:
         Its Hello: id, worker, name, python, env, queues, … (role and leases are filled in).
     tasks
         Tasks that it has without their definitions (``-A``).
+    accepted
+        Serializers whose content it loads; None: all.
     whole_process
         It has the process for itself and runs in its main thread: SIGINT interrupts tasks, and
         threads started by a task belong to that task.
@@ -61,6 +63,7 @@ class Executor:
         identity: Hello,
         *,
         tasks: Iterable[RegisteredTask] = (),
+        accepted: frozenset[str] | None = None,
         whole_process: bool = False,
         slot: Slot | None = None,
         log: TaskLog | None = None,
@@ -74,15 +77,16 @@ class Executor:
         self._gate = Gate() if whole_process else ThreadGate()
         self._exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
         self._control = Control(transport.connect(), self._exchange)
-        definitions = payload.Definitions(self._exchange.fetch, identity.name)
+        definitions = payload.Definitions(self._exchange.fetch, identity.name, accepted)
         for task in tasks:
-            definitions.register(task.name, task.function, task.options)
+            definitions.register(task.name, task.function, task.options, task.instance)
         self._runner = Runner(
             definitions,
             self._gate,
             worker=identity.name,
             whole_process=whole_process,
             payload_limit=lambda: self._exchange.payload_limit,
+            accepted=accepted,
         )
 
     @property

@@ -42,6 +42,8 @@ class Runner:
         See :mod:`nbqueue.worker.context`.
     payload_limit
         Returns how many bytes of a value the broker takes; 0 if it has not said.
+    accepted
+        Serializers whose arguments are loaded; None: all.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Runner:
         worker: str,
         whole_process: bool,
         payload_limit: Callable[[], int] = lambda: 0,
+        accepted: frozenset[str] | None = None,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
         self._worker = worker
         self._whole_process = whole_process
         self._payload_limit = payload_limit
+        self._accepted = accepted
 
     def run(self, assignment: Assignment, reports: Reports) -> Ending | None:
         """Run the task; returns None if it could not begin.  Raises nothing."""
@@ -86,12 +90,12 @@ class Runner:
         loaded = self._definitions.load(task)
         current.options = loaded.options
         self._gate.enter(assignment.token)
-        args, kwargs = current.args, current.kwargs = payload.loads(task.payload)
-        bound = (current, *args) if loaded.options.bind else args
-        value = _finished(loaded.function(*bound, **kwargs))
+        args, kwargs = current.args, current.kwargs = payload.loads(task.payload, self._accepted)
+        value = _finished(_call(loaded, current, args, kwargs))
         if task.ignore_result:
             return b""
-        return payload.dumps_value(value, f"the return value of {task.name}()", current.payload_limit)
+        what = f"the return value of {task.name}()"
+        return payload.dumps_value(value, what, current.payload_limit, task.result_serializer)
 
     def _outcome(
         self,
@@ -145,6 +149,16 @@ def _next_run(exc: BaseException, current: TaskContext, retries: int) -> tuple[f
     if not retry.allowed(options.max_retries, retries):
         return None, exc
     return float(retry.delay(options, retries, int.from_bytes(os.urandom(4)) / 2**32)), exc
+
+
+def _call(
+    loaded: payload.LoadedTask, current: TaskContext, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call the function, as a task of its own class does if it has one."""
+    if loaded.instance is not None:
+        return loaded.instance.call_by_worker(args, kwargs)
+    bound = (current, *args) if loaded.options.bind else args
+    return loaded.function(*bound, **kwargs)
 
 
 def _discharge(current: TaskContext) -> None:
