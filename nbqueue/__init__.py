@@ -45,7 +45,7 @@ _HOMES = {
         (
             "AuthenticationError", "ConfigurationError", "ConnectionLostError", "Ignore",
             "MaxRetriesExceededError", "NBQueueError", "NotRegistered", "ProtocolError", "Reject",
-            "RemoteError",
+            "RemoteError", "ResultBackendError", "ResultsDisabledError",
             "ResultNotFoundError", "Retry", "SerializationError", "SoftTimeLimitExceeded",
             "SubmissionRefused", "TaskRevokedError", "TimeLimitExceeded", "TimeoutError", "WorkerLostError",
         ),

@@ -13,6 +13,8 @@
     ├── SubmissionRefused           the broker said no to a task
     ├── NotRegistered               an application has no task of that name
     ├── ResultNotFoundError         the broker has no record of that id
+    ├── ResultsDisabledError        the application keeps no results (also NotImplementedError)
+    ├── ResultBackendError          a result backend did not keep a value, or cannot be asked
     ├── TimeoutError                (also the builtin one) waited long enough; the task goes on
     └── TaskError                   how a task ended, other than by its own exception
         ├── TaskRevokedError        cancelled or expired
@@ -79,6 +81,15 @@ class NotRegistered(NBQueueError, KeyError):
 class ResultNotFoundError(NBQueueError, LookupError):
     """The broker has no record of that id: it was never submitted there, has expired, was forgotten, or
     made room for newer results."""
+
+
+class ResultsDisabledError(NBQueueError, NotImplementedError):
+    """The application keeps no results (``backend='disabled://'``): leave the setting out, and the broker
+    keeps them."""
+
+
+class ResultBackendError(NBQueueError):
+    """A result backend did not keep a task's value; the message has what it said."""
 
 
 class TimeoutError(NBQueueError, builtins.TimeoutError):

@@ -109,6 +109,8 @@ class Task(Value):
     #: how the payload, and then the value, is written: "" for pickled, "json", "msgpack"
     serializer: str = ""
     result_serializer: str = ""
+    #: what keeps the value: "" for the broker, else the URL of a result backend
+    backend: str = ""
 
 
 class Assignment(Value):
@@ -166,6 +168,8 @@ class Outcome(Value):
     worker: str = ""
     at: float = 0.0
     retries: int = 0
+    #: what keeps the value in place of ``value``: the URL of a result backend, without its password
+    stored: str = ""
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):

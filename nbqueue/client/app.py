@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Literal, overload
 
 from nbqueue import current
 from nbqueue.client import eager
+from nbqueue.client.backends import Backend
 from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router, default_settings
 from nbqueue.client.generics import P, R
@@ -322,13 +323,19 @@ class App:
     # ── the broker ───────────────────────────────────────────────────────────────────────────
 
     @property
+    def backend(self) -> Backend:
+        """Where its results are kept."""
+        return Backend(self.conf.backend, self.conf.broker)
+
+    @property
     def client(self) -> Client:
         """The connection to the broker, made on first use."""
         return self._router.route.client
 
     def AsyncResult(self, id: str, *_: Any, **__: Any) -> _Result:  # noqa: N802 - Celery's name
         """The result of any id; an unknown one is PENDING."""
-        return eager.stored(id) or _Result(id, self.client)
+        backend = self.backend
+        return eager.stored(id) or _Result(id, self.client, backend=backend if backend.url else None)
 
     def GroupResult(self, id: str, results: Sequence[_Result] = ()) -> _Group:  # noqa: N802
         """Several results as one."""

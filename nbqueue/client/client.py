@@ -21,9 +21,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from nbqueue import current, platform
+from nbqueue import current, platform, results
 from nbqueue import messages as m
 from nbqueue._version import __version__
+from nbqueue.client import backends
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.revival import LOOK, Revival
 from nbqueue.client.session import Session, Submission, singly
@@ -82,6 +83,8 @@ class Client:
         self._max_unacknowledged: int = settings.max_unacknowledged
         #: serializers whose content may be loaded, None for all: what all applications that use it accept
         self.accepted: frozenset[str] | None = None
+        #: result backends of these applications: full URLs by those without passwords
+        self.backends: dict[str, str] = {}
         self._accepted_by: weakref.WeakKeyDictionary[Settings, frozenset[str]] = weakref.WeakKeyDictionary()
         self._thread = threading.Thread(target=self._run, name="nbqueue I/O", daemon=True)
         self._thread.start()
@@ -118,6 +121,9 @@ class Client:
         """Load of results what these settings (of one of the applications that use it) allow, too."""
         own = settings.result_accept_content
         self._accepted_by[settings] = frozenset(settings.accept_content if own is None else own)
+        url = settings.backend
+        if not results.is_with_broker(url) and url != results.DISABLED:
+            self.backends[results.shown(url)] = url
         accepted = frozenset(SERIALIZERS.values()).intersection(*self._accepted_by.values())
         self.accepted = None if accepted == frozenset(SERIALIZERS.values()) else accepted
 
@@ -209,6 +215,8 @@ class Client:
 
     def forget(self, ids: list[str]) -> None:
         """Ask the broker to delete records; returns at once."""
+        if self.backends:
+            backends.forget(self.backends, ids)
         gone = [record for id in ids if (record := self._session.records.pop(id)) is not None]
         self._do(lambda: self._session.forget(ids, gone))
 

@@ -31,6 +31,7 @@ class EagerResult(AsyncResult[Any]):
     def __init__(self, id: str, record: TaskRecord) -> None:
         self.id = id
         self.record = record
+        self._backend = None
         self.client = None  # type: ignore[assignment]  # nobody is asked, for all is known
 
     def get(self, timeout: float | None = None, propagate: bool = True, *_: Any, **__: Any) -> Any:

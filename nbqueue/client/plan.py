@@ -9,6 +9,7 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
+from nbqueue.client.backends import Backend
 from nbqueue.client.options import CallOptions, routed, split, text
 from nbqueue.client.routes import Routes, annotations
 from nbqueue.settings import Settings
@@ -45,6 +46,8 @@ class Plan(NamedTuple):
     inherits_priority: bool
     #: of times that have none; None: they must have one
     zone: datetime.tzinfo | None
+    #: what keeps values
+    backend: Backend
     #: asked at each call, None if that is not needed
     routes: Routes | None
     #: options by the settings, and by the task: what routes stand between
@@ -90,6 +93,7 @@ def make_plan(
         eager=settings.task_always_eager,
         inherits_priority=settings.task_inherit_parent_priority,
         zone=naive_zone(settings),
+        backend=Backend(settings.backend, settings.broker),
         routes=routes if asks else None,
         base=base,
         said=own,

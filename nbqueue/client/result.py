@@ -10,6 +10,8 @@ from typing import Any, Generic, NamedTuple
 
 from nbqueue import current, exceptions
 from nbqueue import messages as m
+from nbqueue.client import backends
+from nbqueue.client.backends import Backend
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
 from nbqueue.client.generics import R
@@ -52,13 +54,21 @@ class AsyncResult(Generic[R]):
     of the same id, and to the id itself.
     """
 
-    __slots__ = ("__weakref__", "client", "id", "record")
+    __slots__ = ("__weakref__", "_backend", "client", "id", "record")
 
-    def __init__(self, id: str, client: Client, record: TaskRecord | None = None) -> None:
+    def __init__(
+        self,
+        id: str,
+        client: Client,
+        record: TaskRecord | None = None,
+        backend: Backend | None = None,
+    ) -> None:
         if not isinstance(id, str) or not id:
             raise ValueError(f"a task id is a non-empty str, not {id!r}")
         self.id = id
         self.client = client
+        #: what keeps its value, None for the broker
+        self._backend = backend
         self.record = record if record is not None else client.record(id)
 
     # ── what it is ───────────────────────────────────────────────────────────────────────────
@@ -79,8 +89,8 @@ class AsyncResult(Generic[R]):
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def __reduce__(self) -> tuple[Callable[..., "AsyncResult[Any]"], tuple[str, str]]:
-        return _restore, (self.id, self.client.url)
+    def __reduce__(self) -> tuple[Callable[..., "AsyncResult[Any]"], tuple[str, ...]]:
+        return _restore, (self.id, self.client.url, "" if self._backend is None else self._backend.url)
 
     @property
     def task_id(self) -> str:
@@ -91,6 +101,8 @@ class AsyncResult(Generic[R]):
 
     def _known(self, timeout: float | None = None) -> TaskRecord:
         """The record, looked up at the broker if this client did not submit the task."""
+        if self._backend is not None:
+            self._backend.check()
         if not self.record.known:
             self.client.look_up(self.record, timeout)
         return self.record
@@ -188,6 +200,8 @@ class AsyncResult(Generic[R]):
                 "a task must not wait for another one: it may hold the executor that the other needs."
                 "  Return the result's id, or allow it by get(disable_sync_subtasks=False)"
             )
+        if self._backend is not None:
+            self._backend.check()
         self._wait(timeout, interval)
         is_error, content = self._outcome()
         if is_error and propagate:
@@ -259,7 +273,15 @@ class AsyncResult(Generic[R]):
             return True, self._not_found()
         if outcome.failure is not None:
             return True, failures.rebuild(outcome.failure, self._note(outcome), self.client.accepted)
-        return False, payload.loads(outcome.value, self.client.accepted) if outcome.value else None
+        value = outcome.value
+        if outcome.stored:
+            client = self.client
+            value = backends.load(outcome.stored, client.backends, outcome.id, outcome.token) or b""
+            if not value:
+                return True, exceptions.ResultNotFoundError(
+                    f"{outcome.stored} has no value of {self.id!r} any more: it expired, or was deleted there"
+                )
+        return False, payload.loads(value, self.client.accepted) if value else None
 
     def _not_found(self) -> exceptions.ResultNotFoundError:
         known = f"the broker at {self.client.url} has no record of {self.id!r}"
@@ -321,6 +343,11 @@ class AsyncResult(Generic[R]):
     def worker(self) -> str:
         """Name of the worker that runs or ran it, "" before."""
         return self._known().worker
+
+    @property
+    def backend(self) -> Backend:
+        """Where its value is kept."""
+        return self._backend if self._backend is not None else Backend(None, self.client.url)
 
     @property
     def retries(self) -> int:
@@ -415,6 +442,6 @@ class AsyncResult(Generic[R]):
         self.client.forget([self.id])
 
 
-def _restore(id: str, url: str) -> AsyncResult[Any]:
+def _restore(id: str, url: str, backend: str = "") -> AsyncResult[Any]:
     # unpickled elsewhere, perhaps in a worker: by that process' own client
-    return AsyncResult(id, client_for(url))
+    return AsyncResult(id, client_for(url), backend=Backend(backend, url) if backend else None)

@@ -163,7 +163,7 @@ class Task(Generic[P, R]):
     @property
     def backend(self) -> Any:
         """Where its results are kept."""
-        return None if self.app is None else self.app.backend
+        return self._planned().backend
 
     # ── here and now ─────────────────────────────────────────────────────────────────────────
 
@@ -374,6 +374,8 @@ class Task(Generic[P, R]):
         client = self._router.route.client
         if call.get("retry") is False:
             _check_connected(client)
+        backend = plan.backend
+        disabled = backend.disabled
         limit = client.max_payload_bytes
         blobs: tuple[payload.Blob, ...] = ()
         definition, captured, captured_key, python = "", b"", "", ""
@@ -412,12 +414,14 @@ class Task(Generic[P, R]):
             group=group,
             parent_id=parent.id if parent is not None else "",
             root_id=(parent.root_id or parent.id) if parent is not None else "",
-            ignore_result=call.get("ignore_result", False),
+            ignore_result=call.get("ignore_result", False) or disabled,
             acks_late=call.get("acks_late", True),  # type: ignore[arg-type]  # TaskCallOptions
             serializer="" if serializer == "cloudpickle" else serializer,
             result_serializer=plan.result_serializer,
+            backend="" if disabled else backend.url,
         )
-        result: AsyncResult[Any] = AsyncResult(id, client, client.submit(task, blobs, fresh=not named))
+        record = client.submit(task, blobs, fresh=not named)
+        result: AsyncResult[Any] = AsyncResult(id, client, record, backend if backend.url else None)
         if run is not None:
             run.before_end(client.drain)
         return result
@@ -448,7 +452,7 @@ class Task(Generic[P, R]):
 #: classes that add nothing of a user's
 _PLAIN: set[type] = {Task}
 #: what settings say of a task beside its options
-_CARRIED = ("queue", "priority", "result_serializer", "inherits_priority")
+_CARRIED = ("queue", "priority", "result_serializer", "inherits_priority", "backend")
 #: options that are attributes of tasks, and may be set in the body of a class
 _ATTRIBUTES = frozenset(CLASS_OPTIONS) - {"name", "base", "retry"}
 

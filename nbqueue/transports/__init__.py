@@ -12,6 +12,8 @@ _TRANSPORTS = {
     "memory": ("nbqueue.transports.memory", "MemoryTransport"),
 }
 
+#: a class of one's own: ``proj.transports:Mine://…``
+_DOTTED = re.compile(r"[A-Za-z_][\w.]*[.:][A-Za-z_]\w*")
 #: brokers of Celery's that are none of ours
 _ELSEWHERE = {
     **dict.fromkeys(("amqp", "amqps", "pyamqp", "librabbitmq", "qpid"), "RabbitMQ"),
@@ -30,6 +32,18 @@ _ELSEWHERE = {
 }
 
 
+def _own(path: str, url: str) -> Transport:
+    """One of a class of the user's own, by its dotted path."""
+    module, _, name = path.rpartition(":" if ":" in path else ".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"the broker {without_password(url)!r} cannot be loaded: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Transport)):
+        raise ConfigurationError(f"{path!r} is no subclass of nbqueue.transports.base.Transport")
+    return found(url)  # type: ignore[call-arg]  # what a transport is made with
+
+
 def without_password(url: str) -> str:
     """A URL as it may be shown."""
     return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", url)
@@ -44,6 +58,8 @@ def transport(url: str) -> Transport:
         There is no transport for its scheme, or the rest of it cannot be an address.
     """
     scheme, separator, _ = url.partition("://")
+    if separator and _DOTTED.fullmatch(scheme):
+        return _own(scheme, url)
     if not separator or scheme not in _TRANSPORTS:
         known = ", ".join(f"{name}://" for name in _TRANSPORTS)
         shown = without_password(url)

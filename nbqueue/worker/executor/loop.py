@@ -18,6 +18,7 @@ from nbqueue.worker import context, output, tqdm
 from nbqueue.worker.executor.control import Control
 from nbqueue.worker.executor.exchange import Exchange, Run
 from nbqueue.worker.executor.runner import Runner
+from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.interrupts import Gate, ThreadGate
 from nbqueue.worker.log import TaskLog
 from nbqueue.worker.registry import RegisteredTask
@@ -46,6 +47,8 @@ class Executor:
         Tasks that it has without their definitions (``-A``).
     accepted
         Serializers whose content it loads; None: all.
+    storage
+        Where it keeps values; with the broker unless a task says otherwise.
     whole_process
         It has the process for itself and runs in its main thread: SIGINT interrupts tasks, and
         threads started by a task belong to that task.
@@ -64,6 +67,7 @@ class Executor:
         *,
         tasks: Iterable[RegisteredTask] = (),
         accepted: frozenset[str] | None = None,
+        storage: Storage | None = None,
         whole_process: bool = False,
         slot: Slot | None = None,
         log: TaskLog | None = None,
@@ -87,6 +91,7 @@ class Executor:
             whole_process=whole_process,
             payload_limit=lambda: self._exchange.payload_limit,
             accepted=accepted,
+            storage=storage,
         )
 
     @property

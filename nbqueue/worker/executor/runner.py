@@ -25,6 +25,7 @@ from nbqueue.states import FAILURE, REVOKED, SUCCESS
 from nbqueue.wire import failure, payload
 from nbqueue.worker import context
 from nbqueue.worker.context import TaskContext
+from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.reports import Reports
 
@@ -44,6 +45,8 @@ class Runner:
         Returns how many bytes of a value the broker takes; 0 if it has not said.
     accepted
         Serializers whose arguments are loaded; None: all.
+    storage
+        Where values are kept; with the broker unless a task says otherwise.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Runner:
         whole_process: bool,
         payload_limit: Callable[[], int] = lambda: 0,
         accepted: frozenset[str] | None = None,
+        storage: Storage | None = None,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
@@ -62,6 +66,7 @@ class Runner:
         self._whole_process = whole_process
         self._payload_limit = payload_limit
         self._accepted = accepted
+        self._storage = storage if storage is not None else Storage()
 
     def run(self, assignment: Assignment, reports: Reports) -> Ending | None:
         """Run the task; returns None if it could not begin.  Raises nothing."""
@@ -71,6 +76,7 @@ class Runner:
         try:
             try:
                 data = self._value(current, assignment)
+                data, stored = self._storage.keep(assignment, data)
             finally:
                 self._gate.leave()
         except Unready:
@@ -82,7 +88,7 @@ class Runner:
         finally:
             _discharge(current)
             context.enter(None, whole_process=self._whole_process)
-        return self._outcome(assignment, SUCCESS, perf_counter() - began, value=data)
+        return self._outcome(assignment, SUCCESS, perf_counter() - began, value=data, stored=stored)
 
     def _value(self, current: TaskContext, assignment: Assignment) -> bytes:
         """What the task returns, pickled; raises what it raises."""
@@ -105,6 +111,7 @@ class Runner:
         *,
         value: bytes = b"",
         failed: Failure | None = None,
+        stored: str = "",
     ) -> Outcome:
         return Outcome(
             assignment.task.id,
@@ -115,6 +122,7 @@ class Runner:
             runtime,
             self._worker,
             retries=assignment.retries,
+            stored=stored,
         )
 
     def _ended(
