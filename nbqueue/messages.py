@@ -109,6 +109,10 @@ class Task(Value):
     #: how the payload, and then the value, is written: "" for pickled, "json", "msgpack"
     serializer: str = ""
     result_serializer: str = ""
+    #: who made the call, as ``self.request.origin`` says
+    origin: str = ""
+    #: what else its sender says of it, for the task to read: plain values by name
+    headers: dict[str, Any] | None = None
     #: what keeps the value: "" for the broker, else the URL of a result backend
     backend: str = ""
 
@@ -124,6 +128,8 @@ class Assignment(Value):
     attempt: int = 1
     #: how the tasks of ``task.step.after`` ended, in that order
     inputs: list["Outcome"] = []
+    #: when the task was accepted, in Unix time; 0 unless its countdown or expiry counts from there
+    at: float = 0.0
 
 
 class Frame(Value):
@@ -172,6 +178,17 @@ class Outcome(Value):
     stored: str = ""
 
 
+class Changes(Value):
+    """What is to be different in the next run of a task; None: as it was."""
+
+    payload: bytes | None = None
+    queue: str | None = None
+    priority: int | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    headers: dict[str, Any] | None = None
+
+
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What travels: a batch on the wire is a list of these."""
 
@@ -205,6 +222,8 @@ class Hello(Message, tag=1):
     local: bool = False
     #: the notebook whose kernel a client is, "" for other processes
     notebook: str = ""
+    #: tasks that an executor runs at once
+    slots: int = 1
 
 
 class Welcome(Message, tag=2):
@@ -430,6 +449,7 @@ class Retry(Message, tag=35):
     countdown: float
     failure: Failure | None = None
     runtime: float = 0.0
+    changes: Changes | None = None
 
 
 # ── broker ↔ worker ──────────────────────────────────────────────────────────────────────────────
@@ -458,9 +478,10 @@ class Recall(Message, tag=43):
 
 
 class Returned(Message, tag=44):
-    """Leases given back, never started."""
+    """Leases given back, never started; or ``rejected`` by their tasks, which go to the end of the line."""
 
     tokens: list[int]
+    rejected: bool = False
 
 
 class Held(Message, tag=45):
@@ -510,6 +531,14 @@ class ExecutorLost(Message, tag=50):
     peak_memory: int = 0
     #: last lines
     stderr: str = ""
+    #: what else it ran, if it ran several tasks at once: any of them may be to blame
+    others: list[int] = []
+
+
+class Consume(Message, tag=80):
+    """An executor serves these queues from now on; what it holds of others it still runs."""
+
+    queues: list[str]
 
 
 AnyMessage: TypeAlias = (
@@ -518,5 +547,5 @@ AnyMessage: TypeAlias = (
     | Accepted | Rejected | Missing | Known | NotFound | Answer | Noted | Retrying | Requeued | Denied
     | Started | Progress | Update | Output | Settle | Retry
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
-    | Heartbeat | Kill | ExecutorLost
+    | Heartbeat | Kill | ExecutorLost | Consume
 )  # fmt: skip

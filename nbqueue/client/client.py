@@ -61,6 +61,8 @@ class Client:
         self.url = transport.url
         self.settings = settings
         self.pid = os.getpid()
+        #: what tasks say of who sent them
+        self.origin = f"gen{self.pid}@{socket.gethostname()}"
         #: this process was forked from the one that made it, and has nothing but a copy
         self._inherited = False
         _clients.add(self)

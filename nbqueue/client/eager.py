@@ -6,6 +6,7 @@ returns.  What a worker would do with pickles, limits and captured output is not
 
 import asyncio
 import inspect
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from typing import Any
 
 from nbqueue import messages as m
 from nbqueue.client.ids import new_id
-from nbqueue.client.inline import Inline, InlineRequest
+from nbqueue.client.inline import Inline
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.result import AsyncResult
 from nbqueue.core import retry
 from nbqueue.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
+from nbqueue.request import Request
 from nbqueue.states import FAILURE, RETRY, SUCCESS
 from nbqueue.wire import failure as failures
 
@@ -81,7 +83,19 @@ def run(
     id = id or new_id()
     began = time.monotonic()
     while True:
-        request = InlineRequest(task.name, args, kwargs, id=id, retries=retries, is_eager=True)
+        request = Request(
+            id=id,
+            task=task.name,
+            args=args,
+            kwargs=kwargs,
+            retries=retries,
+            attempt=retries + 1,
+            root_id=id,
+            hostname=socket.gethostname(),
+            delivery_info={"is_eager": True},
+            is_eager=True,
+            called_directly=False,
+        )
         state, content = _one_run(task, request)
         if state != RETRY:
             break
@@ -100,7 +114,7 @@ def run(
     return result
 
 
-def _one_run(task: Any, request: InlineRequest) -> tuple[str, Any]:
+def _one_run(task: Any, request: Request) -> tuple[str, Any]:
     """How one run ends: (state, value or exception); RETRY when it is to be run again."""
     call = (request.id, request.args, request.kwargs)
     with Inline(task, request):
@@ -124,7 +138,7 @@ def _one_run(task: Any, request: InlineRequest) -> tuple[str, Any]:
         return state, content
 
 
-def _verdict(task: Any, request: InlineRequest, exc: Exception) -> tuple[str, BaseException]:
+def _verdict(task: Any, request: Request, exc: Exception) -> tuple[str, BaseException]:
     """Whether a run that raised is to be followed by another, and what is shown for it."""
     options = task.options
     if isinstance(exc, Retry):

@@ -4,43 +4,9 @@ Runs may be inside of one another: those of this thread are kept in a stack, and
 topmost one is a task's own only if it is the task's.
 """
 
-import socket
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any
-
-
-class InlineRequest:
-    """The fields of ``self.request``, as far as they make sense without a worker."""
-
-    def __init__(
-        self,
-        task: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        id: str | None = None,
-        retries: int = 0,
-        is_eager: bool = False,
-    ) -> None:
-        self.id = id
-        self.task = task
-        self.args = args
-        self.kwargs = kwargs
-        self.retries = retries
-        self.attempt = retries + 1
-        self.is_eager = is_eager
-        self.called_directly = not is_eager
-        self.root_id = id
-        self.parent_id: str | None = None
-        self.group: str | None = None
-        self.hostname = socket.gethostname()
-        self.delivery_info: dict[str, Any] = {"is_eager": is_eager}
-        self.expires: float | None = None
-        self.eta: float | None = None
-        self.timelimit = (None, None)
-        self.ignore_result = False
-
 
 #: in place of a request: the task's run is a worker's
 _WORKERS = object()

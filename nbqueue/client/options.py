@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, cast
 
 from nbqueue import conversions
+from nbqueue.client.publish import checked
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.wire.payload import TaskOptions
 
@@ -41,6 +42,8 @@ class CallOptions(TypedDict, total=False):
     serializer: str
     #: False: raise at once while the broker is away, instead of sending when it is back
     retry: bool
+    #: plain values by name, for the task to read: ``self.request.headers``
+    headers: dict[str, Any]
 
 
 class TaskCallOptions(CallOptions, total=False):
@@ -259,6 +262,7 @@ _CALL: Mapping[str, Callable[[str, Any], Any]] = {
     "ignore_result": _flag,
     "serializer": _serializer,
     "retry": _flag,
+    "headers": lambda name, value: checked(value),
 }
 #: what a task may say of its calls
 _DEFAULTS = {
@@ -276,6 +280,7 @@ _TASK: Mapping[str, Callable[[str, Any], Any]] = {
     "retry_backoff": _backoff,
     "retry_backoff_max": _seconds,
     "retry_jitter": _flag,
+    "dont_autoretry_for": _exceptions,
     "throws": _exceptions,
     "base": _base,
 }

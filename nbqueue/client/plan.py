@@ -46,8 +46,12 @@ class Plan(NamedTuple):
     inherits_priority: bool
     #: of times that have none; None: they must have one
     zone: datetime.tzinfo | None
-    #: what keeps values
-    backend: Backend
+    #: what keeps values, None for the broker
+    backend: Backend | None
+    #: as its URL travels with the task
+    backend_url: str
+    #: values are not kept at all
+    keeps_nothing: bool
     #: asked at each call, None if that is not needed
     routes: Routes | None
     #: options by the settings, and by the task: what routes stand between
@@ -82,6 +86,7 @@ def make_plan(
     asks = routes.depend_on_calls
     route = {} if asks else routed(routes.options(task.name, (), {}, {}))
     serializer = settings.result_serializer
+    backend = Backend(settings.backend, settings.broker)
     return Plan(
         version=version,
         options=options,
@@ -93,7 +98,9 @@ def make_plan(
         eager=settings.task_always_eager,
         inherits_priority=settings.task_inherit_parent_priority,
         zone=naive_zone(settings),
-        backend=Backend(settings.backend, settings.broker),
+        backend=backend if backend.url else None,
+        backend_url="" if backend.disabled else backend.url,
+        keeps_nothing=backend.disabled,
         routes=routes if asks else None,
         base=base,
         said=own,

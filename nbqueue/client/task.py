@@ -9,13 +9,14 @@ from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 from nbqueue import current
 from nbqueue import messages as m
-from nbqueue.client import eager
+from nbqueue.client import eager, publish
 from nbqueue.client.arguments import checker
+from nbqueue.client.backends import Backend
 from nbqueue.client.connections import Router, default_router
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
 from nbqueue.client.ids import new_id
-from nbqueue.client.inline import Inline, InlineRequest
+from nbqueue.client.inline import Inline
 from nbqueue.client.options import (
     CLASS_OPTIONS,
     CallOptions,
@@ -28,6 +29,8 @@ from nbqueue.client.options import (
 from nbqueue.client.plan import Plan, make_plan
 from nbqueue.client.result import AsyncResult
 from nbqueue.exceptions import ConfigurationError, ConnectionLostError, Retry
+from nbqueue.request import Request
+from nbqueue.signals import after_task_publish, before_task_publish
 from nbqueue.wire import payload
 from nbqueue.wire.payload import TaskOptions
 
@@ -163,7 +166,8 @@ class Task(Generic[P, R]):
     @property
     def backend(self) -> Any:
         """Where its results are kept."""
-        return self._planned().backend
+        plan = self._planned()
+        return plan.backend or Backend(None, self._router.settings.broker)
 
     # ── here and now ─────────────────────────────────────────────────────────────────────────
 
@@ -173,7 +177,7 @@ class Task(Generic[P, R]):
         if Inline.is_called_by_worker(self):
             with Inline(self, Inline.of(self)):
                 return self.run(*args, **kwargs)  # type: ignore[no-any-return]  # whatever it returns
-        with Inline(self, InlineRequest(self.name, args, kwargs)):
+        with Inline(self, Request(task=self.name, args=args, kwargs=kwargs)):
             return self.run(*args, **kwargs)  # type: ignore[no-any-return]
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
@@ -194,7 +198,7 @@ class Task(Generic[P, R]):
         if inline is not None:
             return inline
         run: Any = self._run()
-        return InlineRequest(self.name, (), {}) if run is None else run.request
+        return Request(task=self.name) if run is None else run.request
 
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
         """Set a custom state of the running task; nobody watches a call, where there is nothing to report."""
@@ -213,7 +217,7 @@ class Task(Generic[P, R]):
         is no later: raises ``exc``, as Celery does, or Retry."""
         run: Any = self._run()
         if run is not None:
-            run.retry(exc=exc, **options)
+            return run.retry(args, kwargs, exc, **options)
         request = self.request
         if not request.is_eager:
             raise exc if exc is not None else Retry("called directly: there is nothing to retry")
@@ -365,7 +369,9 @@ class Task(Generic[P, R]):
     ) -> AsyncResult[Any]:
         __tracebackhide__ = True
         self._check(*args, **kwargs)
-        plan = self._planned()
+        plan = self._plan
+        if plan is None or plan.version != self._router.settings.version:
+            plan = self._planned()
         call = plan.call
         if given or plan.routes is not None:
             call = plan.options_of(self.name, args, kwargs, given)
@@ -374,8 +380,6 @@ class Task(Generic[P, R]):
         client = self._router.route.client
         if call.get("retry") is False:
             _check_connected(client)
-        backend = plan.backend
-        disabled = backend.disabled
         limit = client.max_payload_bytes
         blobs: tuple[payload.Blob, ...] = ()
         definition, captured, captured_key, python = "", b"", "", ""
@@ -388,7 +392,7 @@ class Task(Generic[P, R]):
                 blobs = (shipment.definition, shipment.captured_blob)
             for blob in blobs:
                 blob.check(limit)
-        serializer = call.get("serializer", "")
+        serializer = call.get("serializer", "") if call else ""
         run = current.run.get()
         parent = run.task if run is not None else None
         priority = call.get("priority", plan.priority)
@@ -414,14 +418,20 @@ class Task(Generic[P, R]):
             group=group,
             parent_id=parent.id if parent is not None else "",
             root_id=(parent.root_id or parent.id) if parent is not None else "",
-            ignore_result=call.get("ignore_result", False) or disabled,
+            ignore_result=call.get("ignore_result", False) or plan.keeps_nothing,
             acks_late=call.get("acks_late", True),  # type: ignore[arg-type]  # TaskCallOptions
             serializer="" if serializer == "cloudpickle" else serializer,
             result_serializer=plan.result_serializer,
-            backend="" if disabled else backend.url,
+            backend=plan.backend_url,
+            origin=client.origin,
+            headers=call.get("headers"),
         )
+        if before_task_publish.receivers:
+            task = publish.announced(task, args, kwargs)
         record = client.submit(task, blobs, fresh=not named)
-        result: AsyncResult[Any] = AsyncResult(id, client, record, backend if backend.url else None)
+        result: AsyncResult[Any] = AsyncResult(id, client, record, plan.backend)
+        if after_task_publish.receivers:
+            publish.sent(task, args, kwargs)
         if run is not None:
             run.before_end(client.drain)
         return result
@@ -452,7 +462,15 @@ class Task(Generic[P, R]):
 #: classes that add nothing of a user's
 _PLAIN: set[type] = {Task}
 #: what settings say of a task beside its options
-_CARRIED = ("queue", "priority", "result_serializer", "inherits_priority", "backend")
+_CARRIED = (
+    "queue",
+    "priority",
+    "result_serializer",
+    "inherits_priority",
+    "backend",
+    "backend_url",
+    "keeps_nothing",
+)
 #: options that are attributes of tasks, and may be set in the body of a class
 _ATTRIBUTES = frozenset(CLASS_OPTIONS) - {"name", "base", "retry"}
 

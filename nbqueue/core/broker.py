@@ -88,7 +88,7 @@ class BrokerCore:
         self._timers = Timers()
         self._sessions: dict[Peer, Session] = {}
         self.audience = Audience(self._outbox)
-        self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger)
+        self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger, epoch)
         self.tasks = Tasks(settings, self.dispatch, self.audience, self._timers, self._outbox, self._ledger)
         self._next_check = 0.0
         self._busy_at: float | None = None
@@ -125,6 +125,7 @@ class BrokerCore:
                 m.Retry: self._on_retry,
                 m.Returned: self._on_returned,
                 m.Held: self._on_held,
+                m.Consume: self._on_consume,
             },
         }
 
@@ -433,7 +434,8 @@ class BrokerCore:
     def _on_executor_lost(self, peer: Peer, worker: WorkerState, message: m.ExecutorLost, now: float) -> None:
         executor = worker.executors.get(message.executor)
         if executor is not None:
-            self.tasks.died(executor, message, now)
+            for token in (message.token, *message.others):
+                self.tasks.died(executor, token, message, now)
             self._executor_gone(executor, now, manner_of_death(message))
 
     def _executor_gone(
@@ -632,7 +634,11 @@ class BrokerCore:
 
     def _on_returned(self, peer: Peer, executor: ExecutorState, message: m.Returned, now: float) -> None:
         for token in reversed(message.tokens):
-            self.tasks.take_back(executor, token, now)
+            self.tasks.take_back(executor, token, now, last=message.rejected)
+        self.dispatch.feed(executor, now)
+
+    def _on_consume(self, peer: Peer, executor: ExecutorState, message: m.Consume, now: float) -> None:
+        self.dispatch.consume(executor, message.queues)
         self.dispatch.feed(executor, now)
 
     def _on_held(self, peer: Peer, executor: ExecutorState, message: m.Held, now: float) -> None:

@@ -6,7 +6,8 @@
     Defined, Joined                        blobs, executors
     Took ─▶ Leased ─▶ Ended                the usual life of a task
               │  ▲
-              └──┴─ Stood, Printed         whatever else happens to it
+              └──┴─ Stood, Printed,        whatever else happens to it
+                    Changed
     Forgot
 
 Each entry says how things stand, never by how much they changed: reading one twice, or one that is
@@ -114,13 +115,19 @@ class Printed(Entry, tag=8):
     pieces: list[Output]
 
 
+class Changed(Entry, tag=50):
+    """What a task is from now on: it asked for a next run with other arguments, or in another queue."""
+
+    task: Task
+
+
 class Forgot(Entry, tag=9):
     """Records were deleted because somebody asked for it; those that expire are not mentioned."""
 
     ids: list[str]
 
 
-AnyEntry: TypeAlias = Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Forgot
+AnyEntry: TypeAlias = Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Changed | Forgot
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[AnyEntry]).decode

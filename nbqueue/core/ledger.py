@@ -1,9 +1,21 @@
 """What is to be written down of this turn: gathered while it goes on, taken at its end."""
 
-from nbqueue.core.entries import AnyEntry, Defined, Ended, Forgot, Joined, Lease, Leased, Printed, Stood, Took
+from nbqueue.core.entries import (
+    AnyEntry,
+    Changed,
+    Defined,
+    Ended,
+    Forgot,
+    Joined,
+    Lease,
+    Leased,
+    Printed,
+    Stood,
+    Took,
+)
 from nbqueue.core.permissions import Key
 from nbqueue.core.records import Record
-from nbqueue.messages import Hello, Outcome, Output
+from nbqueue.messages import Hello, Outcome, Output, Task
 
 
 class Ledger:
@@ -46,6 +58,11 @@ class Ledger:
     def changed(self, record: Record) -> None:
         """Something else happened to a task than that it was leased or ended."""
         self._stood[record.task.id] = record
+
+    def changed_task(self, task: Task) -> None:
+        """A task is another one from now on."""
+        self._entries.append(Changed(task))
+        self._taken = None  # what is accepted from now on comes after it
 
     def ended(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)

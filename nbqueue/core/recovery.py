@@ -18,6 +18,7 @@ from nbqueue.core.entries import (
     FORMAT,
     AnyEntry,
     Began,
+    Changed,
     Defined,
     Ended,
     Forgot,
@@ -83,6 +84,9 @@ class Recovery:
                     self._blobs[entry.key] = entry.blob
                 case Joined():
                     self.executors[entry.hello.id] = entry
+                case Changed(task):
+                    if (record := self._records.get(task.id)) is not None:
+                        record.task = task
                 case Forgot():
                     for id in entry.ids:
                         self._records.pop(id, None)

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.session import Session, Submission
@@ -71,6 +73,9 @@ class World:
         self.deadly: set[str] = set()
         #: how often a task asks for another run before it succeeds
         self.unlucky: dict[str, int] = {}
+        #: … and how often it rejects itself, and what is different in its next run
+        self.unwilling: dict[str, int] = {}
+        self.fickle: dict[str, m.Changes] = {}
         #: the last of what the broker was told and said, for whoever has to find out what went wrong
         self.story: deque[tuple[float, str, m.AnyMessage]] = deque(maxlen=20_000)
         self._latency = latency
@@ -401,8 +406,8 @@ class SimulatedWorker:
             self.wire.send([self.hello])
         elif isinstance(message, m.Kill):
             for executor in self.executors:
-                if executor.id == message.executor and executor.token == message.token:
-                    executor.die(-9)
+                if executor.id == message.executor and executor.tokens == [message.token]:
+                    executor.die(-9)  # with others beside it, its outcome is refused, and that is all
 
     def _heartbeat(self) -> None:
         if self.alive:
@@ -413,8 +418,16 @@ class SimulatedWorker:
         """One of its processes has died."""
         self.executors.remove(executor)
         if self.alive:
-            self.wire.send([m.ExecutorLost(executor.id, executor.token, exit_code)])
+            token, *others = executor.tokens or [0]
+            self.wire.send([m.ExecutorLost(executor.id, token, exit_code, others=others)])
             self._start()
+
+    def consume(self, *queues: str) -> None:
+        """Serve these queues from now on."""
+        self.hello = msgspec.structs.replace(self.hello, queues=list(queues))
+        self.wire.send([self.hello])
+        for executor in self.executors:
+            executor.main.send(executor.core.consume(list(queues)))
 
     def vanish(self) -> None:
         """The machine is gone."""
@@ -441,6 +454,7 @@ class SimulatedExecutor:
                 python=worker.hello.python,
                 env=worker.hello.env,
                 registered=worker.hello.registered,
+                slots=worker.hello.slots,
             )
         )
         self._alive = True
@@ -455,8 +469,9 @@ class SimulatedExecutor:
         self._heartbeat()
 
     @property
-    def token(self) -> int:
-        return self.core.running.token if self.core.running is not None else 0
+    def tokens(self) -> list[int]:
+        """Of what runs."""
+        return list(self.core.running)
 
     def _receive(self, role: str, message: m.AnyMessage) -> None:
         wire = self.main if role == m.EXECUTOR else self.control
@@ -469,11 +484,10 @@ class SimulatedExecutor:
         self._next()
 
     def _next(self) -> None:
-        if self.core.running is not None or not self._alive:
-            return
-        assignment = self.core.take()
-        if assignment is None:
-            return
+        while self._alive and (assignment := self.core.take()) is not None:
+            self._begin(assignment)
+
+    def _begin(self, assignment: m.Assignment) -> None:
         id, token, began = assignment.task.id, assignment.token, self._world.now
         duration = self._world.durations[id]
         if duration > 0.05 and not self.silent:
@@ -484,20 +498,26 @@ class SimulatedExecutor:
             self._world.after(duration, lambda: self._end(token, SUCCESS, began))
 
     def _report(self, id: str, token: int) -> None:
-        if self._alive and self.token == token:
+        if self._alive and token in self.core.running:
             self.control.send([m.Started(id, token)])
 
     def _die_of(self, token: int) -> None:
-        if self._alive and self.token == token:
+        if self._alive and token in self.core.running:
             self.die(-11)
 
     def _end(self, token: int, state: str, began: float = 0.0) -> None:
-        if not self._alive or self.token != token or self.core.running is None:
+        if not self._alive or token not in self.core.running:
             return
-        id = self.core.running.task.id
+        id = self.core.running[token].task.id
+        if state == SUCCESS and self._world.unwilling.get(id):
+            self._world.unwilling[id] -= 1
+            self.core.give_back(token)
+            self.main.send([m.Returned([token], rejected=True)])
+            self._next()
+            return
         if state == SUCCESS and self._world.unlucky.get(id):
             self._world.unlucky[id] -= 1
-            self.core.finish(m.Retry(id, token, 0.5))
+            self.core.finish(m.Retry(id, token, 0.5, changes=self._world.fickle.get(id)))
             self.main.send(self.core.flush())
             self._next()
             return

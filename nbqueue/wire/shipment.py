@@ -59,7 +59,9 @@ class TaskOptions:
     retry_backoff_max: float = 600.0
     #: pauses are drawn at random up to what ``retry_backoff`` says
     retry_jitter: bool = True
-    #: exceptions that are part of its work: a worker does not log them as errors
+    #: exceptions after which it is not run again, though ``autoretry_for`` has a base of theirs
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    #: exceptions that are no surprise: the worker logs them without a traceback
     throws: tuple[type[BaseException], ...] = ()
     #: a task class of the user's own: ``self`` is one of these, and its hooks are called; None: a plain task
     base: Any = None

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import Leased, Took
@@ -40,13 +41,18 @@ class Schedule:
     def __init__(self, seed: int) -> None:
         self.choose = random.Random(seed)
         choose = self.choose
+        #: for choices that were not there when older seeds failed, which keep their stories so
+        self.also = random.Random(-seed - 1)
         self.calm = seed % 4 == 0
         self.world = World(
             seed, settings=BrokerSettings(max_task_deaths=3), echo=choose.choice([0.0, 0.0, 0.02])
         )
         self.world.on_change = self._look
         self.clients = [self.world.add_client() for _ in range(2)]
-        self.workers = [self.world.add_worker(executors=choose.randint(1, 3)) for _ in range(3)]
+        self.workers = [
+            self.world.add_worker(executors=choose.randint(1, 3), slots=self.also.choice([1, 1, 4]))
+            for _ in range(3)
+        ]
         self.records: list[TaskRecord] = []
         self.forgotten: set[str] = set()
         #: a moment before which a task must not run
@@ -98,6 +104,18 @@ class Schedule:
             world.deadly.add(record.id)
         if choose.random() < 0.05:
             world.unlucky[record.id] = self.retries[record.id] = choose.randint(1, 3)
+            changes = m.Changes(payload=bytes(self.also.randint(0, 50)), priority=self.also.randint(0, 9))
+            world.fickle[record.id] = changes
+        if self.also.random() < 0.05:
+            world.unwilling[record.id] = self.also.randint(1, 3)
+        if self.also.random() < 0.05:
+            self._change_queues()
+
+    def _change_queues(self) -> None:
+        """A worker takes no more of this queue, and then again; the others may be gone by then."""
+        worker: SimulatedWorker = self.also.choice(self.workers)
+        worker.consume("other")
+        self.world.after(self.also.uniform(0, 5), lambda: worker.consume("default", "other"))
 
     def _break_a_link(self) -> None:
         executors = [e for w in self.workers for e in w.executors]

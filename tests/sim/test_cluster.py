@@ -355,8 +355,8 @@ def test_a_task_that_runs_again_shows_nothing_of_its_last_run() -> None:
     record = client.submit(duration=100.0)
     world.run_for(1)
     executor = worker.executors[0]
-    executor.main.send([m.Update(record.id, executor.token, "LOADING", b"")])
-    executor.main.send([m.Progress(record.id, executor.token, 5, 10)])
+    executor.main.send([m.Update(record.id, executor.tokens[0], "LOADING", b"")])
+    executor.main.send([m.Progress(record.id, executor.tokens[0], 5, 10)])
     world.run_for(1)
     assert record.state == "LOADING"
     executor.die(-9)

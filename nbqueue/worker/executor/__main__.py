@@ -16,10 +16,10 @@ from nbqueue.transports import transport
 from nbqueue.wire import keys
 from nbqueue.wire.serializers import PICKLED
 from nbqueue.worker import context, output, registry
+from nbqueue.worker import log as logs
 from nbqueue.worker.executor.loop import Executor
 from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.lifeline import MISCONFIGURED, Lifeline
-from nbqueue.worker.log import TaskLog, logger
 from nbqueue.worker.options import ExecutorOptions, executor_identity, remember
 from nbqueue.worker.slot import Slot
 
@@ -64,6 +64,8 @@ def _prepare(options: ExecutorOptions) -> None:
 def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
     worker = options.worker
     tasks, settings = registry.load(worker.app)
+    log = logs.set_up(worker)  # after the module, which may listen to its signals
+    logs.set_up_tasks(worker, output.logging_handler())
     slot = Slot(options.slot)
     slot.close_file()
     return Executor(
@@ -74,7 +76,7 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
         storage=Storage(settings.backend, settings.result_expires, trusts=_trusts(settings)),
         whole_process=True,
         slot=slot,
-        log=TaskLog(logger(worker.nodename, worker.loglevel)),
+        log=logs.TaskLog(log),
         on_welcome=lifeline.ready,
     )
 
