@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from nbqueue._version import __version__
 
 if TYPE_CHECKING:
-    from nbqueue.client.app import App, default_app
+    from nbqueue.client.app import App, default_app, shared_task
     from nbqueue.client.cluster import Cluster, attach, connect, start, stop
     from nbqueue.client.group import GroupResult, as_completed
+    from nbqueue.client.registry import current_app, current_task
     from nbqueue.client.result import AsyncResult
     from nbqueue.client.task import Task
     from nbqueue.worker.progress import progress
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "App": "nbqueue.client.app",
     "default_app": "nbqueue.client.app",
+    "shared_task": "nbqueue.client.app",
+    "current_app": "nbqueue.client.registry",
+    "current_task": "nbqueue.client.registry",
     "Task": "nbqueue.client.task",
     "AsyncResult": "nbqueue.client.result",
     "GroupResult": "nbqueue.client.group",
@@ -40,7 +44,8 @@ _HOMES = {
     **dict.fromkeys(
         (
             "AuthenticationError", "ConfigurationError", "ConnectionLostError", "Ignore",
-            "MaxRetriesExceededError", "NBQueueError", "ProtocolError", "Reject", "RemoteError",
+            "MaxRetriesExceededError", "NBQueueError", "NotRegistered", "ProtocolError", "Reject",
+            "RemoteError", "ResultBackendError", "ResultsDisabledError",
             "ResultNotFoundError", "Retry", "SerializationError", "SoftTimeLimitExceeded",
             "SubmissionRefused", "TaskRevokedError", "TimeLimitExceeded", "TimeoutError", "WorkerLostError",
         ),

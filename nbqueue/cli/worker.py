@@ -3,26 +3,28 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from nbqueue.settings import Settings
 
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False)
 
 
 @click.command()
 @click.option("--connect", default="", metavar="HOST[:PORT]", help="The broker; else the local cluster's.")
-@click.option("-A", "--app", default="", metavar="MODULE", help="Have this module's tasks.")
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Executor processes; else one a core.")
-@click.option("-Q", "--queues", default="default", show_default=True, metavar="A,B", help="To consume.")
+@click.option("-Q", "--queues", default="", metavar="A,B", help="To consume; else the application's.")
 @click.option("-l", "--loglevel", type=_LEVELS, default="INFO", show_default=True, help="How much to tell.")
 @click.option("-n", "--name", default="", help="Name to show, with %h, %n, %d as in Celery; else worker@%h.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Holds the key; others must not read it.")
 @click.option("--pidfile", default="", type=click.Path(), help="Do not start while its process runs.")
 @click.pass_obj
 def worker(
-    group_app: str,
-    connect: str,
     app: str,
+    connect: str,
     concurrency: int | None,
     queues: str,
     loglevel: str,
@@ -41,7 +43,6 @@ def worker(
     from nbqueue.worker.options import WorkerOptions
     from nbqueue.worker.supervisor import main
 
-    app = app or group_app
     named = named_url(app, connect)
     url, key = _remote(named, key_file) if named else _local(app)
     # Later a worker waits for its broker as long as it takes; but now there is somebody to tell.
@@ -51,8 +52,8 @@ def worker(
     options = WorkerOptions(
         url=url,
         connection=key,
-        concurrency=concurrency or 0,
-        queues=tuple(queue.strip() for queue in queues.split(",") if queue.strip()),
+        concurrency=concurrency or settings.workers,
+        queues=_queues(queues, settings),
         name=name,
         app=app,
         loglevel=loglevel.upper(),
@@ -61,6 +62,13 @@ def worker(
         pidfile=pidfile,
     )
     sys.exit(main(options))
+
+
+def _queues(said: str, settings: "Settings") -> tuple[str, ...]:
+    """Those that are named, or those of the application, and what tasks go to that name none."""
+    if named := tuple(queue.strip() for queue in said.split(",") if queue.strip()):
+        return named
+    return tuple(dict.fromkeys(settings.task_queues or (settings.task_default_queue,)))
 
 
 def _remote(url: str, key_file: Path | None) -> tuple[str, str]:
