@@ -18,6 +18,7 @@ from nbqueue.client.connections import Router, default_router, default_settings
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
 from nbqueue.client.modules import import_related, place_of
+from nbqueue.client.periodic import PeriodicTasks
 from nbqueue.client.registry import (
     SharedTask,
     TaskRegistry,
@@ -38,7 +39,7 @@ _Result = AsyncResult
 _Task = Task
 
 
-class App:
+class App(PeriodicTasks):
     """A set of tasks and the broker that they go to; Celery's ``Celery``.
 
     Parameters

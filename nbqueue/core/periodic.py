@@ -117,7 +117,8 @@ class Schedules:
         if old is not None and old.periodic == periodic and not old.lost:
             return
         at = now + self._epoch
-        entry = Entry(app, periodic, sender, timetable.anchor_of(periodic.timetable, at), at)
+        anchor = timetable.anchor_of(periodic.timetable, at)
+        entry = Entry(app, periodic, sender, anchor, max(at, anchor))  # the anchor itself is no firing
         if old is not None and old.periodic.timetable == periodic.timetable:  # its times stay what they were
             entry.anchor, entry.handled = old.anchor, old.handled
         if old is not None:
