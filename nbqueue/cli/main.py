@@ -22,6 +22,7 @@ COMMANDS = {
     "doctor": "nbqueue.cli.doctor:doctor",
     "worker": "nbqueue.cli.worker:worker",
     "broker": "nbqueue.cli.broker:broker",
+    "beat": "nbqueue.cli.beat:beat",
     "key": "nbqueue.cli.key:key",
     "conf": "nbqueue.cli.conf:conf",
     "call": "nbqueue.cli.call:call",

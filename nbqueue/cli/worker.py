@@ -21,6 +21,7 @@ _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_s
 @click.option("-n", "--name", default="", help="Name to show, with %h, %n, %d as in Celery; else worker@%h.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Holds the key; others must not read it.")
 @click.option("--pidfile", default="", type=click.Path(), help="Do not start while its process runs.")
+@click.option("-B", "--beat", is_flag=True, hidden=True)
 @click.pass_obj
 def worker(
     app: str,
@@ -31,13 +32,15 @@ def worker(
     name: str,
     key_file: Path | None,
     pidfile: str,
+    beat: bool,  # as it always is: the broker fires what the application's schedule says
 ) -> None:
-    """Run tasks here.
+    """Run tasks here, and tell the broker the schedule of the application.
 
     The broker's key is looked for in --key-file, NBQUEUE_KEY, NBQUEUE_KEY_FILE and, on the broker's own
     machine, its connection file; else it is asked for.
     """
     # loaded here, so that `nbqueue --help` needs no sockets
+    from nbqueue.cli.beat import beat_beside
     from nbqueue.cli.target import named_url, settings_of
     from nbqueue.launch.ask import ask
     from nbqueue.worker.options import WorkerOptions
@@ -49,6 +52,8 @@ def worker(
     settings = settings_of(app)
     broker = ask(url, "status", timeout=settings.connect_timeout)["broker"]
     click.echo(f"Using the broker at {url}, pid {broker['pid']} on {broker['host']}.", err=True)
+    if app:
+        beat_beside(app, url, key)
     options = WorkerOptions(
         url=url,
         connection=key,

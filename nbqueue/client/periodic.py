@@ -219,8 +219,7 @@ class PeriodicTasks:
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
             raise KeyError(f"no periodic task is called {name!r}; {hint}")
         self._planned_tasks.pop(name, None)
-        app = self.schedule_name
-        self._router.route.client.order(lambda number: m.Unschedule(number, app, [name]))
+        drop(self._router.route.client, self.schedule_name, name)
 
     @cached_property
     def schedule_name(self) -> str:
@@ -279,6 +278,11 @@ class PeriodicTasks:
         if (name := self.conf.timezone) is not None:
             return str(name)
         return "UTC" if self.conf.enable_utc else own_zone()
+
+
+def drop(client: Client, app: str, name: str) -> None:
+    """Have the broker drop an entry of an application, if it has it."""
+    client.order(lambda number: m.Unschedule(number, app, [name]))
 
 
 # ── what is said ─────────────────────────────────────────────────────────────────────────────────

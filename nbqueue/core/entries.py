@@ -129,7 +129,7 @@ class Forgot(Entry, tag=9):
 
 
 class Scheduled(Entry, tag=40):
-    """A periodic task, as ``core.periodic.Entry`` has it; times are Unix times."""
+    """A periodic task, as ``core.firings.Recurrence`` has it; times are Unix times."""
 
     app: str
     periodic: Periodic

@@ -16,7 +16,7 @@ from nbqueue.core.entries import (
     Took,
     Unscheduled,
 )
-from nbqueue.core.firings import Entry
+from nbqueue.core.firings import Recurrence
 from nbqueue.core.permissions import Key
 from nbqueue.core.records import Record
 from nbqueue.messages import Hello, Outcome, Output, Task
@@ -77,10 +77,10 @@ class Ledger:
     def forgot(self, id: str) -> None:
         self._forgotten.append(id)
 
-    def scheduled(self, entry: Entry) -> None:
+    def scheduled(self, entry: Recurrence) -> None:
         self._entries.append(scheduled(entry))
 
-    def fired(self, entry: Entry) -> None:
+    def fired(self, entry: Recurrence) -> None:
         self._entries.append(Fired(entry.app, entry.periodic.name, entry.handled, entry.last_id))
 
     def unscheduled(self, app: str, names: list[str]) -> None:
@@ -108,7 +108,7 @@ class Ledger:
         return entries
 
 
-def scheduled(entry: Entry) -> Scheduled:
+def scheduled(entry: Recurrence) -> Scheduled:
     """A periodic task as it stands now."""
     return Scheduled(entry.app, entry.periodic, entry.sender, entry.anchor, entry.handled, entry.last_id)
 

@@ -32,7 +32,7 @@ from nbqueue.core.entries import (
     Unscheduled,
 )
 from nbqueue.core.executors import ExecutorState
-from nbqueue.core.firings import Entry
+from nbqueue.core.firings import Recurrence
 from nbqueue.core.ledger import scheduled, stood
 from nbqueue.core.output import OutputLog
 from nbqueue.core.periodic import Schedules
@@ -56,7 +56,7 @@ class Recovery:
         self.executors: dict[str, Joined] = {}
         self._tasks = tasks
         self._schedules = schedules
-        self._entries: dict[tuple[str, str], Entry] = {}
+        self._entries: dict[tuple[str, str], Recurrence] = {}
         self._records: dict[str, Record] = {}
         #: kept here until it is known which of them tasks refer to
         self._blobs: dict[str, bytes] = {}
@@ -98,7 +98,7 @@ class Recovery:
                     for id in entry.ids:
                         self._records.pop(id, None)
                 case Scheduled(app, periodic):
-                    self._entries[app, periodic.name] = Entry(
+                    self._entries[app, periodic.name] = Recurrence(
                         app, periodic, entry.sender, entry.anchor, entry.handled, entry.last_id
                     )
                 case Fired():
