@@ -369,15 +369,16 @@ class Task(Generic[P, R]):
     ) -> AsyncResult[Any]:
         __tracebackhide__ = True
         self._check(*args, **kwargs)
-        plan = self._plan
-        if plan is None or plan.version != self._router.settings.version:
+        router, plan = self._router, self._plan
+        version = router.settings.version
+        if plan is None or plan.version != version:
             plan = self._planned()
         call = plan.call
         if given or plan.routes is not None:
             call = plan.options_of(self.name, args, kwargs, given)
         if plan.eager:
             return self._apply(args, kwargs, call)
-        client = self._router.route.client
+        client = router.client(version)
         if call.get("retry") is False:
             _check_connected(client)
         limit = client.max_payload_bytes
