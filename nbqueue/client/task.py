@@ -12,6 +12,7 @@ from nbqueue import messages as m
 from nbqueue.client import eager, publish
 from nbqueue.client.arguments import checker
 from nbqueue.client.backends import Backend
+from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
@@ -379,6 +380,29 @@ class Task(Generic[P, R]):
         if plan.eager:
             return self._apply(args, kwargs, call)
         client = router.client(version)
+        task, blobs = self._message(client, plan, call, args, kwargs, group)
+        if before_task_publish.receivers:
+            task = publish.announced(task, args, kwargs)
+        record = client.submit(task, blobs, fresh="task_id" not in call)
+        result: AsyncResult[Any] = AsyncResult(task.id, client, record, plan.backend)
+        if after_task_publish.receivers:
+            publish.sent(task, args, kwargs)
+        run = current.run.get()
+        if run is not None:
+            run.before_end(client.drain)
+        return result
+
+    def _message(
+        self,
+        client: Client,
+        plan: Plan,
+        call: CallOptions,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        group: str = "",
+    ) -> tuple[m.Task, tuple[payload.Blob, ...]]:
+        """What a call is sent as, and what has to be there before it."""
+        __tracebackhide__ = True
         if call.get("retry") is False:
             _check_connected(client)
         limit = client.max_payload_bytes
@@ -399,10 +423,8 @@ class Task(Generic[P, R]):
         priority = call.get("priority", plan.priority)
         if plan.inherits_priority and parent is not None and "priority" not in call:
             priority = parent.priority
-        named = call.get("task_id")
-        id = named or new_id()
         task = m.Task(
-            id=id,
+            id=call.get("task_id") or new_id(),
             name=self.name,
             definition=definition,
             payload=payload.dumps_arguments(args, kwargs, self.name, limit, serializer),
@@ -427,15 +449,7 @@ class Task(Generic[P, R]):
             origin=client.origin,
             headers=call.get("headers"),
         )
-        if before_task_publish.receivers:
-            task = publish.announced(task, args, kwargs)
-        record = client.submit(task, blobs, fresh=not named)
-        result: AsyncResult[Any] = AsyncResult(id, client, record, plan.backend)
-        if after_task_publish.receivers:
-            publish.sent(task, args, kwargs)
-        if run is not None:
-            run.before_end(client.drain)
-        return result
+        return task, blobs
 
     # ── on its way ───────────────────────────────────────────────────────────────────────────
 
