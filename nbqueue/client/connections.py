@@ -91,6 +91,13 @@ class Router:
         self.settings = settings
         self._route: Route | None = None
 
+    def client(self, version: int) -> Client:
+        """The connection, for a caller who knows which version of the settings is the present one."""
+        route = self._route
+        if route is None or route.version != version or not route.client.connected:
+            return self.route.client
+        return route.client
+
     @property
     def made(self) -> Client | None:
         """The connection, if it has been needed yet."""

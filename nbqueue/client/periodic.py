@@ -26,8 +26,7 @@ from nbqueue import current
 from nbqueue import messages as m
 from nbqueue import timetable as calendar
 from nbqueue.client.client import Client
-from nbqueue.client.connections import Route, Router
-from nbqueue.client.records import TaskRecord
+from nbqueue.client.connections import Router
 from nbqueue.client.result import AsyncResult
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.platform import local_zone
@@ -41,10 +40,12 @@ _FIELDS: Final = (
     "task", "schedule", "args", "kwargs", "options", "relative", "missed", "skip_if_running",
 )  # fmt: skip
 _MISSED: Final = ("once", "skip", "all")
-#: options that mean a moment, or one call
+#: options that mean a moment, one call, or several
 _MOMENTARY: Final = {
     "eta": "a firing has its time from the schedule: use countdown= for a delay after it",
     "task_id": "each firing has an id of its own",
+    "link": "it is one task: let it send the others",
+    "link_error": "it is one task: let it send the others",
 }
 
 
@@ -249,18 +250,20 @@ class PeriodicTasks:
 
     def _hand_over(self, entries: Mapping[str, Planned], *, complete: bool) -> None:
         client: Client = self._router.route.client
-        drafts = [self._draft(client, name, planned) for name, planned in entries.items()]
+        drafts = [self._draft(name, planned) for name, planned in entries.items()]
         blobs = {blob.key: blob for _, used in drafts for blob in used}
         app, periodics = self.schedule_name, [periodic for periodic, _ in drafts]
         client.order(lambda number: m.Schedule(number, app, periodics, complete), list(blobs.values()))
 
-    def _draft(self, client: Client, name: str, planned: Planned) -> tuple[m.Periodic, tuple[Blob, ...]]:
+    def _draft(self, name: str, planned: Planned) -> tuple[m.Periodic, tuple[Blob, ...]]:
         """An entry as it is sent, and what its task is made of."""
         task = self._task_of(planned.task)
         try:
-            message, blobs = drafted(task, client, planned.args, planned.kwargs, planned.options)
+            # a firing is started at most once, unless somebody has said that it may be started again
+            message, blobs = task.draft(planned.args, planned.kwargs, planned.options, acks_late=False)
         except (TypeError, ValueError) as error:
             raise type(error)(f"the periodic task {name!r}: {error}") from None
+        message = msgspec.structs.replace(message, id="", parent_id="", root_id="")
         timetable = planned.schedule.timetable(self._zone)
         missed = planned.missed or self.conf.beat_missed
         return m.Periodic(name, timetable, message, missed, planned.skip_if_running), blobs
@@ -407,50 +410,7 @@ def _module_of(app: Any) -> str:
     return "__main__"
 
 
-# ── drafts ───────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Draft:
-    """Stands in for a client, and for the way to it: what is submitted here is kept instead of sent."""
-
-    def __init__(self, client: Client, router: Any) -> None:
-        self.made: list[tuple[m.Task, tuple[Blob, ...]]] = []
-        self.settings = router.settings
-        self._client = client
-        self._route = router.route
-
-    @property
-    def route(self) -> Route:
-        return self._route._replace(client=self)  # type: ignore[no-any-return]
-
-    def submit(self, task: m.Task, blobs: tuple[Blob, ...], *, fresh: bool = False) -> TaskRecord:
-        self.made.append((task, blobs))
-        return TaskRecord(task.id, task.name, task.queue, task.group)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-
-def drafted(
-    task: Any, client: Client, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]
-) -> tuple[m.Task, tuple[Blob, ...]]:
-    """A call as it would be sent, for each firing to be one.
-
-    Raises
-    ------
-    TypeError, ConfigurationError, SerializationError
-        As ``apply_async``; or it would be more than one task.
-    """
-    draft = _Draft(client, task._router)
-    twin = object.__new__(type(task))
-    vars(twin).update(vars(task), _router=draft)
-    twin.apply_async(args, kwargs, **options)
-    if len(draft.made) != 1:
-        raise ConfigurationError("a periodic task is one task: let it send the others")
-    message, blobs = draft.made[0]
-    # a firing runs at most once, unless somebody has said that it may be started again
-    acks_late = bool(twin._call.get("acks_late"))
-    return msgspec.structs.replace(message, id="", parent_id="", root_id="", acks_late=acks_late), blobs
+# ── what the broker says ─────────────────────────────────────────────────────────────────────────
 
 
 def _shown(row: Mapping[str, Any], client: Client) -> PeriodicTask:

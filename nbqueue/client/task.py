@@ -5,13 +5,14 @@ import sys
 import uuid
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from types import MethodType
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, Self, TypeVar, Unpack, cast, overload
 
 from nbqueue import current
 from nbqueue import messages as m
 from nbqueue.client import eager, publish
 from nbqueue.client.arguments import checker
 from nbqueue.client.backends import Backend
+from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
@@ -369,15 +370,51 @@ class Task(Generic[P, R]):
     ) -> AsyncResult[Any]:
         __tracebackhide__ = True
         self._check(*args, **kwargs)
-        plan = self._plan
-        if plan is None or plan.version != self._router.settings.version:
+        router, plan = self._router, self._plan
+        version = router.settings.version
+        if plan is None or plan.version != version:
             plan = self._planned()
         call = plan.call
         if given or plan.routes is not None:
             call = plan.options_of(self.name, args, kwargs, given)
         if plan.eager:
             return self._apply(args, kwargs, call)
-        client = self._router.route.client
+        client = router.client(version)
+        task, blobs = self._message(client, plan, call, args, kwargs, group)
+        if before_task_publish.receivers:
+            task = publish.announced(task, args, kwargs)
+        record = client.submit(task, blobs, fresh="task_id" not in call)
+        result: AsyncResult[Any] = AsyncResult(task.id, client, record, plan.backend)
+        if after_task_publish.receivers:
+            publish.sent(task, args, kwargs)
+        run = current.run.get()
+        if run is not None:
+            run.before_end(client.drain)
+        return result
+
+    def draft(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any], *, acks_late: bool
+    ) -> tuple[m.Task, tuple[payload.Blob, ...]]:
+        """What a call would be sent as, for others to send it later; ``acks_late`` counts if nobody says it.
+        Raises as :meth:`apply_async`."""
+        __tracebackhide__ = True
+        self._check(*args, **kwargs)
+        plan = self._planned()
+        call = plan.options_of(self.name, args, kwargs, self._given(options))
+        said = cast(CallOptions, {"acks_late": acks_late, **call})
+        return self._message(self._router.route.client, plan, said, args, kwargs)
+
+    def _message(
+        self,
+        client: Client,
+        plan: Plan,
+        call: CallOptions,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        group: str = "",
+    ) -> tuple[m.Task, tuple[payload.Blob, ...]]:
+        """What a call is sent as, and what has to be there before it."""
+        __tracebackhide__ = True
         if call.get("retry") is False:
             _check_connected(client)
         limit = client.max_payload_bytes
@@ -398,10 +435,8 @@ class Task(Generic[P, R]):
         priority = call.get("priority", plan.priority)
         if plan.inherits_priority and parent is not None and "priority" not in call:
             priority = parent.priority
-        named = call.get("task_id")
-        id = named or new_id()
         task = m.Task(
-            id=id,
+            id=call.get("task_id") or new_id(),
             name=self.name,
             definition=definition,
             payload=payload.dumps_arguments(args, kwargs, self.name, limit, serializer),
@@ -426,15 +461,7 @@ class Task(Generic[P, R]):
             origin=client.origin,
             headers=call.get("headers"),
         )
-        if before_task_publish.receivers:
-            task = publish.announced(task, args, kwargs)
-        record = client.submit(task, blobs, fresh=not named)
-        result: AsyncResult[Any] = AsyncResult(id, client, record, plan.backend)
-        if after_task_publish.receivers:
-            publish.sent(task, args, kwargs)
-        if run is not None:
-            run.before_end(client.drain)
-        return result
+        return task, blobs
 
     # ── on its way ───────────────────────────────────────────────────────────────────────────
 

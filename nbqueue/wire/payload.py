@@ -55,7 +55,7 @@ def dumps_arguments(
         An argument cannot be written (the message names it), or they are too large to travel.
     """
     try:
-        if serializer in _PICKLED:
+        if not serializer or serializer == serializers.PICKLED:
             data = dumps((args, kwargs))
         else:
             data = serializers.dumps((args, kwargs), serializer)

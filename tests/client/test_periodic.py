@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from nbqueue import App
-from nbqueue.client import periodic
 from nbqueue.client.periodic import PeriodicTask, own_zone
 from nbqueue.exceptions import ConfigurationError, NBQueueError
 from nbqueue.schedules import crontab, schedule
@@ -182,8 +181,8 @@ def test_options_of_the_calls_and_of_the_entry(app: App, add: Any) -> None:
     a, b = app.beat()
     assert (a.queue, a.missed, a.skip_if_running) == ("night", "skip", False)
     assert (b.queue, b.missed, b.skip_if_running) == ("default", "all", True)
-    task, _ = periodic.drafted(add, app.client, (), {"x": 1, "y": 1}, {"expires": 5.0, "priority": 3})
-    assert (task.expires, task.priority, task.acks_late, task.id) == (5.0, 3, False, "")
+    task, _ = add.draft((), {"x": 1, "y": 1}, {"expires": 5.0, "priority": 3}, acks_late=False)
+    assert (task.expires, task.priority, task.acks_late) == (5.0, 3, False)
 
 
 def test_calendars_are_of_the_applications_time_zone(app: App, add: Any) -> None:
@@ -222,6 +221,7 @@ def test_this_machines_zone_has_a_name_or_an_offset(monkeypatch: pytest.MonkeyPa
         ({"task": "x", "schedule": 1, "missed": "never"}, "missed is once, skip, all"),
         ({"task": "x", "schedule": 1, "options": {"eta": datetime.now(UTC)}}, "countdown="),
         ({"task": "x", "schedule": 1, "options": {"task_id": "1"}}, "an id of its own"),
+        ({"task": "x", "schedule": 1, "options": {"link": "y"}}, "let it send the others"),
         ({"task": "x", "schedule": 1, "options": {"expires": datetime.now(UTC)}}, "in seconds"),
         ({"task": "x", "schedule": 1, "options": {"queues": "a"}}, "did you mean queue"),
         ("tasks.add", "is a dict"),
