@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nbqueue.client.registry import current_app, current_task
     from nbqueue.client.result import AsyncResult
     from nbqueue.client.task import Task
+    from nbqueue.schedules import crontab
     from nbqueue.worker.progress import progress
 
 # Loaded on first use, so that `import nbqueue` costs nothing and a worker loads no client.
@@ -41,6 +42,7 @@ _HOMES = {
     "start": "nbqueue.client.cluster",
     "stop": "nbqueue.client.cluster",
     "progress": "nbqueue.worker.progress",
+    "crontab": "nbqueue.schedules",
     **dict.fromkeys(
         (
             "AuthenticationError", "ConfigurationError", "ConnectionLostError", "Ignore",

@@ -14,7 +14,7 @@ nothing.
 import difflib
 import reprlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -93,6 +93,7 @@ class PeriodicTasks:
         _router: Router
 
         def named(self, name: str) -> Any: ...
+        def AsyncResult(self, id: str) -> Any: ...  # noqa: N802
 
     @cached_property
     def on_after_configure(self) -> Signal:
@@ -204,7 +205,7 @@ class PeriodicTasks:
         """What the broker keeps of this application; ``everywhere``: of all applications."""
         client: Client = self._router.route.client
         rows = client.ask("periodic") if everywhere else client.ask("periodic", app=self.schedule_name)
-        return [_shown(row, client) for row in rows]
+        return [_shown(row, self.AsyncResult) for row in rows]
 
     def remove_periodic_task(self, name: str) -> None:
         """Have the broker drop an entry; what it has fired goes on.
@@ -413,7 +414,7 @@ def _module_of(app: Any) -> str:
 # ── what the broker says ─────────────────────────────────────────────────────────────────────────
 
 
-def _shown(row: Mapping[str, Any], client: Client) -> PeriodicTask:
+def _shown(row: Mapping[str, Any], result: Callable[[str], AsyncResult]) -> PeriodicTask:
     at, last = row["next"], row["last_id"]
     return PeriodicTask(
         name=row["name"],
@@ -422,7 +423,7 @@ def _shown(row: Mapping[str, Any], client: Client) -> PeriodicTask:
         schedule=row["schedule"],
         queue=row["queue"],
         next_run_at=None if at is None else datetime.fromtimestamp(at, _known_zone(row["zone"])),
-        last=AsyncResult(last, client) if last else None,
+        last=result(last) if last else None,
         missed=row["missed"],
         skip_if_running=row["skip_if_running"],
         trouble=row["trouble"],

@@ -7,6 +7,7 @@ from tests.chaos.campaigns import (
     cable_cut,
     clients_killed,
     no_faults,
+    periodic_tasks,
     poison,
     processes_stopped,
     revoked,
@@ -24,5 +25,6 @@ CAMPAIGNS: dict[str, ModuleType] = {
         poison,
         no_faults,
         revoked,
+        periodic_tasks,
     )
 }
