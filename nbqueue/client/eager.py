@@ -112,7 +112,7 @@ def run(
     failed = failures.capture(content) if state == FAILURE else None
     outcome = m.Outcome(id, 0, state, failure=failed, runtime=time.monotonic() - began, retries=retries)
     record.known = True
-    record.loaded = (state == FAILURE, content)
+    record.loaded = content
     record.on_outcome(outcome, time.time())
     result = EagerResult(id, record, (args, kwargs))
     if keep:
@@ -203,7 +203,7 @@ def _run_async(coroutine: Any) -> Any:
     return content
 
 
-def _restored(id: str, name: str, outcome: m.Outcome, loaded: tuple[bool, Any], call: Any) -> EagerResult:
+def _restored(id: str, name: str, outcome: m.Outcome, loaded: Any, call: Any) -> EagerResult:
     record = TaskRecord(id, name, "")
     record.known, record.loaded = True, loaded
     record.on_outcome(outcome, time.time())

@@ -16,7 +16,7 @@ from nbqueue.client.backends import Backend
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
 from nbqueue.client.generics import R
-from nbqueue.client.records import TaskRecord, View
+from nbqueue.client.records import NOT_LOADED, TaskRecord, View
 from nbqueue.client.zones import shown_zone
 from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
 from nbqueue.wire import failure as failures
@@ -270,27 +270,27 @@ class AsyncResult(Generic[R]):
     def _outcome(self) -> tuple[bool, Any]:
         """(is an exception, value or exception) of a settled record; loaded once."""
         record = self.record
-        if record.loaded is None:
+        if record.loaded is NOT_LOADED:
             record.loaded = self._load(record)
-        return record.loaded
+        return record.failed, record.loaded
 
-    def _load(self, record: TaskRecord) -> tuple[bool, Any]:
+    def _load(self, record: TaskRecord) -> Any:
         if record.refusal is not None:
-            return True, record.refusal
+            return record.refusal
         outcome = record.outcome
         if outcome is None:
-            return True, self._not_found()
+            return self._not_found()
         if outcome.failure is not None:
-            return True, failures.rebuild(outcome.failure, self._note(outcome), self.client.accepted)
+            return failures.rebuild(outcome.failure, self._note(outcome), self.client.accepted)
         value = outcome.value
         if outcome.stored:
             client = self.client
             value = backends.load(outcome.stored, client.backends, outcome.id, outcome.token) or b""
             if not value:
-                return True, exceptions.ResultNotFoundError(
+                raise exceptions.ResultNotFoundError(
                     f"{outcome.stored} has no value of {self.id!r} any more: it expired, or was deleted there"
                 )
-        return False, payload.loads(value, self.client.accepted) if value else None
+        return payload.loads(value, self.client.accepted) if value else None
 
     def _not_found(self) -> exceptions.ResultNotFoundError:
         known = f"the broker at {self.client.url} has no record of {self.id!r}"
