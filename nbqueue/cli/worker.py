@@ -13,10 +13,24 @@ if TYPE_CHECKING:
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False)
 
 
+def _queues(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(name for part in value.split(",") if (name := part.strip()))
+    if value and not names:
+        raise click.BadParameter("name at least one queue, as in -Q default,gpu")
+    return names
+
+
 @click.command()
 @click.option("--connect", default="", metavar="HOST[:PORT]", help="The broker; else the local cluster's.")
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Executor processes; else one a core.")
-@click.option("-Q", "--queues", default="", metavar="A,B", help="To consume; else the application's.")
+@click.option(
+    "-Q",
+    "--queues",
+    default="",
+    metavar="A,B",
+    callback=_queues,
+    help="To consume; else the application's.",
+)
 @click.option("-l", "--loglevel", type=_LEVELS, default="INFO", show_default=True, help="How much to tell.")
 @click.option("-n", "--name", default="", help="Name to show, with %h, %n, %d as in Celery; else worker@%h.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Holds the key; others must not read it.")
@@ -27,7 +41,7 @@ def worker(
     app: str,
     connect: str,
     concurrency: int | None,
-    queues: str,
+    queues: tuple[str, ...],
     loglevel: str,
     name: str,
     key_file: Path | None,
@@ -58,7 +72,7 @@ def worker(
         url=url,
         connection=key,
         concurrency=concurrency or settings.workers,
-        queues=_queues(queues, settings),
+        queues=queues or _queues_of(settings),
         name=name,
         app=app,
         loglevel=loglevel.upper(),
@@ -69,10 +83,8 @@ def worker(
     sys.exit(main(options))
 
 
-def _queues(said: str, settings: "Settings") -> tuple[str, ...]:
-    """Those that are named, or those of the application, and what tasks go to that name none."""
-    if named := tuple(queue.strip() for queue in said.split(",") if queue.strip()):
-        return named
+def _queues_of(settings: "Settings") -> tuple[str, ...]:
+    """Those of the application, or the one for tasks that name none."""
     return tuple(dict.fromkeys(settings.task_queues or (settings.task_default_queue,)))
 
 

@@ -30,7 +30,10 @@ _stored: dict[str, "EagerResult"] = {}
 class EagerResult(AsyncResult[Any]):
     """The result of a task that ran here; everything is known of it."""
 
-    def __init__(self, id: str, record: TaskRecord) -> None:
+    __slots__ = ("_call",)
+
+    def __init__(self, id: str, record: TaskRecord, call: Any = None) -> None:
+        self._call = call
         self.id = id
         self.record = record
         self._backend = None
@@ -45,6 +48,9 @@ class EagerResult(AsyncResult[Any]):
 
     wait = get
 
+    def _called_with(self) -> Any:
+        return self._call
+
     def revoke(self, terminate: bool = False) -> None:
         """It has run: there is nothing to revoke."""
 
@@ -53,7 +59,7 @@ class EagerResult(AsyncResult[Any]):
 
     def __reduce__(self) -> tuple[Callable[..., AsyncResult[Any]], tuple[Any, ...]]:
         record = self.record
-        return _restored, (self.id, record.name, record.outcome, record.loaded)
+        return _restored, (self.id, record.name, record.outcome, record.loaded, self._call)
 
 
 def stored(id: str) -> EagerResult | None:
@@ -106,9 +112,9 @@ def run(
     failed = failures.capture(content) if state == FAILURE else None
     outcome = m.Outcome(id, 0, state, failure=failed, runtime=time.monotonic() - began, retries=retries)
     record.known = True
-    record.loaded = (state == FAILURE, content)
+    record.loaded = content
     record.on_outcome(outcome, time.time())
-    result = EagerResult(id, record)
+    result = EagerResult(id, record, (args, kwargs))
     if keep:
         _stored[id] = result
     return result
@@ -197,8 +203,8 @@ def _run_async(coroutine: Any) -> Any:
     return content
 
 
-def _restored(id: str, name: str, outcome: m.Outcome, loaded: tuple[bool, Any]) -> EagerResult:
+def _restored(id: str, name: str, outcome: m.Outcome, loaded: Any, call: Any) -> EagerResult:
     record = TaskRecord(id, name, "")
     record.known, record.loaded = True, loaded
     record.on_outcome(outcome, time.time())
-    return EagerResult(id, record)
+    return EagerResult(id, record, call)

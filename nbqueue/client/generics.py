@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec, TypeVar
 
     P = ParamSpec("P", default=...)
-    R = TypeVar("R", default=Any)
+    R = TypeVar("R", default=Any, covariant=True)
 else:
     from typing import ParamSpec, TypeVar
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 from nbqueue.client.backends import Backend
 from nbqueue.client.options import CallOptions, routed, split, text
 from nbqueue.client.routes import Routes, annotations
+from nbqueue.client.zones import naive_zone
 from nbqueue.settings import Settings
 from nbqueue.wire.payload import Definer, TaskOptions
 
@@ -111,17 +112,3 @@ def _base(settings: Settings) -> dict[str, Any]:
     """What settings say of every call, if it is not what is meant anyway."""
     looked_up = ((option, *settings.lookup(setting)) for setting, option in _DEFAULTS_OF_CALLS)
     return {option: value for option, value, source in looked_up if source != "default" and value is not None}
-
-
-def naive_zone(settings: Settings) -> datetime.tzinfo | None:
-    """The time zone of a time that has none, None if nobody has said one."""
-    if (name := settings.timezone) is not None:
-        from zoneinfo import ZoneInfo  # few name a zone
-
-        return ZoneInfo(name)
-    return None if settings.enable_utc else datetime.datetime.now().astimezone().tzinfo
-
-
-def shown_zone(settings: Settings) -> datetime.tzinfo:
-    """The time zone in which times are shown."""
-    return naive_zone(settings) or datetime.UTC

@@ -1,5 +1,6 @@
 """The tasks of an application by their names, those that any application shares, and which one is current."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -90,6 +91,16 @@ def set_current_application(app: Any) -> None:
     """From now on ``current_app`` is this one."""
     global _current
     _current = app
+
+
+@contextlib.contextmanager
+def keep_current() -> Iterator[None]:
+    """Afterwards the application is current again that was before."""
+    before = _current
+    try:
+        yield
+    finally:
+        set_current_application(before)
 
 
 def current_application() -> Any:

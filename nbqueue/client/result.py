@@ -1,10 +1,11 @@
 """Results: what ``delay()`` returns, and how to wait for it."""
 
 import asyncio
+import datetime
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, NamedTuple
 
@@ -15,7 +16,8 @@ from nbqueue.client.backends import Backend
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
 from nbqueue.client.generics import R
-from nbqueue.client.records import TaskRecord, View
+from nbqueue.client.records import NOT_LOADED, TaskRecord, View
+from nbqueue.client.zones import shown_zone
 from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
 from nbqueue.wire import failure as failures
 from nbqueue.wire import payload
@@ -121,6 +123,13 @@ class AsyncResult(Generic[R]):
     def successful(self) -> bool:
         """Whether it has a value."""
         return self.state == SUCCESS
+
+    def maybe_throw(self, propagate: bool = True) -> Any:
+        """What :attr:`result` is; raises the exception of a task that has failed, unless ``propagate`` is
+        False."""
+        return self.get(propagate=propagate) if self.ready() else self.result
+
+    maybe_reraise = maybe_throw
 
     def failed(self) -> bool:
         """Whether it ended in FAILURE."""
@@ -261,27 +270,27 @@ class AsyncResult(Generic[R]):
     def _outcome(self) -> tuple[bool, Any]:
         """(is an exception, value or exception) of a settled record; loaded once."""
         record = self.record
-        if record.loaded is None:
+        if record.loaded is NOT_LOADED:
             record.loaded = self._load(record)
-        return record.loaded
+        return record.failed, record.loaded
 
-    def _load(self, record: TaskRecord) -> tuple[bool, Any]:
+    def _load(self, record: TaskRecord) -> Any:
         if record.refusal is not None:
-            return True, record.refusal
+            return record.refusal
         outcome = record.outcome
         if outcome is None:
-            return True, self._not_found()
+            return self._not_found()
         if outcome.failure is not None:
-            return True, failures.rebuild(outcome.failure, self._note(outcome), self.client.accepted)
+            return failures.rebuild(outcome.failure, self._note(outcome), self.client.accepted)
         value = outcome.value
         if outcome.stored:
             client = self.client
             value = backends.load(outcome.stored, client.backends, outcome.id, outcome.token) or b""
             if not value:
-                return True, exceptions.ResultNotFoundError(
+                raise exceptions.ResultNotFoundError(
                     f"{outcome.stored} has no value of {self.id!r} any more: it expired, or was deleted there"
                 )
-        return False, payload.loads(value, self.client.accepted) if value else None
+        return payload.loads(value, self.client.accepted) if value else None
 
     def _not_found(self) -> exceptions.ResultNotFoundError:
         known = f"the broker at {self.client.url} has no record of {self.id!r}"
@@ -343,6 +352,33 @@ class AsyncResult(Generic[R]):
     def worker(self) -> str:
         """Name of the worker that runs or ran it, "" before."""
         return self._known().worker
+
+    @property
+    def date_done(self) -> datetime.datetime | None:
+        """When it ended, with time zone: that of the settings, else UTC; None before."""
+        ended = self._known().finished_at
+        if ended is None:
+            return None
+        zone = datetime.UTC if self.client is None else shown_zone(self.client.settings)
+        return datetime.datetime.fromtimestamp(ended, zone)
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        """What it was called with; None if that is not known, or was large and it has ended."""
+        called = self._called_with()
+        return None if called is None else tuple(called[0])
+
+    @property
+    def kwargs(self) -> dict[str, Any] | None:
+        """The same, by name."""
+        called = self._called_with()
+        return None if called is None else dict(called[1])
+
+    def _called_with(self) -> tuple[Sequence[Any], dict[str, Any]] | None:
+        if self._known().missing:
+            return None
+        data = self.client.ask("arguments", id=self.id)
+        return None if data is None else payload.loads(data, self.client.accepted)
 
     @property
     def backend(self) -> Backend:

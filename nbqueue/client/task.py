@@ -3,7 +3,7 @@
 import functools
 import sys
 import uuid
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import MethodType
 from typing import Any, Generic, Self, TypeVar, Unpack, cast, overload
 
@@ -107,7 +107,9 @@ class Task(Generic[P, R]):
             said.pop("name", None) or self.name or (function is not None and _name_of(function, type(self)))
         )
         own.update(_said=said, _plan=None, name=name, function=function)
-        options, _ = split({"name": name, **said})  # a wrong option is told where it was written
+        options, call = split({"name": name, **said})  # a wrong option is told where it was written
+        if "priority" in call:
+            said["priority"] = call["priority"]  # one above the highest is told once
         own["name"] = options.name
         bound = options.bind
         own["_check"] = _check_nothing
@@ -300,9 +302,7 @@ class Task(Generic[P, R]):
         self: "Task[P, Coroutine[Any, Any, T]]", *args: P.args, **kwargs: P.kwargs
     ) -> AsyncResult[T]: ...
     @overload
-    def delay(
-        self: "Task[P, Generator[T, Any, Any]]", *args: P.args, **kwargs: P.kwargs
-    ) -> AsyncResult[list[T]]: ...
+    def delay(self: "Task[P, Iterator[T]]", *args: P.args, **kwargs: P.kwargs) -> AsyncResult[list[T]]: ...
     @overload
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]: ...
     def delay(self, *args: Any, **kwargs: Any) -> Any:

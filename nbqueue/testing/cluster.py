@@ -34,6 +34,8 @@ class InProcessCluster:
         That are consumed.
     tasks
         Applications, and tasks, that it has by name, as a worker with ``-A``.
+    url
+        ``memory://NAME``; one of its own unless given.
 
     What runs in a thread cannot be killed, so hard time limits do not end their task here.
     """
@@ -45,8 +47,9 @@ class InProcessCluster:
         settings: BrokerSettings | None = None,
         queues: tuple[str, ...] = ("default",),
         tasks: Iterable[object] = (),
+        url: str = "",
     ) -> None:
-        self.url = f"memory://{os.getpid()}-{next(_numbers)}"
+        self.url = url or f"memory://{os.getpid()}-{next(_numbers)}"
         self._broker = memory.broker(self.url, settings)
         self._transport = memory.MemoryTransport(self.url)
         self._worker = uuid.uuid4().hex

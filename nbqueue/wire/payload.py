@@ -46,7 +46,7 @@ _PICKLED: Final = ("", serializers.PICKLED)
 def dumps_arguments(
     args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "", limit: int = 0, serializer: str = ""
 ) -> bytes:
-    """Write the arguments of a call; ``name`` is the task's, for messages; ``limit`` as in ``codec.sized``;
+    """Write the arguments of a call; ``name`` is the task's, for messages; ``limit`` as in ``codec.fits``;
     ``serializer`` "" for a pickle, "json" or "msgpack".
 
     Raises
@@ -64,6 +64,8 @@ def dumps_arguments(
         if serializer in _PICKLED:
             raise arguments_error(args, kwargs, name, error) from None
         raise _unwritable(f"the arguments of {name}()", serializer, error) from None
+    if codec.fits(data, limit):  # the text costs more than the question
+        return data
     return codec.sized(data, f"the arguments of {name}()" if name else "the arguments", limit)
 
 

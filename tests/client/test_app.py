@@ -1,10 +1,13 @@
 """Applications: settings, tasks by name, shared ones, and what is current."""
 
+import asyncio
+import re
 import subprocess
 import sys
 import textwrap
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +219,6 @@ def test_a_route_says_where_a_task_goes_unless_it_or_the_call_says(app: App, rou
 
 
 def test_a_route_by_a_regular_expression(app: App) -> None:
-    import re
-
     app.conf.task_routes = {re.compile(r"(video|image)\..*"): "low"}
     assert queue_of(app.task(name="image.add")(add)) == "low"
     assert queue_of(app.task(name="audio.add")(add)) == "default"
@@ -356,3 +357,126 @@ def test_a_task_that_is_unpickled_keeps_what_the_settings_said(app: App) -> None
 def test_settings_are_shared_by_nobody() -> None:
     assert App("a", workers=3).conf.workers == 3
     assert Settings().workers == 0
+
+
+# ── results, and times ───────────────────────────────────────────────────────────────────────────
+
+
+def test_a_result_knows_what_it_was_called_with_where_it_went_and_when_it_ended(app: App) -> None:
+    before = datetime.now(UTC)
+    result = app.task(name="tasks.add", queue="low")(add).delay(1, y=2)
+    assert result.get(LIMIT) == 3
+    assert (result.args, result.kwargs, result.queue) == ((1,), {"y": 2}, "low")
+    assert result.date_done is not None
+    assert before <= result.date_done <= datetime.now(UTC)
+    assert result.date_done.utcoffset() == timedelta(0)
+    assert app.AsyncResult("unknown").args is None
+    assert app.AsyncResult("unknown").date_done is None
+    assert result.maybe_throw() == 3
+
+
+def test_a_time_without_zone_is_refused_unless_the_settings_have_one(app: App) -> None:
+    task = app.task(add)
+    soon = datetime(2030, 1, 1)  # noqa: DTZ001 - that is the point
+    with pytest.raises(ConfigurationError, match="time zone"):
+        task.apply_async((1, 2), eta=soon)
+    app.conf.timezone = "Europe/Oslo"
+    result = task.apply_async((1, 2), eta=soon)
+    result.wait_accepted(LIMIT)
+    left = float(re.findall(r"in ([\d.]+) s", result.why())[0])
+    expected = (datetime(2029, 12, 31, 23, tzinfo=UTC) - datetime.now(UTC)).total_seconds()
+    assert left == pytest.approx(expected, abs=60)
+    result.revoke()
+    with pytest.raises(ConfigurationError, match="ambiguous"):
+        task.apply_async((1, 2), eta=datetime(2030, 10, 27, 2, 30))  # noqa: DTZ001 - as above
+
+
+def test_a_call_that_does_not_wait_for_a_broker_fails_while_it_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "memory://away"
+    app = App("tasks", broker=url, task_publish_retry=False)
+    task = app.task(add)
+    task.delay(1, 2)
+    monkeypatch.setattr(type(app.client), "connected", property(lambda self: False))
+    monkeypatch.setattr("nbqueue.client.connections.client_for", lambda *args: app._router._route.client)
+    with pytest.raises(ConnectionError):
+        task.delay(1, 2)
+    monkeypatch.undo()
+    app.close()
+
+
+# ── here and now ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_apply_runs_a_task_here_with_its_retries_and_hooks() -> None:
+    told: list[str] = []
+
+    class Told(nbqueue.Task):
+        def on_retry(self, exc: BaseException, *args: Any) -> None:
+            told.append(f"retry {exc}")
+
+        def on_success(self, retval: Any, *args: Any) -> None:
+            told.append(f"success {retval}")
+
+        def after_return(self, status: str, *args: Any) -> None:
+            told.append(status)
+
+    @App("tasks").task(base=Told, bind=True, autoretry_for=(OSError,), max_retries=3)
+    def f(self: Any, often: int) -> tuple[int, bool, bool]:
+        if self.request.retries < often:
+            raise OSError(str(self.request.retries))
+        return self.request.retries, self.request.is_eager, self.request.called_directly
+
+    assert f.apply((1,)).get() == (1, True, False)
+    assert told == ["retry 0", "RETRY", "success (1, True, False)", "SUCCESS"]
+    failed = f.apply((9,))
+    assert (failed.state, failed.retries, str(failed.result)) == ("FAILURE", 3, "3")
+    assert "OSError" in (failed.traceback or "")
+    with pytest.raises(OSError, match="3"):
+        failed.get()
+    with pytest.raises(OSError, match="3"):
+        f.apply((9,), throw=True)
+
+
+def test_retry_asks_for_another_run_here_too() -> None:
+    @App("tasks").task(bind=True, max_retries=2)
+    def f(self: Any) -> None:
+        self.retry(countdown=1000)
+
+    assert isinstance(f.apply().result, nbqueue.MaxRetriesExceededError)
+    with pytest.raises(nbqueue.Retry):
+        f()
+
+
+def test_always_eager_runs_everything_here() -> None:
+    app = App("tasks", broker="memory://nobody", task_always_eager=True, task_store_eager_result=True)
+    task = app.task(add)
+    result = task.delay(1, 2)
+    assert (result.get(), result.state, result.ready(), result.id) == (3, "SUCCESS", True, str(result))
+    assert app.AsyncResult(result.id).get() == 3
+    assert (result.args, result.kwargs) == ((1, 2), {})
+    assert task.delay(1, "x").failed()
+    app.conf.task_eager_propagates = True
+    with pytest.raises(TypeError):
+        task.delay(1, "x")
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_coroutines_and_generators_run_to_their_ends_here(loop: bool) -> None:
+    app = App("tasks")
+
+    @app.task
+    async def later(x: int) -> int:
+        await asyncio.sleep(0)
+        return x
+
+    @app.task
+    def items(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    async def both() -> tuple[int, list[int]]:
+        return later.apply((3,)).get(), items.apply((3,)).get()
+
+    direct = (later.apply((3,)).get(), items.apply((3,)).get())
+    assert (asyncio.run(both()) if loop else direct) == (3, [0, 1, 2])
