@@ -304,13 +304,16 @@ def _called(
         raise ConfigurationError(
             f"{sig!r} is a workflow, and a periodic task is one task: let it send the workflow"
         )
-    call: Any = sig.clone(args, kwargs) if hasattr(sig, "clone") else sig
-    task = getattr(call, "_type", None)
+    if hasattr(sig, "clone") and (args or kwargs):
+        sig = sig.clone(args, kwargs)
+        args, kwargs = (), None
+    task = getattr(sig, "_type", None)  # a signature of this process knows its task, one of JSON its name
+    merged = {**(sig.get("options") or {}), **options}
     return {
-        "task": call["task"] if task is None else task,
-        "args": call["args"],
-        "kwargs": call["kwargs"],
-        "options": {k: v for k, v in {**call["options"], **options}.items() if v not in ([], None)},
+        "task": sig["task"] if task is None else task,
+        "args": (*args, *(sig.get("args") or ())),
+        "kwargs": {**(sig.get("kwargs") or {}), **(kwargs or {})},
+        "options": {name: value for name, value in merged.items() if value not in (None, [])},
     }
 
 

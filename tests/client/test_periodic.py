@@ -204,6 +204,29 @@ def test_this_machines_zone_has_a_name_or_an_offset(monkeypatch: pytest.MonkeyPa
     time.tzset()
 
 
+class Signature(dict[str, Any]):
+    """As ``add.s(2)`` makes them: a dict that knows its task."""
+
+    def __init__(self, task: Any, *args: Any, **options: Any) -> None:
+        super().__init__(task=task.name, args=args, kwargs={}, options=options, subtask_type=None)
+        self._type = task
+
+
+def test_a_signature_says_what_is_called_and_how(app: App, add: Any) -> None:
+    assert app.add_periodic_task(60, Signature(add, 1, 2, queue="night")) == f"{add.name}(1, 2)"
+    json = {"task": "other.add", "args": [2], "kwargs": {"y": 3}, "options": {"priority": 3}}
+    assert app.add_periodic_task(60, json, (1,), queue="day") == "other.add(1, 2, y=3)"
+    assert {task.name: (task.task, task.queue) for task in app.beat()} == {
+        f"{add.name}(1, 2)": (add.name, "night"),
+        "other.add(1, 2, y=3)": ("other.add", "day"),
+    }
+
+
+def test_a_workflow_is_not_one_task(app: App) -> None:
+    with pytest.raises(ConfigurationError, match="let it send the workflow"):
+        app.add_periodic_task(60, {"task": "celery.group", "subtask_type": "group", "kwargs": {}})
+
+
 # ── what cannot be ───────────────────────────────────────────────────────────────────────────────
 
 
