@@ -29,8 +29,9 @@ from nbqueue.client.registry import (
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.task import Task
 from nbqueue.config_source import ConfigSource
-from nbqueue.exceptions import ConfigModuleNotFoundError, ConfigurationError
+from nbqueue.exceptions import ConfigModuleNotFoundError, ConfigurationError, NBQueueError
 from nbqueue.settings import Settings
+from nbqueue.transports import without_password
 
 # an application has attributes of these names
 _Group = GroupResult
@@ -94,7 +95,11 @@ class App:
             self.set_current()
 
     def __repr__(self) -> str:
-        return f"<App {self.main or '__main__'} at {self.conf.broker or 'the local cluster'}>"
+        try:
+            broker = without_password(self.conf.broker) or "the local cluster"
+        except NBQueueError:  # a configuration that is not there is told where it is needed
+            broker = "a broker that its settings do not say"
+        return f"<App {self.main or '__main__'} at {broker}>"
 
     def __reduce__(self) -> tuple[Callable[..., "App"], tuple[str]]:
         # a task that mentions its application: where it is unpickled, the broker is the one it came by

@@ -480,3 +480,23 @@ def test_coroutines_and_generators_run_to_their_ends_here(loop: bool) -> None:
 
     direct = (later.apply((3,)).get(), items.apply((3,)).get())
     assert (asyncio.run(both()) if loop else direct) == (3, [0, 1, 2])
+
+
+def test_a_task_sent_by_name_goes_to_a_worker_even_if_others_run_here(cluster: InProcessCluster) -> None:
+    app = App("tasks", broker=cluster.url, task_always_eager=True)
+    with pytest.warns(UserWarning, match=r"elsewhere\.add is not defined here"):
+        result = app.send_task("elsewhere.add", (1, 2))
+    assert not result.ready()
+    result.revoke()
+
+
+def test_an_application_shows_no_password_and_no_error() -> None:
+    assert "secret" not in repr(App("tasks", broker="zmq://user:secret@there:1"))
+    app = App("tasks")
+    app.config_from_object("nbq_no_such_config")
+    assert "tasks" in repr(app)
+
+
+def test_a_task_finds_results_of_its_calls(app: App) -> None:
+    task = app.task(add)
+    assert task.AsyncResult(task.delay(1, 2).id).get(LIMIT) == 3
