@@ -425,6 +425,6 @@ def set_default_broker(url: str) -> None:
 def check_default_broker(url: str) -> None:
     """Raise ConfigurationError if the environment names another broker than ``url``, and wins over it."""
     value, source = default_app().conf.lookup("broker")
-    if source not in ("code", "default") and value != url:
+    if source in os.environ and value != url:
         other = repr(url) if url else "the local cluster"
         raise ConfigurationError(f"{source} is set to {value!r} and wins over {other}: unset it first")
