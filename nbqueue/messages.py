@@ -201,6 +201,9 @@ class Hello(Message, tag=1):
     local: bool = False
     #: the notebook whose kernel a client is, "" for other processes
     notebook: str = ""
+    #: what a worker was given, and how much of each resource its executors share (``memory`` in bytes)
+    tags: list[str] = []
+    resources: dict[str, float] = {}
 
 
 class Welcome(Message, tag=2):

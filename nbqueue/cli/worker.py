@@ -18,6 +18,9 @@ _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_s
 @click.option("-n", "--name", default="", help="Name to show, with %h, %n, %d as in Celery; else worker@%h.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Holds the key; others must not read it.")
 @click.option("--pidfile", default="", type=click.Path(), help="Do not start while its process runs.")
+@click.option("--tag", "tags", multiple=True, help="For tasks that demand it; may be given several times.")
+@click.option("--resource", "resources", multiple=True, metavar="NAME=N", help="What tasks share: gpu=2.")
+@click.option("--memory", default="", metavar="SIZE", help="The same of memory, 8GB; else this machine's.")
 @click.pass_obj
 def worker(
     group_app: str,
@@ -29,6 +32,9 @@ def worker(
     name: str,
     key_file: Path | None,
     pidfile: str,
+    tags: tuple[str, ...],
+    resources: tuple[str, ...],
+    memory: str,
 ) -> None:
     """Run tasks here.
 
@@ -41,6 +47,7 @@ def worker(
     from nbqueue.worker.options import WorkerOptions
     from nbqueue.worker.supervisor import main
 
+    offered = _resources(resources, memory)
     app = app or group_app
     named = named_url(app, connect)
     url, key = _remote(named, key_file) if named else _local(app)
@@ -59,8 +66,23 @@ def worker(
         local=not named,
         broker_patience=settings.broker_patience,
         pidfile=pidfile,
+        tags=tags,
+        resources=offered,
     )
     sys.exit(main(options))
+
+
+def _resources(given: tuple[str, ...], memory: str) -> dict[str, float]:
+    """``("gpu=2",)`` and ``"8GB"`` as numbers."""
+    from nbqueue.core.amounts import MEMORY, amount
+
+    pairs = [text.partition("=")[::2] for text in given]
+    if memory:
+        pairs.append((MEMORY, memory))
+    for name, quantity in pairs:
+        if not name or not quantity:
+            raise click.UsageError(f"--resource {name}={quantity}: NAME=N is expected, such as gpu=2")
+    return {name: amount(name, quantity) for name, quantity in pairs}
 
 
 def _remote(url: str, key_file: Path | None) -> tuple[str, str]:

@@ -61,8 +61,10 @@ class App:
         max_retries, autoretry_for, retry_kwargs, default_retry_delay, retry_backoff, retry_backoff_max,
         retry_jitter
             The same in detail: how often, when it raises one of which exceptions, after which pauses.
-        queue, priority, countdown, expires, time_limit, soft_time_limit, ignore_result
+        queue, priority, countdown, expires, time_limit, soft_time_limit, ignore_result, tags, resources
             For each call that does not say otherwise (see ``CallOptions``).
+        rate_limit
+            Starts of tasks of this name over all workers, evenly spaced: ``"10/m"`` is one each six seconds.
         """
         if function is None:
             return lambda function: self.task(function, **options)

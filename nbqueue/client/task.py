@@ -154,11 +154,18 @@ class Task:
             parent_id=parent.id if parent is not None else "",
             root_id=(parent.root_id or parent.id) if parent is not None else "",
             ignore_result=call.get("ignore_result", False),
+            demand=_demand(call) if "tags" in call or "resources" in call else None,
+            rate=call.get("rate_limit", 0.0),  # type: ignore[arg-type]  # converted
         )
         result = AsyncResult(id, client, client.submit(task, blobs, fresh=not named))
         if run is not None:
             run.before_end(client.drain)
         return result
+
+
+def _demand(call: CallOptions) -> m.Demand | None:
+    tags, resources = list(call.get("tags") or ()), dict(call.get("resources") or {})
+    return m.Demand(tags, resources) if tags or resources else None
 
 
 def _iterated(method: str, items: Any) -> Iterable[Any]:

@@ -462,7 +462,7 @@ class BrokerCore:
         for worker in [w for w in self.dispatch.workers.values() if w.seen < now - lease]:
             reason = f"worker {worker.name} was not heard of for {lease:g} s"
             self._worker_gone(worker, now, reason, charge=True)
-        self.tasks.prune()
+        self.tasks.prune(now)
 
     # ── what clients say ─────────────────────────────────────────────────────────────────────
 

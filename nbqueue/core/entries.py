@@ -8,6 +8,7 @@
               │  ▲
               └──┴─ Stood, Printed         whatever else happens to it
     Forgot
+    Tuned                                  what was said of all tasks of a name
 
 Each entry says how things stand, never by how much they changed: reading one twice, or one that is
 older than what a snapshot holds followed by those after it, leads to the same.  Times are those of the
@@ -120,7 +121,21 @@ class Forgot(Entry, tag=9):
     ids: list[str]
 
 
-AnyEntry: TypeAlias = Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Forgot
+class Tuned(Entry, tag=30):
+    """What holds for all tasks of a name, and when one of them was last started at a limited rate."""
+
+    name: str
+    #: starts a second that were set at runtime, 0 for as many as there can be; None: none were
+    rate: float | None
+    #: soft and hard limit of each run, and since when they hold; None: none were set at runtime
+    times: tuple[float | None, float | None, float] | None = None
+    #: None: not that it mattered
+    last: float | None = None
+    #: starts a second that its limiter goes by, 0 if it has none
+    pace: float = 0.0
+
+
+AnyEntry: TypeAlias = Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Forgot | Tuned
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[AnyEntry]).decode

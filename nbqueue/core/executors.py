@@ -8,17 +8,20 @@ time.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 from nbqueue.core.actions import Peer
 from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.records import Record
-from nbqueue.messages import MAX_BATCH, Hello, Task
+from nbqueue.messages import MAX_BATCH, Demand, Hello, Task
 
 #: seconds of work that an executor holds in advance
 TARGET: Final = 0.010
 #: what a task costs its executor at the least, in seconds
 OVERHEAD: Final = 20e-6
+#: of an amount of a resource, by which sums may be off
+TRIFLE: Final = 1e-9
 #: names whose durations are remembered
 MAX_DURATIONS: Final = 10_000
 
@@ -36,10 +39,22 @@ class WorkerState:
         self.executors: dict[str, ExecutorState] = {}
         #: its shown name, as its executors say; counts until it has said hello itself
         self.called = ""
+        #: what its executors share, by name, and the leases that occupy some of it
+        self.resources: Mapping[str, float] = {}
+        self.demands: dict[int, Demand] = {}
 
     @property
     def name(self) -> str:
         return self.hello.name if self.hello is not None else self.called or self.id
+
+    def free(self, resource: str) -> float:
+        """How much of a resource is not occupied."""
+        used = sum(demand.resources.get(resource, 0.0) for demand in self.demands.values())
+        return self.resources.get(resource, 0.0) - used
+
+    def has_free(self, wanted: Mapping[str, float]) -> bool:
+        """Whether so much is free; sums of fractions may be off by a trifle."""
+        return all(amount <= self.free(resource) + TRIFLE * amount for resource, amount in wanted.items())
 
 
 class ExecutorState:
@@ -62,6 +77,8 @@ class ExecutorState:
         self.env = hello.env
         self.queues = frozenset(hello.queues)
         self.registered = frozenset(hello.registered)
+        self.tags = frozenset(hello.tags)
+        worker.resources = hello.resources
         #: token → record, in the order in which they will run
         self.held: dict[int, Record] = {}
         #: seconds of work held, estimated
@@ -91,6 +108,8 @@ class ExecutorState:
     def hold(self, record: Record) -> None:
         self.held[record.token] = record
         self.backlog += record.estimate
+        if record.task.demand is not None:
+            self.worker.demands[record.token] = record.task.demand
 
     def hold_again(self, record: Record, now: float) -> None:
         """A lease that an earlier broker gave it; tokens are in the order in which it will run them."""
@@ -106,14 +125,18 @@ class ExecutorState:
         record = self.held.pop(token)
         self.backlog = self.backlog - record.estimate if self.held else 0.0
         self.absent.discard(token)
+        if record.task.demand is not None:
+            self.worker.demands.pop(token, None)
         return record
 
 
 class Durations:
     """How long tasks take, by function: an average that rises faster than it falls."""
 
-    def __init__(self) -> None:
+    def __init__(self, limited: Mapping[str, float] | None = None) -> None:
         self._average: dict[str, float] = {}
+        #: names whose rate is limited although their tasks do not say so
+        self._limited = {} if limited is None else limited
 
     def note(self, task: Task, runtime: float) -> None:
         if not 0.0 <= runtime < math.inf:  # no worker of ours says so
@@ -128,9 +151,11 @@ class Durations:
             self._average[key] = old + (runtime - old) * (0.5 if runtime > old else 0.2)
 
     def estimate(self, task: Task) -> float:
-        """Seconds that a task will take; one that was not measured, or is limited in time (the limit
-        counts from its assignment), fills its executor."""
+        """Seconds that a task will take.  One that was not measured, is limited in time or in its rate
+        (both count from its assignment), or occupies something, fills its executor."""
         average = self._average.get(task.definition or task.name)
         if average is None or task.time_limit is not None or task.soft_time_limit is not None:
+            return TARGET
+        if task.rate or task.demand is not None or (self._limited and task.name in self._limited):
             return TARGET
         return max(average, OVERHEAD)

@@ -19,7 +19,7 @@ from nbqueue import messages as m
 from nbqueue.core import deaths, inspect, lifecycle, timers
 from nbqueue.core.audience import Audience, started
 from nbqueue.core.blobs import Blobs
-from nbqueue.core.dispatch import Dispatcher
+from nbqueue.core.dispatch import Dispatcher, limited_to
 from nbqueue.core.entries import Joined
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import Ledger
@@ -54,6 +54,7 @@ class Tasks:
         self.blobs = Blobs()
         self._settings = settings
         self._payload_limit = settings.payload_limit
+        self.limits = dispatch.limits
         self._dispatch = dispatch
         self._audience = audience
         self._timers = pending
@@ -89,6 +90,8 @@ class Tasks:
         self._refer(task)
         if task.expires is not None:
             self._timers.set(now + task.expires, timers.EXPIRY, task.id)
+        if task.rate and self.limits.heard(task):
+            self._dispatch.rate_due(task.name, now)
         if task.countdown > 0:
             self._schedule(record, now + task.countdown)
         else:
@@ -260,6 +263,9 @@ class Tasks:
         if record.place == SCHEDULED:
             self._schedule(record, record.due)
         elif record.place == LEASED and holder is not None:
+            times = self.limits.times.get(task.name)
+            if times is not None and times.since < record.leased_at:
+                record.task = limited_to(task, times)
             self._dispatch.restore(record, self._dispatch.executor(holder.hello, now, holder.key), now)
         else:
             self._dispatch.enqueue(record, now)
@@ -282,10 +288,11 @@ class Tasks:
         if record.token < token < self._dispatch.first_token and self._might_hold(executor, record, now):
             # given out in the moment in which the last broker died, and not written down
             if record.place == READY:
-                self._dispatch.lane(record.task).withdrawn()
+                self._dispatch.withdraw(record)
             record.token = token
             record.attempt += 1
             self._dispatch.restore(record, executor, now)
+            self.limits.started(record.task, now)
             self._ledger.changed(record)
             return True
         return False
@@ -300,7 +307,7 @@ class Tasks:
     def settle(self, record: Record, outcome: m.Outcome, now: float) -> None:
         """The one outcome of a task."""
         if record.place == READY:
-            self._dispatch.lane(record.task).withdrawn()
+            self._dispatch.withdraw(record)
         record.state = lifecycle.follow(record.state, _EVENT_OF[outcome.state], record)
         record.outcome = outcome
         self._ledger.ended(outcome)
@@ -370,6 +377,9 @@ class Tasks:
         if timer.kind == timers.KILL:
             self._kill(timer.id, timer.token, now)
             return
+        if timer.kind == timers.RATE:
+            self._dispatch.rate_due(timer.id, now)
+            return
         record = self.records.get(timer.id)
         if record is None:
             return
@@ -420,15 +430,18 @@ class Tasks:
             return None
         return max(record.leased_at, executor.moved_at)
 
-    def prune(self) -> None:
-        """Drop timers and lanes that nobody needs any more."""
+    def prune(self, now: float) -> None:
+        """Drop timers, lanes and limiters that nobody needs any more."""
         if len(self._timers) > 1000 + 2 * self.records.unfinished:
             self._timers.keep(self._wants)
         self._dispatch.lanes.prune()
+        self.limits.prune(now, self._dispatch.lanes.limited)
 
     def _wants(self, timer: timers.Timer) -> bool:
         record = self.records.get(timer.id)
-        return timer.kind == timers.KILL or (record is not None and record.place != DONE)
+        return timer.kind in (timers.KILL, timers.RATE, timers.ORDER) or (
+            record is not None and record.place != DONE
+        )
 
 
 def _holds(record: Record, token: int) -> bool:

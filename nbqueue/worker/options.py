@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from nbqueue._version import __version__
+from nbqueue.core.amounts import MEMORY
 from nbqueue.messages import EXECUTOR, WORKER, Hello
-from nbqueue.platform import cores
+from nbqueue.platform import cores, memory_size
 from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
 
@@ -44,10 +45,19 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     env: str = ""
     #: file that holds the supervisor's pid while it runs; "" for none
     pidfile: str = ""
+    #: what tasks may demand of their worker, beside a queue
+    tags: tuple[str, ...] = ()
+    #: what its executors share; ``memory`` in bytes, this machine's if it is not named
+    resources: dict[str, float] = {}
 
     @property
     def processes(self) -> int:
         return self.concurrency or cores()
+
+    @property
+    def offered(self) -> dict[str, float]:
+        """What tasks may occupy."""
+        return {MEMORY: float(memory_size()), **self.resources}
 
     @property
     def nodename(self) -> str:
@@ -99,4 +109,6 @@ def _identity(options: WorkerOptions, role: str, id: str, worker: str) -> Hello:
         env=options.env,
         queues=list(options.queues),
         local=options.local,
+        tags=list(options.tags),
+        resources=options.offered,
     )

@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import Leased, Took
+from nbqueue.core.limits import SLACK
 from nbqueue.core.records import DONE
 from nbqueue.states import FAILURE, REVOKED, SUCCESS
 from nbqueue.testing import invariants
@@ -30,6 +32,14 @@ STEPS = {
 }  # fmt: skip
 #: the same where no worker is lost: each task has to run exactly once
 CALM_STEPS = {"submit": 60, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3, "wait": 20}
+#: what each worker's executors share, and a tag that all have
+OFFER = {"resources": {"gpu": 1.0, "memory": 8e9}, "tags": ["linux"]}
+DEMANDS = [
+    m.Demand(["linux"]), m.Demand(resources={"gpu": 1.0}), m.Demand(["linux"], {"gpu": 0.5, "memory": 1e9}),
+    m.Demand(resources={"memory": 3e9}), m.Demand(resources={"memory": 8e9}),
+]  # fmt: skip
+#: of the tasks that have one, by name
+RATES = {"two a second": 2.0, "many a second": 200.0}
 #: seconds of virtual time in which everything has to be done once nothing breaks any more
 PATIENCE = 900.0
 
@@ -46,7 +56,7 @@ class Schedule:
         )
         self.world.on_change = self._look
         self.clients = [self.world.add_client() for _ in range(2)]
-        self.workers = [self.world.add_worker(executors=choose.randint(1, 3)) for _ in range(3)]
+        self.workers = [self.world.add_worker(executors=choose.randint(1, 3), **OFFER) for _ in range(3)]
         self.records: list[TaskRecord] = []
         self.forgotten: set[str] = set()
         #: a moment before which a task must not run
@@ -83,6 +93,9 @@ class Schedule:
         choose, world = self.choose, self.world
         name, duration = choose.choice([("quick", 0.0002), ("slow", 1.0), ("mixed", choose.uniform(0, 2))])
         countdown = choose.choice([0.0, 0.0, 0.0, 1.0, 10.0])
+        rate = 0.0
+        if choose.random() < 0.15:
+            name, rate = choose.choice(list(RATES.items()))
         record = choose.choice(self.clients).submit(
             duration,
             name=name,
@@ -91,6 +104,8 @@ class Schedule:
             countdown=countdown,
             expires=choose.choice([None] * 9 + [20.0]) if not self.calm else None,
             time_limit=choose.choice([None] * 9 + [5.0]) if not self.calm else None,
+            rate=rate,
+            demand=choose.choice(DEMANDS) if choose.random() < 0.2 else None,
         )
         self.records.append(record)
         self.not_before[record.id] = world.now + countdown
@@ -111,7 +126,7 @@ class Schedule:
         victim = self.choose.choice(self.workers)
         victim.vanish()
         self.workers.remove(victim)
-        self.workers.append(self.world.add_worker(executors=1))
+        self.workers.append(self.world.add_worker(executors=1, **OFFER))
 
     def _kill_the_broker(self) -> None:
         if self.choose.random() < 0.7:
@@ -152,7 +167,8 @@ class Schedule:
     def _look(self) -> None:
         """After every message: the books agree, and what was told stays."""
         core = self.world.core
-        invariants.check(core)
+        invariants.check(core, self.world.broker_time)
+        self._nothing_is_oversubscribed(core)
         for id, told in self.told.items():
             record = core.tasks.records.get(id)
             assert record is not None, (id, "its outcome was told of, and is gone")
@@ -177,13 +193,33 @@ class Schedule:
         left = [r for r in world.core.tasks.records if r.place != DONE and r.task.id not in self.forgotten]
         assert not left, left
         self._nothing_is_held(world.core)
+        self._no_rate_is_exceeded()
         if self.calm:
             self._nothing_ran_twice()
+
+    def _unwritten_leases(self) -> set[str]:
+        """Tasks that were handed out in the moment in which the broker died: the next one does not know."""
+        return {lease.id for e in self.world.unwritten if isinstance(e, Leased) for lease in e.leases}
+
+    def _nothing_is_oversubscribed(self, core: BrokerCore) -> None:
+        for worker in core.dispatch.workers.values():
+            for resource in worker.resources:
+                if worker.free(resource) < -1e-6:
+                    held = {r.task.id for e in worker.executors.values() for r in e.held.values()}
+                    assert held & self._unwritten_leases(), (worker.id, resource, worker.demands)
+
+    def _no_rate_is_exceeded(self) -> None:
+        excused = self._unwritten_leases()
+        for name, rate in RATES.items():
+            times = [at for at, id, of, _ in self.world.handed_out if of == name and id not in excused]
+            for first, began in enumerate(times):
+                for more, at in enumerate(times[first:]):
+                    assert at - began >= more / rate - SLACK - 1e-6, (name, began, at, more + 1, "starts")
 
     def _nothing_ran_twice(self) -> None:
         """No worker was lost: a task runs again only if it asks to, or if the broker died in the moment in
         which it handed it out."""
-        excused = {lease.id for e in self.world.unwritten if isinstance(e, Leased) for lease in e.leases}
+        excused = self._unwritten_leases()
         excused |= {task.id for e in self.world.unwritten if isinstance(e, Took) for task in e.tasks}
         runs = Counter(id for id, *_ in self.world.runs)
         for record in self.records:

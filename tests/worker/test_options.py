@@ -27,3 +27,11 @@ def test_a_name_may_hold_parts_of_the_hosts_as_in_celery(monkeypatch, name, show
 def test_the_hello_names_the_host_as_the_launcher_does(monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "node1.example.com")
     assert options.worker_identity(WorkerOptions(url="zmq://"), "id").host == "node1.example.com"
+
+
+def test_a_worker_offers_its_machines_memory_unless_it_is_told_otherwise(monkeypatch):
+    monkeypatch.setattr(options, "memory_size", lambda: 16e9)
+    offered = WorkerOptions(url="zmq://", tags=("gpu",), resources={"gpu": 2.0})
+    hello = options.worker_identity(offered, "id")
+    assert (hello.tags, hello.resources) == (["gpu"], {"memory": 16e9, "gpu": 2.0})
+    assert WorkerOptions(url="zmq://", resources={"memory": 1e9}).offered == {"memory": 1e9}
