@@ -488,6 +488,8 @@ class Heartbeat(Message, tag=48):
     """A worker is alive, with these executors."""
 
     executors: list[str]
+    #: of its machine: processes that run or want to, over the last 1, 5 and 15 minutes
+    load: list[float] = []
 
 
 class Kill(Message, tag=49):
@@ -511,6 +513,41 @@ class ExecutorLost(Message, tag=50):
     stderr: str = ""
 
 
+# ── remote control, and events of everything ─────────────────────────────────────────────────────
+
+
+class Order(Message, tag=90):
+    """Broker to worker: do this, or tell that; answered by one Reply of the same number."""
+
+    number: int
+    command: str
+    args: dict[str, Any] = {}
+
+
+class Reply(Message, tag=91):
+    """A worker's answer to an Order."""
+
+    number: int
+    data: Any = None
+    #: why not, "" if it was done
+    error: str = ""
+
+
+class Listen(Message, tag=92):
+    """Client to broker: tell me of events from now on; ``types`` are those of Celery."""
+
+    #: None: all; an empty list: no more
+    types: list[str] | None = None
+
+
+class Events(Message, tag=93):
+    """What happened, in order: each a dict with ``type`` and ``timestamp``."""
+
+    events: list[dict[str, Any]]
+    #: so many before these were dropped, since the client did not read them in time
+    lost: int = 0
+
+
 AnyMessage: TypeAlias = (
     Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
     | Define | Submit | Cancel | Watch | Forget | Ask
@@ -518,4 +555,5 @@ AnyMessage: TypeAlias = (
     | Started | Progress | Update | Output | Settle | Retry
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
     | Heartbeat | Kill | ExecutorLost
+    | Order | Reply | Listen | Events
 )  # fmt: skip

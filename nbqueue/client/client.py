@@ -192,6 +192,10 @@ class Client:
             raise NBQueueError(answer.error)
         return answer.data
 
+    def tell(self, topic: str, **args: Any) -> None:
+        """The same without waiting: what is wrong with it is written to the log."""
+        self._do(lambda: self._session.ask(topic, args, lambda answer: _complain(topic, answer)))
+
     def cancel(self, ids: list[str], terminate: bool) -> None:
         """Ask the broker to revoke; returns at once."""
         self._do(lambda: self._session.cancel(ids, terminate))
@@ -490,6 +494,11 @@ class Client:
             logger.debug("no goodbye: %s", error)
         self._link.close()
         self._transport.close()
+
+
+def _complain(topic: str, answer: m.Answer) -> None:
+    if answer.error:
+        logger.warning("%s was not done: %s", topic, answer.error)
 
 
 def _after_fork() -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, Final, TypeAlias
 
 from nbqueue import messages as m
-from nbqueue.core import inspect, permissions
+from nbqueue.core import inspect, panel, permissions
 from nbqueue.core.actions import Action, Keep, Peer
 from nbqueue.core.audience import Audience, ClientSession
 from nbqueue.core.blobs import BLOB_BYTES, name_of
@@ -34,7 +34,7 @@ from nbqueue.core.records import DONE, LEASED, task_size
 from nbqueue.core.recovery import Recovery, standing
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.tasks import Tasks
-from nbqueue.core.timers import Timers
+from nbqueue.core.timers import ORDER, Timers
 from nbqueue.core.validation import flaw
 
 __all__ = ["BrokerCore", "BrokerSettings"]
@@ -90,6 +90,9 @@ class BrokerCore:
         self.audience = Audience(self._outbox)
         self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger)
         self.tasks = Tasks(settings, self.dispatch, self.audience, self._timers, self._outbox, self._ledger)
+        self._panel = panel.Panel(
+            self.welcome, self.tasks, self.dispatch, self.audience, self._outbox, self._timers
+        )
         self._next_check = 0.0
         self._busy_at: float | None = None
         self._began: float | None = None
@@ -112,6 +115,7 @@ class BrokerCore:
                 m.Goodbye: self._on_worker_goodbye,
                 m.Heartbeat: self._on_heartbeat,
                 m.ExecutorLost: self._on_executor_lost,
+                m.Reply: self._on_reply,
             },
             ExecutorState: {
                 m.Ping: self._on_ping,
@@ -170,7 +174,10 @@ class BrokerCore:
     def tick(self, now: float) -> list[Action]:
         """Do what is due."""
         for timer in self._timers.due(now):
-            self.tasks.fire(timer, now)
+            if timer.kind == ORDER:
+                self._panel.time_is_over(timer.id)
+            else:
+                self.tasks.fire(timer, now)
         if now >= self._next_check:
             self._next_check = now + self.settings.worker_heartbeat
             self._check_sessions(now)
@@ -178,6 +185,7 @@ class BrokerCore:
         self.tasks.records.expire(now)
         for client, question in self.audience.tell_on(self.tasks.records):
             self._answer(client, question, now)
+        self._panel.go_on(now)
         if self.dispatch.paused:
             self.tasks.make_room(now)
         self.dispatch.rebalance(now)
@@ -231,7 +239,7 @@ class BrokerCore:
             self.tasks.records.next_expiry(),
             self.dispatch.next_rebalance(),
             self._idle_deadline(),
-            0.0 if self.audience.has_more_to_tell else None,
+            0.0 if self.audience.has_more_to_tell or self._panel.has_more_to_do else None,
         ]
         return min((t for t in times if t is not None), default=None)
 
@@ -414,6 +422,7 @@ class BrokerCore:
     def _worker_gone(self, worker: WorkerState, now: float, reason: str, *, charge: bool) -> None:
         """A worker left or was not heard of for a lease: its leases end."""
         self.dispatch.workers.pop(worker.id, None)
+        self._panel.gone(worker)
         if worker.peer is not None:
             self._sessions.pop(worker.peer, None)
         for executor in list(worker.executors.values()):
@@ -445,12 +454,16 @@ class BrokerCore:
         self.tasks.abandoned(executor, reason, now, charge=charge)
 
     def _on_heartbeat(self, peer: Peer, worker: WorkerState, message: m.Heartbeat, now: float) -> None:
+        worker.load = message.load
         for executor in list(worker.executors.values()):
             # one that its worker does not know of died while we were not told: make sure, then let it go
             if executor.id not in message.executors:
                 if executor.peer is None:
                     self._executor_gone(executor, now, "its process is gone")
                 self._outbox.send(executor.peer, m.Pong(self.welcome.boot))
+
+    def _on_reply(self, peer: Peer, worker: WorkerState, message: m.Reply, now: float) -> None:
+        self._panel.replied(worker, message)
 
     def _check_sessions(self, now: float) -> None:
         lease = self.settings.worker_lease
@@ -579,10 +592,16 @@ class BrokerCore:
         if message.topic == NOTED:
             self._outbox.send(peer, m.Noted(message.number))
             return
+        if message.topic in (panel.INSPECT, panel.CONTROL, panel.PURGE):
+            try:
+                self._panel.ask(client, message, now)
+            except (TypeError, ValueError, KeyError, OverflowError) as error:
+                self._refuse(peer, message, f"{message.topic}: {error}")
+            return
         topic = inspect.TOPICS.get(message.topic)
         if topic is None:
-            error = f"no topic is called {message.topic!r}; there are: {', '.join(inspect.TOPICS)}"
-            self._refuse(peer, message, error)
+            others = ", ".join((*inspect.TOPICS, panel.INSPECT, panel.CONTROL, panel.PURGE))
+            self._refuse(peer, message, f"no topic is called {message.topic!r}; there are: {others}")
             return
         if self._others(client, [str(message.args.get("id", ""))]):
             self._refuse(peer, message, permissions.refusal(client.key))

@@ -42,6 +42,22 @@ class WorkerState:
         #: what its executors share, by name, and the leases that occupy some of it
         self.resources: Mapping[str, float] = {}
         self.demands: dict[int, Demand] = {}
+        #: tasks that ended here, by name
+        self.total: dict[str, int] = {}
+        #: of its machine, as its last heartbeat said
+        self.load: list[float] = []
+        #: whether events are told of its tasks, if anybody listens
+        self.tells_events = True
+
+    @property
+    def pid(self) -> int:
+        return self.hello.pid if self.hello is not None else 0
+
+    def count(self, name: str) -> None:
+        """A task of that name has ended here."""
+        total = self.total
+        if name in total or len(total) < MAX_DURATIONS:
+            total[name] = total.get(name, 0) + 1
 
     @property
     def name(self) -> str:

@@ -165,6 +165,7 @@ class Tasks:
                 what = f"the return value of {record.task.name}()"
                 self._fail(record, "SerializationError", too_large(what, len(value), limit), now)
                 return
+            executor.worker.count(record.task.name)
             worker = executor.worker.name
             self.settle(
                 record,
@@ -331,8 +332,9 @@ class Tasks:
         outcome = inspect.broker_outcome(record, REVOKED, "TaskRevokedError", text, now)
         self.settle(record, outcome, now)
 
-    def cancel(self, id: str, now: float, *, terminate: bool) -> None:
-        """What waits never runs; what runs is interrupted if ``terminate``, else left to end."""
+    def cancel(self, id: str, now: float, *, terminate: bool, at_once: bool = False) -> None:
+        """What waits never runs; what runs is interrupted if ``terminate``, else left to end.  ``at_once``:
+        its process is killed without time to clean up."""
         record = self.records.get(id)
         if record is None or record.place == DONE:
             return
@@ -340,7 +342,8 @@ class Tasks:
             self.revoke(record, "cancelled", now)
         elif terminate:
             self._interrupt(record, "cancel")
-            self._timers.set(now + self._settings.cancel_grace, timers.KILL, record.executor, record.token)
+            grace = 0.0 if at_once else self._settings.cancel_grace
+            self._timers.set(now + grace, timers.KILL, record.executor, record.token)
             self.revoke(record, "cancelled", now)
         else:
             record.revoked = True
