@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, cast
 
+from nbqueue.client.publish import checked
 from nbqueue.core.amounts import amount
 from nbqueue.core.validation import SLOWEST
 from nbqueue.exceptions import ConfigurationError
@@ -44,6 +45,8 @@ class CallOptions(TypedDict, total=False):
     resources: Mapping[str, Any]
     #: starts of tasks of that name over all workers, "10/m"; of the latest call, if they differ
     rate_limit: "str | float"
+    #: plain values by name, for the task to read: ``self.request.headers``
+    headers: dict[str, Any]
 
 
 def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptions:
@@ -228,6 +231,7 @@ _CALL: Mapping[str, Callable[[str, Any], Any]] = {
     "tags": _tags,
     "resources": _resources,
     "rate_limit": rate,
+    "headers": lambda name, value: checked(value),
 }
 #: what a task may say of its calls
 _DEFAULTS = {name: convert for name, convert in _CALL.items() if name not in ("task_id", "eta")}
@@ -242,4 +246,6 @@ _TASK: Mapping[str, Callable[[str, Any], Any]] = {
     "retry_backoff": _backoff,
     "retry_backoff_max": _seconds,
     "retry_jitter": _flag,
+    "dont_autoretry_for": _exceptions,
+    "throws": _exceptions,
 }

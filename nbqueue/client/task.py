@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from nbqueue import current
 from nbqueue import messages as m
+from nbqueue.client import publish
 from nbqueue.client.arguments import checker
 from nbqueue.client.connections import Router, default_router
 from nbqueue.client.group import GroupResult
@@ -16,6 +17,7 @@ from nbqueue.client.inline import InlineContext
 from nbqueue.client.options import CallOptions, call_options, seconds_from_now
 from nbqueue.client.result import AsyncResult
 from nbqueue.exceptions import ConfigurationError
+from nbqueue.signals import after_task_publish, before_task_publish
 from nbqueue.wire import payload
 from nbqueue.wire.payload import Definer, TaskOptions
 
@@ -156,8 +158,14 @@ class Task:
             ignore_result=call.get("ignore_result", False),
             demand=_demand(call) if "tags" in call or "resources" in call else None,
             rate=call.get("rate_limit", 0.0),  # type: ignore[arg-type]  # converted
+            origin=client.origin,
+            headers=call.get("headers"),
         )
+        if before_task_publish.receivers:
+            task = publish.announced(task, args, kwargs)
         result = AsyncResult(id, client, client.submit(task, blobs, fresh=not named))
+        if after_task_publish.receivers:
+            publish.sent(task, args, kwargs)
         if run is not None:
             run.before_end(client.drain)
         return result

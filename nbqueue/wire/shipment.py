@@ -59,3 +59,7 @@ class TaskOptions:
     retry_backoff_max: float = 600.0
     #: pauses are drawn at random up to what ``retry_backoff`` says
     retry_jitter: bool = True
+    #: exceptions after which it is not run again, though ``autoretry_for`` has a base of theirs
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    #: exceptions that are no surprise: the worker logs them without a traceback
+    throws: tuple[type[BaseException], ...] = ()
