@@ -131,15 +131,16 @@ class Dispatcher:
 
     def serve(self, now: float) -> None:
         """Give to those that have room what was put back, and what waited for resources that came free."""
-        while self._stirred:
-            lane, _ = self._stirred.popitem()
-            self._await(lane.limiter, now)
-            for executor in list(lane.hungry):
-                self.feed(executor, now)
-        while self._freed:
-            worker, _ = self._freed.popitem()
-            for executor in list(worker.executors.values()):
-                if executor.has_room:
+        while self._stirred or self._freed:
+            while self._freed:
+                worker, _ = self._freed.popitem()
+                for executor in list(worker.executors.values()):
+                    if executor.has_room:
+                        self.feed(executor, now)
+            if self._stirred:
+                lane, _ = self._stirred.popitem()
+                self._await(lane.limiter, now)
+                for executor in list(lane.hungry):
                     self.feed(executor, now)
 
     def _offer(self, lane: Lane, now: float) -> None:
