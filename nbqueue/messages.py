@@ -220,6 +220,8 @@ class Hello(Message, tag=1):
     notebook: str = ""
     #: tasks that an executor runs at once
     slots: int = 1
+    #: its hard and soft time limit for tasks that have none, or nothing
+    limits: list[float | None] = []
 
 
 class Welcome(Message, tag=2):

@@ -147,26 +147,29 @@ class Dispatcher:
             executor.moved_at = now
         executor.hold(record)
         self._ledger.leased(record, now)
-        self._watch_limits(record, now)
+        self._watch_limits(record, executor, now)
         peer: Peer = executor.peer
         assignment = Assignment(task, record.token, record.retries, record.attempt)
         if task.countdown or task.expires is not None:
             assignment = msgspec.structs.replace(assignment, at=record.at + self._epoch)
         self._outbox.assign(peer, assignment)
 
-    def _watch_limits(self, record: Record, now: float) -> None:
+    def _watch_limits(self, record: Record, executor: ExecutorState, now: float) -> None:
         task = record.task
-        if task.time_limit is not None:
-            self._timers.set(now + task.time_limit, HARD_LIMIT, task.id, record.token)
-        if task.soft_time_limit is not None:
-            self._timers.set(now + task.soft_time_limit, SOFT_LIMIT, task.id, record.token)
+        if task.time_limit is None and task.soft_time_limit is None and executor.limits == (None, None):
+            return  # as good as always
+        hard, soft = limits(task, executor)
+        if hard is not None:
+            self._timers.set(now + hard, HARD_LIMIT, task.id, record.token)
+        if soft is not None:
+            self._timers.set(now + soft, SOFT_LIMIT, task.id, record.token)
 
     def restore(self, record: Record, executor: ExecutorState, now: float) -> None:
         """A lease that an earlier broker gave goes on."""
         record.place, record.executor = LEASED, executor.id
         record.estimate = self.durations.estimate(record.task)
         executor.hold_again(record, now)
-        self._watch_limits(record, now)
+        self._watch_limits(record, executor, now)
 
     def lost(self, executor: ExecutorState, report: Held) -> list[int]:
         """Leases that did not arrive although later ones did, the last first; twice, to be sure: the
@@ -203,3 +206,13 @@ class Dispatcher:
             and executor.control is not None
             and any(lane.key in idle_lanes for lane in self.lanes.served_by(executor))
         ]
+
+
+def limits(task: Task, executor: ExecutorState | None) -> tuple[float | None, float | None]:
+    """A run's hard and soft time limit: the task's own, or else its executor's."""
+    hard, soft = (None, None) if executor is None else executor.limits
+    if task.time_limit is not None:
+        hard = task.time_limit
+    if task.soft_time_limit is not None:
+        soft = task.soft_time_limit
+    return hard, soft

@@ -21,6 +21,8 @@ from nbqueue.messages import MAX_BATCH, Hello, Task
 
 #: seconds of work that an executor holds in advance
 TARGET: Final = 0.010
+#: tasks that an executor may run at once
+MAX_SLOTS: Final = 10_000
 #: what a task costs its executor at the least, in seconds
 OVERHEAD: Final = 20e-6
 #: names whose durations are remembered
@@ -65,7 +67,9 @@ class ExecutorState:
         self.python = hello.python
         self.env = hello.env
         self.queues = frozenset(hello.queues)
-        self.slots = max(1, hello.slots)
+        self.slots = min(max(1, hello.slots), MAX_SLOTS)
+        #: hard and soft time limit of tasks that have none
+        self.limits = _limits(hello)
         self.registered = frozenset(hello.registered)
         #: token → record, in the order in which they will run
         self.held: dict[int, Record] = {}
@@ -120,6 +124,12 @@ class ExecutorState:
         self.backlog = self.backlog - record.estimate if self.held else 0.0
         self.absent.discard(token)
         return record
+
+
+def _limits(hello: Hello) -> tuple[float | None, float | None]:
+    hard, soft = hello.limits if len(hello.limits) == 2 else (None, None)
+    valid = [None if limit is None or not 0.0 <= limit < math.inf else limit for limit in (hard, soft)]
+    return valid[0], valid[1]
 
 
 class Durations:
