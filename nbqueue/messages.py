@@ -115,6 +115,42 @@ class Task(Value):
     headers: dict[str, Any] | None = None
 
 
+class Timetable(Value):
+    """When a periodic task fires: every so many seconds, or when a clock on the wall shows certain times."""
+
+    #: seconds between two firings; 0: by the other fields
+    every: float = 0.0
+    #: count them from a whole second, minute, hour or day of the clock, not from the registration
+    relative: bool = False
+    #: 0 to 59
+    minute: tuple[int, ...] = ()
+    #: 0 to 23
+    hour: tuple[int, ...] = ()
+    #: 0 to 6, 0 is Sunday
+    day_of_week: tuple[int, ...] = ()
+    #: 1 to 31
+    day_of_month: tuple[int, ...] = ()
+    #: 1 to 12
+    month_of_year: tuple[int, ...] = ()
+    #: of that clock: an IANA name, or an offset such as "UTC+05:30"
+    zone: str = "UTC"
+    #: the same in words, for a person
+    text: str = ""
+
+
+class Periodic(Value):
+    """An entry of an application's schedule."""
+
+    name: str
+    timetable: Timetable
+    #: submitted at each firing, under an id of its own
+    task: Task
+    #: what is made up for of firings that fell into a time without a broker: "once", "skip", "all"
+    missed: str = "once"
+    #: do not fire while the task of the last firing has not ended
+    skip_if_running: bool = False
+
+
 class Assignment(Value):
     """A task with the lease under which one executor may run it."""
 
@@ -316,6 +352,25 @@ class Ask(Message, tag=15):
     args: dict[str, Any] = {}
 
 
+class Schedule(Message, tag=100):
+    """Keep these entries of an application's schedule, each in place of the one of its name; answered by
+    Noted, or by an Answer with an error."""
+
+    number: int
+    app: str
+    entries: list[Periodic]
+    #: these are all: others of the application go
+    complete: bool = False
+
+
+class Unschedule(Message, tag=101):
+    """Drop entries of an application's schedule; answered like Schedule."""
+
+    number: int
+    app: str
+    names: list[str]
+
+
 # ── broker → client ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -363,8 +418,8 @@ class Answer(Message, tag=25):
 
 
 class Noted(Message, tag=29):
-    """In place of an Answer, to a question about ``noted``: what was said before it has been dealt with, and
-    stays so whatever becomes of the broker."""
+    """In place of an Answer, to an order, or to a question about ``noted``: what was said before has been
+    dealt with, and stays so whatever becomes of the broker."""
 
     number: int
 
@@ -541,7 +596,7 @@ class Consume(Message, tag=80):
 
 AnyMessage: TypeAlias = (
     Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
-    | Define | Submit | Cancel | Watch | Forget | Ask
+    | Define | Submit | Cancel | Watch | Forget | Ask | Schedule | Unschedule
     | Accepted | Rejected | Missing | Known | NotFound | Answer | Noted | Retrying | Requeued | Denied
     | Started | Progress | Update | Output | Settle | Retry
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop

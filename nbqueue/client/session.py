@@ -111,6 +111,20 @@ class Session:
         """
         self._put((message,), "noted", {}, lambda _: heard())
 
+    def order(
+        self,
+        message: Callable[[int], m.AnyMessage],
+        blobs: Iterable[Blob],
+        answer: Callable[[m.Answer], object],
+    ) -> None:
+        """Say something with a number until it is answered, and before it what it refers to; ``message`` is
+        called with the number, ``answer`` with what comes back."""
+        number = next(self._numbers)
+        said = (*(m.Define(blob.key, blob.data) for blob in blobs), message(number))
+        self._questions[number] = Question(said, answer)
+        for each in said:
+            self.say(each)
+
     def cancel(self, ids: list[str], terminate: bool) -> None:
         """Have tasks revoked, also those that the broker may ask for once more."""
         self._cancelled.update({id: terminate for id in ids if id in self.pending})
@@ -152,7 +166,7 @@ class Session:
         if isinstance(message, m.Submit):
             for task in message.tasks:
                 self._on_rejected(m.Rejected(task.id, f"it cannot be sent: {error}"))
-        elif isinstance(message, m.Ask):
+        elif isinstance(message, m.Ask | m.Schedule | m.Unschedule):
             self._on_answer(m.Answer(message.number, error=f"it cannot be sent: {error}"))
 
     def say(self, message: m.AnyMessage) -> None:

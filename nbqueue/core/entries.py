@@ -9,6 +9,7 @@
               └──┴─ Stood, Printed,        whatever else happens to it
                     Changed
     Forgot
+    Scheduled ─▶ Fired, Unscheduled        periodic tasks
 
 Each entry says how things stand, never by how much they changed: reading one twice, or one that is
 older than what a snapshot holds followed by those after it, leads to the same.  Times are those of the
@@ -23,7 +24,7 @@ import msgspec
 from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.records import Sender
 from nbqueue.exceptions import ProtocolError
-from nbqueue.messages import Failure, Hello, Outcome, Output, Task
+from nbqueue.messages import Failure, Hello, Outcome, Output, Periodic, Task
 
 #: of the entries; another one is not read
 FORMAT: Final = 1
@@ -127,7 +128,37 @@ class Forgot(Entry, tag=9):
     ids: list[str]
 
 
-AnyEntry: TypeAlias = Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Changed | Forgot
+class Scheduled(Entry, tag=40):
+    """A periodic task, as ``core.periodic.Entry`` has it; times are Unix times."""
+
+    app: str
+    periodic: Periodic
+    sender: Sender
+    anchor: float
+    handled: float
+    last_id: str = ""
+
+
+class Fired(Entry, tag=41):
+    """How far a periodic task has come; its firings are written down with it, as tasks that were taken."""
+
+    app: str
+    name: str
+    handled: float
+    last_id: str
+
+
+class Unscheduled(Entry, tag=42):
+    """Periodic tasks are no more."""
+
+    app: str
+    names: list[str]
+
+
+AnyEntry: TypeAlias = (
+    Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Changed | Forgot
+    | Scheduled | Fired | Unscheduled
+)  # fmt: skip
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[AnyEntry]).decode
@@ -156,12 +187,14 @@ def halves(entries: list[AnyEntry]) -> tuple[list[AnyEntry], list[AnyEntry]] | N
 
 
 def subjects(entries: Iterable[AnyEntry]) -> set[str | int]:
-    """The tasks whose state entries tell of, and the tokens of leases that they end."""
+    """The tasks whose state entries tell of, and the tokens of leases that they begin or end."""
     found: set[str | int] = set()
     for entry in entries:
         match entry:
             case Took():
                 found.update(task.id for task in entry.tasks)
+            case Leased():
+                found.update(lease.token for lease in entry.leases)
             case Ended():
                 found.update(subject for outcome in entry.outcomes for subject in (outcome.id, outcome.token))
             case Stood():

@@ -152,8 +152,10 @@ class Durations:
 
     def estimate(self, task: Task) -> float:
         """Seconds that a task will take; one that was not measured, or is limited in time (the limit
-        counts from its assignment), fills its executor."""
+        counts from its assignment), or must not be started twice, fills its executor."""
         average = self._average.get(task.definition or task.name)
         if average is None or task.time_limit is not None or task.soft_time_limit is not None:
+            return TARGET
+        if not task.acks_late:  # what is lost with its worker is lost for good: let it be little
             return TARGET
         return max(average, OVERHEAD)

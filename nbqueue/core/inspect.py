@@ -1,10 +1,12 @@
 """Words about records and the broker, for people: status, why a task waits, how a worker died."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState
+from nbqueue.core.firings import Entry
 from nbqueue.core.queues import LaneKey
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
 from nbqueue.core.store import Records
@@ -21,6 +23,8 @@ class Books(NamedTuple):
     clients: int
     #: when the broker was started
     started: float
+    #: periodic tasks, by application and name
+    entries: Mapping[tuple[str, str], Entry]
 
 
 def broker_outcome(record: Record, state: str, error: str, text: str, now: float) -> Outcome:
@@ -103,6 +107,30 @@ def tasks(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]
     ]
 
 
+def periodic(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
+    """Periodic tasks, of one ``app`` if it is named, by application and name; times are Unix times."""
+    entries = sorted(books.entries.values(), key=lambda entry: entry.key)
+    return [_entry(books, entry) for entry in entries if args.get("app") in (None, entry.app)]
+
+
+def _entry(books: Books, entry: Entry) -> dict[str, Any]:
+    last = books.records.get(entry.last_id)
+    return {
+        "app": entry.app,
+        "name": entry.periodic.name,
+        "task": entry.periodic.task.name,
+        "queue": entry.periodic.task.queue,
+        "schedule": entry.periodic.timetable.text,
+        "zone": entry.periodic.timetable.zone,
+        "missed": entry.periodic.missed,
+        "skip_if_running": entry.periodic.skip_if_running,
+        "next": entry.due if isfinite(entry.due) else None,
+        "last_id": entry.last_id,
+        "last_state": last.state if last is not None else "",
+        "trouble": entry.trouble,
+    }
+
+
 def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
     """One sentence, ``text``: why the task is not done yet; ``stuck`` if nothing that is there can run it."""
     record = books.records.get(str(args.get("id", "")))
@@ -170,6 +198,7 @@ def stop(books: Books, args: dict[str, Any], now: float) -> bool:
 TOPICS: Final[dict[str, Callable[[Books, dict[str, Any], float], Any]]] = {
     "status": status,
     "tasks": tasks,
+    "periodic": periodic,
     "why": why,
     "stop": stop,
 }

@@ -5,14 +5,18 @@ from nbqueue.core.entries import (
     Changed,
     Defined,
     Ended,
+    Fired,
     Forgot,
     Joined,
     Lease,
     Leased,
     Printed,
+    Scheduled,
     Stood,
     Took,
+    Unscheduled,
 )
+from nbqueue.core.firings import Entry
 from nbqueue.core.permissions import Key
 from nbqueue.core.records import Record
 from nbqueue.messages import Hello, Outcome, Output, Task
@@ -73,6 +77,15 @@ class Ledger:
     def forgot(self, id: str) -> None:
         self._forgotten.append(id)
 
+    def scheduled(self, entry: Entry) -> None:
+        self._entries.append(scheduled(entry))
+
+    def fired(self, entry: Entry) -> None:
+        self._entries.append(Fired(entry.app, entry.periodic.name, entry.handled, entry.last_id))
+
+    def unscheduled(self, app: str, names: list[str]) -> None:
+        self._entries.append(Unscheduled(app, names))
+
     def flush(self) -> list[AnyEntry]:
         """Everything since the last flush, in an order in which it can be read."""
         entries, self._entries = self._entries, []
@@ -93,6 +106,11 @@ class Ledger:
             entries.append(Forgot(self._forgotten))
             self._forgotten = []
         return entries
+
+
+def scheduled(entry: Entry) -> Scheduled:
+    """A periodic task as it stands now."""
+    return Scheduled(entry.app, entry.periodic, entry.sender, entry.anchor, entry.handled, entry.last_id)
 
 
 def stood(record: Record) -> Stood:

@@ -216,13 +216,23 @@ class Tasks:
         if record is not None:
             self._requeue(record, "", now, last=last)
 
+    def spare(self, executor: ExecutorState, token: int, now: float) -> None:
+        """An executor died while it ran that lease: it had not come to those after it, and even a task that
+        must not be started twice may go to another.  Of one that runs several at once nobody can tell."""
+        if executor.slots == 1:
+            after = [t for t, r in executor.held.items() if t > token and not r.task.acks_late]
+            for untouched in reversed(after):
+                self.take_back(executor, untouched, now)
+
     def died(self, executor: ExecutorState, token: int, death: m.ExecutorLost, now: float) -> None:
         """An executor died; a task that was running there is charged for it."""
         record = self._dispatch.release(executor, token, now)
         if record is None or not _holds(record, token):
             return
         record.deaths += 1
-        if record.deaths >= self._settings.max_task_deaths:
+        if not record.task.acks_late:
+            self._fail(record, "WorkerLostError", deaths.last_words(deaths.obituary(death, 1)), now)
+        elif record.deaths >= self._settings.max_task_deaths:
             self._fail(record, "WorkerLostError", deaths.obituary(death, record.deaths), now)
         else:
             self._requeue(record, deaths.manner_of_death(death), now)
@@ -230,7 +240,9 @@ class Tasks:
     def abandoned(self, executor: ExecutorState, reason: str, now: float, *, charge: bool) -> None:
         """An executor is gone with all that it held; ``charge`` the tasks that were running for it."""
         for record in self._dispatch.remove(executor, now):
-            if charge and record.started_at is not None and record.place == LEASED:
+            if not record.task.acks_late and record.place == LEASED and not record.revoked:
+                self._fail(record, "WorkerLostError", deaths.last_words(reason), now)
+            elif charge and record.started_at is not None and record.place == LEASED:
                 record.losses += 1
                 if record.losses >= self._settings.max_worker_losses:
                     text = f"lost {record.losses} workers; the last: {reason}"
@@ -283,6 +295,8 @@ class Tasks:
             self._schedule(record, record.due)
         elif record.place == LEASED and holder is not None:
             self._dispatch.restore(record, self._dispatch.executor(holder.hello, now, holder.key), now)
+        elif record.place == LEASED and not task.acks_late:
+            self._fail(record, "WorkerLostError", deaths.last_words("its worker is not known any more"), now)
         else:
             self._dispatch.enqueue(record, now)
 

@@ -23,7 +23,7 @@ from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.session import Session, Submission
 from nbqueue.core import entries
-from nbqueue.core.actions import PROMISES, Action, Keep, Send
+from nbqueue.core.actions import Action, Keep, Send, promises
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.worker import ExecutorCore, Raise
 from nbqueue.states import REVOKED, SUCCESS
@@ -67,8 +67,12 @@ class World:
         self.clients: list[SimulatedClient] = []
         #: (task id, executor id, began, ended) of every run that got to its end
         self.runs: list[tuple[str, str, float, float]] = []
-        #: how long a task runs, by id
+        #: ids of tasks in the order in which they were started, once for each start
+        self.starts: list[str] = []
+        #: how long a task runs, by id; those that the broker made, by the name of the function
         self.durations: dict[str, float] = {}
+        #: from when to when no broker ran
+        self.absences: list[tuple[float, float]] = []
         #: tasks that kill their process when they run
         self.deadly: set[str] = set()
         #: how often a task asks for another run before it succeeds
@@ -149,7 +153,7 @@ class World:
     def _perform(self, actions: Sequence[Action]) -> None:
         """As the daemon does it where writing waits for the disk: news, then the journal, then promises."""
         sends = [action for action in actions if isinstance(action, Send)]
-        self._send(action for action in sends if not isinstance(action.message, PROMISES))
+        self._send(action for action in sends if not promises(action.message))
         keeps = [action for action in actions if isinstance(action, Keep)]
         if keeps and self.writes_to_live is not None:
             self.writes_to_live -= 1
@@ -159,7 +163,7 @@ class World:
                 return
         for keep in keeps:
             self.disk.write(keep.entries)
-        self._send(action for action in sends if isinstance(action.message, PROMISES))
+        self._send(action for action in sends if promises(action.message))
         self.on_change()
         self._arm()
 
@@ -197,6 +201,7 @@ class World:
         if self.down:
             return
         self.down = True
+        self.absences.append((self.now, float("inf")))
         self._tick_at = None
         self.disk.abandon_snapshot()
         executors = [e for w in self.workers for e in w.executors]
@@ -211,6 +216,8 @@ class World:
         """Another broker starts with what the last one wrote down."""
         self.core = self._start_broker()
         self.down = False
+        if self.absences:
+            self.absences[-1] = (self.absences[-1][0], self.now)
         self.on_change()
         self._arm()
 
@@ -365,6 +372,24 @@ class SimulatedClient:
         self.session.say(m.Cancel([record.id], terminate))
         self._flush()
 
+    def schedule(self, name: str, every: float, *, missed: str = "once", **fields: Any) -> list[str]:
+        """Register a periodic task of the application "app"; what is returned will hold the broker's answer,
+        "" if all went well.  ``fields`` are those of ``messages.Task`` and ``messages.Periodic``."""
+        skip = fields.pop("skip_if_running", False)
+        task = m.Task("", **{"name": name, "definition": "d", "payload": b"", **fields})
+        periodic = m.Periodic(name, m.Timetable(every=every), task, missed, skip)
+        return self._order(lambda number: m.Schedule(number, "app", [periodic]), Blob("d", b"definition"))
+
+    def unschedule(self, name: str) -> list[str]:
+        """Drop a periodic task; returns as :meth:`schedule`."""
+        return self._order(lambda number: m.Unschedule(number, "app", [name]))
+
+    def _order(self, message: Callable[[int], m.AnyMessage], *blobs: Blob) -> list[str]:
+        answers: list[str] = []
+        self.session.order(message, blobs, lambda answer: answers.append(answer.error))
+        self._flush()
+        return answers
+
     def forget(self, record: TaskRecord) -> None:
         self.session.forget([record.id], [record])
         self._flush()
@@ -489,7 +514,9 @@ class SimulatedExecutor:
 
     def _begin(self, assignment: m.Assignment) -> None:
         id, token, began = assignment.task.id, assignment.token, self._world.now
-        duration = self._world.durations[id]
+        durations = self._world.durations
+        duration = durations[id] if id in durations else durations.get(assignment.task.name, 0.0)
+        self._world.starts.append(id)
         if duration > 0.05 and not self.silent:
             self._world.after(0.05, lambda: self._report(id, token))
         if id in self._world.deadly:

@@ -156,3 +156,21 @@ def test_a_cancellation_that_cannot_be_written_down_is_not_confirmed(broker: Res
     client.hear(m.Noted)
     broker.restart()
     assert state(broker.client(), "cancelled") == "REVOKED"
+
+
+def test_a_task_that_must_not_be_started_twice_is_not_handed_out_unwritten(
+    broker: Restarted, disk: Path
+) -> None:
+    client, executor = broker.client(), broker.executor()
+    submit(client, "a")
+    submit(client, "b", acks_late=False)
+    submit(client, "c")
+    (first,) = executor.hear(m.Assign).assignments
+    fill(disk)
+    more_than_the_reserve = m.Outcome("a", first.token, "SUCCESS", bytes(40 * MB), runtime=1.0)
+    executor.send(m.Settle([more_than_the_reserve]))
+    with pytest.raises(AssertionError):
+        executor.hear(m.Assign, timeout=2.0)
+    free(disk)
+    (second,) = executor.hear(m.Assign).assignments
+    assert second.task.id == "b"
