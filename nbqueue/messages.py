@@ -259,6 +259,8 @@ class Hello(Message, tag=1):
     #: what a worker was given, and how much of each resource its executors share (``memory`` in bytes)
     tags: list[str] = []
     resources: dict[str, float] = {}
+    #: its hard and soft time limit for tasks that have none, or nothing
+    limits: list[float | None] = []
 
 
 class Welcome(Message, tag=2):

@@ -129,6 +129,14 @@ def memory_size() -> int:
     return size
 
 
+def load_average() -> list[float]:
+    """Processes that run or want to, over the last 1, 5 and 15 minutes; nothing where that is not counted."""
+    try:
+        return [round(load, 2) for load in os.getloadavg()]
+    except (AttributeError, OSError):
+        return []
+
+
 def listens(path: str) -> bool:
     """Whether somebody answers on a unix socket: the file alone may be left over, or of another container."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

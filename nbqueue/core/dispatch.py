@@ -101,7 +101,7 @@ class Dispatcher:
         lane = self.lane(record.task)
         if not lane.is_plain:
             lane.put(record)
-            if lane.size == 1:  # behind others it has to wait in any case
+            if lane.head() is record:  # behind others it has to wait in any case
                 self._offer(lane, now)
             return
         executor = next(iter(lane.hungry), None)
@@ -213,26 +213,29 @@ class Dispatcher:
             executor.moved_at = now
         executor.hold(record)
         self._ledger.leased(record, now)
-        self._watch_limits(record, now)
+        self._watch_limits(record, executor, now)
         peer: Peer = executor.peer
         assignment = Assignment(task, record.token, record.retries, record.attempt)
         if task.countdown or task.expires is not None:
             assignment = msgspec.structs.replace(assignment, at=record.at + self._epoch)
         self._outbox.assign(peer, assignment)
 
-    def _watch_limits(self, record: Record, now: float) -> None:
+    def _watch_limits(self, record: Record, executor: ExecutorState, now: float) -> None:
         task = record.task
-        if task.time_limit is not None:
-            self._timers.set(now + task.time_limit, HARD_LIMIT, task.id, record.token)
-        if task.soft_time_limit is not None:
-            self._timers.set(now + task.soft_time_limit, SOFT_LIMIT, task.id, record.token)
+        if task.time_limit is None and task.soft_time_limit is None and executor.limits == (None, None):
+            return  # as good as always
+        hard, soft = limits(task, executor)
+        if hard is not None:
+            self._timers.set(now + hard, HARD_LIMIT, task.id, record.token)
+        if soft is not None:
+            self._timers.set(now + soft, SOFT_LIMIT, task.id, record.token)
 
     def restore(self, record: Record, executor: ExecutorState, now: float) -> None:
         """A lease that an earlier broker gave goes on."""
         record.place, record.executor = LEASED, executor.id
         record.estimate = self.durations.estimate(record.task)
         executor.hold_again(record, now)
-        self._watch_limits(record, now)
+        self._watch_limits(record, executor, now)
 
     # ── what is said of a name at runtime ────────────────────────────────────────────────────
 
@@ -298,3 +301,13 @@ class Dispatcher:
 def limited_to(task: Task, times: TimeLimits) -> Task:
     """The same task with other time limits."""
     return msgspec.structs.replace(task, soft_time_limit=times.soft, time_limit=times.hard)
+
+
+def limits(task: Task, executor: ExecutorState | None) -> tuple[float | None, float | None]:
+    """A run's hard and soft time limit: the task's own, or else its executor's."""
+    hard, soft = (None, None) if executor is None else executor.limits
+    if task.time_limit is not None:
+        hard = task.time_limit
+    if task.soft_time_limit is not None:
+        soft = task.soft_time_limit
+    return hard, soft

@@ -21,6 +21,8 @@ from nbqueue.messages import MAX_BATCH, Demand, Hello, Task
 
 #: seconds of work that an executor holds in advance
 TARGET: Final = 0.010
+#: tasks that an executor may run at once
+MAX_SLOTS: Final = 10_000
 #: what a task costs its executor at the least, in seconds
 OVERHEAD: Final = 20e-6
 #: of an amount of a resource, by which sums may be off
@@ -95,7 +97,9 @@ class ExecutorState:
         self.python = hello.python
         self.env = hello.env
         self.queues = frozenset(hello.queues)
-        self.slots = max(1, hello.slots)
+        self.slots = min(max(1, hello.slots), MAX_SLOTS)
+        #: hard and soft time limit of tasks that have none
+        self.limits = _limits(hello)
         self.registered = frozenset(hello.registered)
         self.tags = frozenset(hello.tags)
         worker.resources = hello.resources
@@ -156,6 +160,12 @@ class ExecutorState:
         if record.task.demand is not None:
             self.worker.demands.pop(token, None)
         return record
+
+
+def _limits(hello: Hello) -> tuple[float | None, float | None]:
+    hard, soft = hello.limits if len(hello.limits) == 2 else (None, None)
+    valid = [None if limit is None or not 0.0 <= limit < math.inf else limit for limit in (hard, soft)]
+    return valid[0], valid[1]
 
 
 class Durations:

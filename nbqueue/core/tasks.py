@@ -19,7 +19,7 @@ from nbqueue import messages as m
 from nbqueue.core import deaths, inspect, lifecycle, timers
 from nbqueue.core.audience import Audience, started
 from nbqueue.core.blobs import Blobs
-from nbqueue.core.dispatch import Dispatcher, limited_to
+from nbqueue.core.dispatch import Dispatcher, limited_to, limits
 from nbqueue.core.entries import Joined
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import Ledger
@@ -439,16 +439,19 @@ class Tasks:
             self.revoke(record, "expired: not started in time", now)
 
     def _hard_limit(self, record: Record, now: float) -> None:
-        limit = record.task.time_limit or 0.0
+        limit = self._limits(record)[0] or 0.0
         if not self._is_early(record, timers.HARD_LIMIT, limit, now):
             text = f"ran past its time limit of {limit:g} s"
             self._kill(record.executor, record.token, now)
             self._fail(record, "TimeLimitExceeded", text, now)
 
     def _soft_limit(self, record: Record, now: float) -> None:
-        limit = record.task.soft_time_limit or 0.0
+        limit = self._limits(record)[1] or 0.0
         if not self._is_early(record, timers.SOFT_LIMIT, limit, now):
             self._interrupt(record, "soft_time_limit")
+
+    def _limits(self, record: Record) -> tuple[float | None, float | None]:
+        return limits(record.task, self._dispatch.executors.get(record.executor))
 
     def _is_early(self, record: Record, kind: str, limit: float, now: float) -> bool:
         """Limits count from the start of the run: look again when that will have been so long ago."""

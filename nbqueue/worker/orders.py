@@ -5,6 +5,7 @@ An order arrives at the supervisor's link, is carried out in its loop, and answe
 
 import os
 import platform as python_platform
+import re
 import resource
 import sys
 from collections import OrderedDict
@@ -22,8 +23,8 @@ from nbqueue.worker.options import WorkerOptions
 
 #: orders of which the reply is remembered, should they come twice
 REMEMBERED: Final = 100
-#: settings whose value may hold a secret
-_SECRET: Final = ("broker", "backend", "result_backend", "key", "password", "secret", "token")
+#: user and password in a URL
+_PASSWORD: Final = re.compile(r"://[^/@\s]*@")
 
 
 class Worker(Protocol):
@@ -97,7 +98,7 @@ class Orders:
         return {
             "pid": os.getpid(),
             "uptime": int(monotonic() - self._began),
-            "broker": {"url": self._options.url},
+            "broker": {"url": _censored(self._options.url)},
             "pool": {
                 "implementation": "nbqueue.worker.supervisor",
                 "max-concurrency": len(pids),
@@ -111,8 +112,9 @@ class Orders:
 
     def _conf(self, args: dict[str, Any]) -> dict[str, Any]:
         settings = Settings()
-        values = {name: _censored(name, settings.lookup(name)[0]) for name in SETTINGS}
+        values = {name: _censored(settings.lookup(name)[0]) for name in SETTINGS}
         options = msgspec.to_builtins(self._options)
+        options["url"] = _censored(options["url"])
         options.pop("connection")
         return {**values, "worker": options}
 
@@ -123,12 +125,8 @@ class Orders:
             f"software -> nbqueue:{__version__} py:{python_platform.python_version()}",
             f"platform -> system:{os.uname().sysname} arch:{os.uname().machine} kernel:{os.uname().release}",
             f"python   -> {sys.executable}",
-            f"broker   -> {self._options.url}",
-            *(
-                f"{n}: {_censored(n, v)!r} ({source})"
-                for n, (v, source) in said.items()
-                if source != "default"
-            ),
+            f"broker   -> {_censored(self._options.url)}",
+            *(f"{n}: {_censored(v)!r} ({source})" for n, (v, source) in said.items() if source != "default"),
         ]
         return {"ok": "\n".join(lines)}
 
@@ -171,12 +169,11 @@ def _count(value: Any) -> int:
     return count
 
 
-def _censored(name: str, value: Any) -> Any:
-    """A value without the password that a URL may hold."""
-    if any(word in name for word in _SECRET) and isinstance(value, str) and "@" in value:
-        scheme, _, rest = value.rpartition("://")
-        return f"{scheme}://********@{rest.rpartition('@')[2]}"
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+def _censored(value: Any) -> Any:
+    """A value that any output can hold, without the password that a URL may have."""
+    if isinstance(value, str):
+        return _PASSWORD.sub("://********@", value)
+    return value if isinstance(value, int | float | bool | None) else _censored(str(value))
 
 
 def _rusage() -> dict[str, float]:

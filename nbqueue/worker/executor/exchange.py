@@ -190,6 +190,9 @@ class Exchange:
     def _check_worth_waiting(self) -> None:
         if self.run is not None and self._gate.cancelled(self.run.assignment.token):
             raise KeyboardInterrupt
+        self._check_way()
+
+    def _check_way(self) -> None:
         if self.refused or self.draining:
             raise Unready
         welcome, since = self._core.welcome, self._away_since

@@ -26,7 +26,7 @@ from nbqueue.wire import failure, payload
 from nbqueue.worker import context, hooks
 from nbqueue.worker.context import TaskContext
 from nbqueue.worker.executor.again import next_run
-from nbqueue.worker.executor.values import finished
+from nbqueue.worker.executor.values import Caller, Items, call_alone
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.log import TaskLog
 from nbqueue.worker.reports import Reports
@@ -57,6 +57,8 @@ class Runner:
         Returns how many bytes of a value the broker takes; 0 if it has not said.
     log
         Where it says how tasks ended.
+    caller
+        Calls a function, and takes what it returns to its end.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Runner:
         whole_process: bool,
         payload_limit: Callable[[], int] = lambda: 0,
         log: TaskLog | None = None,
+        caller: Caller = call_alone,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
@@ -75,6 +78,7 @@ class Runner:
         self._whole_process = whole_process
         self._payload_limit = payload_limit
         self._log = log
+        self._call = caller
         self._pid = os.getpid()
 
     def run(self, assignment: Assignment, reports: Reports) -> RunEnd:
@@ -119,7 +123,7 @@ class Runner:
             hooks.begin(current, instance)
         if loaded.options.bind:
             args = (current if instance is None else instance, *args)
-        return finished(loaded.function(*args, **kwargs))
+        return self._call(loaded.function, args, kwargs, Items)
 
     def _pickled(self, current: TaskContext, value: Any) -> bytes:
         task = current.task
