@@ -23,6 +23,7 @@ COMMANDS = {
     "inspect": "nbqueue.cli.remote:inspect",
     "control": "nbqueue.cli.remote:control",
     "purge": "nbqueue.cli.remote:purge",
+    "events": "nbqueue.cli.events:events",
     "worker": "nbqueue.cli.worker:worker",
     "broker": "nbqueue.cli.broker:broker",
     "key": "nbqueue.cli.key:key",

@@ -6,6 +6,7 @@ from typing import Any, overload
 from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router, default_settings
 from nbqueue.client.control import Control
+from nbqueue.client.events import Events
 from nbqueue.client.options import split
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.task import Task
@@ -96,6 +97,11 @@ class App:
     def control(self) -> Control:
         """Workers asked and told: ``app.control.inspect().active()``, ``app.control.rate_limit(…)``."""
         return Control(lambda: self.client)
+
+    @property
+    def events(self) -> Events:
+        """What happens at the broker, as it happens: ``for event in app.events(): …``"""
+        return Events(lambda: self.client)
 
     def AsyncResult(self, id: str) -> AsyncResult:  # noqa: N802 - Celery's name
         """The result of any id; an unknown one is PENDING."""

@@ -26,7 +26,7 @@ from nbqueue import messages as m
 from nbqueue._version import __version__
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.revival import LOOK, Revival
-from nbqueue.client.session import Session, Submission, singly
+from nbqueue.client.session import Listener, Session, Submission, singly
 from nbqueue.client.subscription import Subscription
 from nbqueue.exceptions import AuthenticationError, ConnectionLostError, NBQueueError, TimeoutError
 from nbqueue.settings import Settings
@@ -220,6 +220,15 @@ class Client:
     def tell(self, topic: str, **args: Any) -> None:
         """The same without waiting: what is wrong with it is written to the log."""
         self._do(lambda: self._session.ask(topic, args, lambda answer: _complain(topic, answer)))
+
+    def listen(self, listener: Listener) -> None:
+        """Tell it of events; a reference to it is not kept."""
+        self._do(lambda: self._session.listen(listener))
+
+    def unlisten(self, listener: Listener) -> None:
+        """Tell it of no more; of a closed client there are none anyway."""
+        if self._parted is None:
+            self._do(lambda: self._session.unlisten(listener))
 
     def cancel(self, ids: list[str], terminate: bool) -> None:
         """Ask the broker to revoke; returns at once."""

@@ -7,8 +7,9 @@ answered, and which unfinished tasks it wants to hear of.
 
 import itertools
 import logging
+import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from nbqueue import messages as m
 from nbqueue.client.records import Records, TaskRecord
@@ -30,6 +31,14 @@ class Question(NamedTuple):
 
     messages: tuple[m.AnyMessage, ...]
     answer: Callable[[m.Answer], object]
+
+
+class Listener(Protocol):
+    """Whoever is told of events; ``types`` are those that it wants, None for all."""
+
+    types: list[str] | None
+
+    def put(self, events: list[dict[str, Any]], lost: int) -> None: ...
 
 
 class Session:
@@ -61,6 +70,8 @@ class Session:
         #: not answered yet, by number
         self._questions: dict[int, Question] = {}
         self._numbers = itertools.count(1)
+        #: who is told of events; those that nobody reads any more are gone from it
+        self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.Welcome: self._on_welcome,
             m.Refused: self._on_refused,
@@ -81,6 +92,7 @@ class Session:
             m.Output: self._on_event,
             m.Settle: self._on_settle,
             m.Shutdown: self._on_shutdown,
+            m.Events: self._on_events,
         }
 
     # ── what we want ─────────────────────────────────────────────────────────────────────────
@@ -153,6 +165,24 @@ class Session:
         """Nobody waits for that answer any more: do not ask again on another connection."""
         self._questions = {number: q for number, q in self._questions.items() if q.answer != answer}
 
+    def listen(self, listener: Listener) -> None:
+        """Tell it of events from now on."""
+        self._listeners.add(listener)
+        self.say(self._wanted)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Tell it of no more."""
+        self._listeners.discard(listener)
+        self.say(self._wanted)
+
+    @property
+    def _wanted(self) -> m.Listen:
+        """The events that somebody listens to."""
+        wanted = [listener.types for listener in self._listeners]
+        if None in wanted:
+            return m.Listen(None)
+        return m.Listen(sorted({type for types in wanted for type in types or ()}))
+
     def forget(self, ids: list[str], records: list[TaskRecord]) -> None:
         """Have records deleted, and end the waiting for them."""
         self.say(m.Forget(ids))
@@ -202,6 +232,8 @@ class Session:
         self._cancel_again(list(self.pending))
         if unfinished := self._unfinished():
             self.say(m.Watch(unfinished))
+        if self._listeners:
+            self.say(self._wanted)
         for question in self._questions.values():
             for message in question.messages:
                 self.say(message)
@@ -302,6 +334,13 @@ class Session:
             record.on_retrying(message, self._unix(message.at))
         else:
             record.on_requeued(message)
+
+    def _on_events(self, message: m.Events) -> None:
+        listeners = list(self._listeners)
+        for listener in listeners:
+            listener.put(message.events, message.lost)
+        if not listeners:  # the last one was forgotten, not closed
+            self.say(m.Listen([]))
 
     def _note(self, record: TaskRecord) -> None:
         if record.subscriptions:

@@ -27,6 +27,7 @@ from nbqueue.core.deaths import manner_of_death
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.entries import AnyEntry, Began
 from nbqueue.core.executors import ExecutorState, WorkerState
+from nbqueue.core.feed import Feed
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.periodic import Schedules
@@ -89,7 +90,8 @@ class BrokerCore:
         self._timers = Timers()
         self._sessions: dict[Peer, Session] = {}
         self.audience = Audience(self._outbox)
-        self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger, epoch)
+        self.feed = Feed(self.audience, self._outbox, epoch)
+        self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger, self.feed, epoch)
         self.tasks = Tasks(settings, self.dispatch, self.audience, self._timers, self._outbox, self._ledger)
         self._panel = panel.Panel(
             self.welcome, self.tasks, self.dispatch, self.audience, self._outbox, self._timers
@@ -111,6 +113,7 @@ class BrokerCore:
                 m.Watch: self._on_watch,
                 m.Forget: self._on_forget,
                 m.Ask: self._on_ask,
+                m.Listen: self._on_listen,
                 m.Schedule: self._on_schedule,
                 m.Unschedule: self._on_unschedule,
             },
@@ -162,6 +165,8 @@ class BrokerCore:
         return self._flush()
 
     def _flush(self) -> list[Action]:
+        if self.feed.on:
+            self.feed.flush()
         entries, actions = self._ledger.flush(), self._outbox.flush()
         return [Keep(entries), *actions] if entries else actions
 
@@ -253,7 +258,9 @@ class BrokerCore:
             self.tasks.records.next_expiry(),
             self.dispatch.next_rebalance(),
             self._idle_deadline(),
-            0.0 if self.audience.has_more_to_tell or self._panel.has_more_to_do else None,
+            0.0
+            if self.audience.has_more_to_tell or self._panel.has_more_to_do or self.feed.has_more_to_tell
+            else None,
         ]
         return min((t for t in times if t is not None), default=None)
 
@@ -376,13 +383,17 @@ class BrokerCore:
         if old is not None:
             self._replaced(old.peer, peer)
             self.audience.gone(old)
+            self.feed.gone(old)
         self.audience.clients[hello.id] = session = ClientSession(hello, peer, now)
         return session
 
     def _worker_hello(self, peer: Peer, hello: m.Hello, now: float) -> WorkerState:
         worker = self.dispatch.worker(hello.id, now)
         self._replaced(worker.peer, peer)
+        is_new = worker.hello is None
         worker.peer, worker.hello, worker.seen = peer, hello, now
+        if is_new and self.feed.on:
+            self.feed.worker("worker-online", worker, now, self.settings.worker_heartbeat)
         return worker
 
     def _replaced(self, old: Peer | None, new: Peer) -> None:
@@ -431,6 +442,7 @@ class BrokerCore:
     def _client_gone(self, client: ClientSession) -> None:
         self._sessions.pop(client.peer, None)
         self.audience.gone(client)
+        self.feed.gone(client)
 
     def _on_worker_goodbye(self, peer: Peer, worker: WorkerState, message: m.Goodbye, now: float) -> None:
         self._sessions.pop(peer, None)
@@ -446,6 +458,8 @@ class BrokerCore:
             self._sessions.pop(worker.peer, None)
         for executor in list(worker.executors.values()):
             self._executor_gone(executor, now, reason, charge=charge)
+        if self.feed.on and worker.hello is not None:
+            self.feed.worker("worker-offline", worker, now, self.settings.worker_heartbeat)
 
     def _on_executor_goodbye(
         self, peer: Peer, executor: ExecutorState, message: m.Goodbye, now: float
@@ -477,6 +491,8 @@ class BrokerCore:
 
     def _on_heartbeat(self, peer: Peer, worker: WorkerState, message: m.Heartbeat, now: float) -> None:
         worker.load = message.load
+        if self.feed.on:
+            self.feed.worker("worker-heartbeat", worker, now, self.settings.worker_heartbeat)
         for executor in list(worker.executors.values()):
             # one that its worker does not know of died while we were not told: make sure, then let it go
             if executor.id not in message.executors:
@@ -614,6 +630,9 @@ class BrokerCore:
     def _on_unschedule(self, peer: Peer, client: ClientSession, message: m.Unschedule, now: float) -> None:
         self.schedules.remove(message.app, dict.fromkeys(message.names))
         self._outbox.send(peer, m.Noted(message.number))
+
+    def _on_listen(self, peer: Peer, client: ClientSession, message: m.Listen, now: float) -> None:
+        self.feed.listen(client, message.types)
 
     def _on_ask(self, peer: Peer, client: ClientSession, message: m.Ask, now: float) -> None:
         if self.audience.listens(client):

@@ -7,6 +7,7 @@ import msgspec
 
 from nbqueue.core.actions import Peer
 from nbqueue.core.executors import Durations, ExecutorState, WorkerState
+from nbqueue.core.feed import Feed
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.limits import Limiter, Limits, TimeLimits
 from nbqueue.core.outbox import Outbox
@@ -23,8 +24,11 @@ PATIENCE: Final = 0.05
 class Dispatcher:
     """Hands waiting tasks to executors, and takes them back."""
 
-    def __init__(self, boot: int, outbox: Outbox, timers: Timers, ledger: Ledger, epoch: float = 0.0) -> None:
+    def __init__(
+        self, boot: int, outbox: Outbox, timers: Timers, ledger: Ledger, events: Feed, epoch: float = 0.0
+    ) -> None:
         self.workers: dict[str, WorkerState] = {}
+        self.events = events
         self.executors: dict[str, ExecutorState] = {}
         self.limits = Limits()
         self.lanes = Lanes(self.limits)
@@ -213,6 +217,8 @@ class Dispatcher:
             executor.moved_at = now
         executor.hold(record)
         self._ledger.leased(record, now)
+        if self.events.on:
+            self.events.received(record, executor, now)
         self._watch_limits(record, executor, now)
         peer: Peer = executor.peer
         assignment = Assignment(task, record.token, record.retries, record.attempt)

@@ -56,6 +56,7 @@ class Tasks:
         self._settings = settings
         self._payload_limit = settings.payload_limit
         self.limits = dispatch.limits
+        self.events = dispatch.events
         self._dispatch = dispatch
         self._audience = audience
         self._timers = pending
@@ -91,6 +92,8 @@ class Tasks:
         self._refer(task)
         if task.expires is not None:
             self._timers.set(now + task.expires, timers.EXPIRY, task.id)
+        if self.events.on:
+            self.events.sent(record, now)
         if task.rate and self.limits.heard(task):
             self._dispatch.rate_due(task.name, now)
         if task.countdown > 0:
@@ -128,6 +131,8 @@ class Tasks:
             record.state = lifecycle.follow(record.state, lifecycle.START, record)
             self._ledger.changed(record)  # limits count from now, whatever broker counts
             self._audience.tell(record, started(record))
+            if self.events.on:
+                self.events.started(record, executor, now)
 
     def printed(self, message: m.Output) -> None:
         record = self.records.get(message.id)
@@ -191,6 +196,8 @@ class Tasks:
         if message.changes is not None and not self._change(record, message.changes, now):
             return
         record.state = lifecycle.follow(record.state, lifecycle.AGAIN, record)
+        if self.events.on:
+            self.events.retried(record, executor, now)
         due = now + max(0.0, message.countdown if math.isfinite(message.countdown) else 0.0)
         self._audience.tell(record, m.Retrying(record.task.id, record.retries, message.failure, due))
         self._schedule(record, due)
@@ -218,6 +225,8 @@ class Tasks:
         those that wait."""
         record = self._dispatch.release(executor, token, now)
         if record is not None:
+            if last and self.events.on and _holds(record, token):
+                self.events.rejected(record, executor, now)
             self._requeue(record, "", now, last=last)
 
     def spare(self, executor: ExecutorState, token: int, now: float) -> None:
@@ -353,6 +362,8 @@ class Tasks:
                 self.blobs.release(key)
         self.records.finished(record, now)
         self._audience.tell_outcome(record, outcome)
+        if self.events.on:
+            self.events.ended(record, outcome, self._dispatch.executors.get(record.executor), now)
         if self.records.full:
             self.make_room(now)
 
