@@ -24,6 +24,7 @@ COMMANDS = {
     "control": "nbqueue.cli.remote:control",
     "purge": "nbqueue.cli.remote:purge",
     "events": "nbqueue.cli.events:events",
+    "top": "nbqueue.cli.top:top",
     "worker": "nbqueue.cli.worker:worker",
     "broker": "nbqueue.cli.broker:broker",
     "key": "nbqueue.cli.key:key",

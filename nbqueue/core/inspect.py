@@ -8,6 +8,7 @@ from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.firings import Entry
 from nbqueue.core.limits import spoken
+from nbqueue.core.overview import overview
 from nbqueue.core.queues import Lane, LaneKey
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
 from nbqueue.core.store import Records
@@ -260,6 +261,7 @@ def stop(books: Books, args: dict[str, Any], now: float) -> bool:
 TOPICS: Final[dict[str, Callable[[Books, dict[str, Any], float], Any]]] = {
     "status": status,
     "tasks": tasks,
+    "overview": lambda books, args, now: overview(books.records, books.dispatch, books.welcome.epoch, now),
     "periodic": periodic,
     "why": why,
     "stop": stop,

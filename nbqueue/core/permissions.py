@@ -72,7 +72,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
         VIEWER: Rights(
             parts=frozenset({m.CLIENT}),
             words=_COURTESIES | {m.Watch, m.Ask, m.Listen},
-            topics=frozenset({"status", "tasks", "periodic", "why", "noted", "inspect"}),
+            topics=frozenset({"status", "tasks", "periodic", "why", "noted", "inspect", "overview"}),
             only_own=False,
             summary="may read, and nothing else",
         ),
