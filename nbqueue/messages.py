@@ -594,6 +594,40 @@ class Consume(Message, tag=80):
     queues: list[str]
 
 
+# ── items of generator tasks: see core.streams ───────────────────────────────────────────────────
+
+
+class Stream(Message, tag=81):
+    """Client to broker: I read the items of this task, have all before number ``position``, and can take
+    those before ``upto`` (below 0: no more of them)."""
+
+    id: str
+    position: int
+    upto: int
+    #: some were sent and did not arrive
+    again: bool = False
+
+
+class Pull(Message, tag=82):
+    """To a control link: the same, of all clients that read the items of that run."""
+
+    id: str
+    token: int
+    start: int
+    upto: int
+    again: bool = False
+
+
+class Item(Message, tag=83):
+    """Executor to broker to clients: item number ``position``, pickled; those before ``base`` are gone."""
+
+    id: str
+    token: int
+    position: int
+    value: bytes
+    base: int = 0
+
+
 AnyMessage: TypeAlias = (
     Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
     | Define | Submit | Cancel | Watch | Forget | Ask | Schedule | Unschedule
@@ -601,4 +635,5 @@ AnyMessage: TypeAlias = (
     | Started | Progress | Update | Output | Settle | Retry
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
     | Heartbeat | Kill | ExecutorLost | Consume
+    | Stream | Pull | Item
 )  # fmt: skip

@@ -108,6 +108,7 @@ class BrokerCore:
                 m.Watch: self._on_watch,
                 m.Forget: self._on_forget,
                 m.Ask: self._on_ask,
+                m.Stream: self._on_stream,
                 m.Schedule: self._on_schedule,
                 m.Unschedule: self._on_unschedule,
             },
@@ -125,6 +126,7 @@ class BrokerCore:
                 m.Progress: self._on_report,
                 m.Update: self._on_report,
                 m.Output: self._on_report,
+                m.Item: self._on_report,
                 m.Settle: self._on_settle,
                 m.Retry: self._on_retry,
                 m.Returned: self._on_returned,
@@ -484,7 +486,7 @@ class BrokerCore:
         for worker in [w for w in self.dispatch.workers.values() if w.seen < now - lease]:
             reason = f"worker {worker.name} was not heard of for {lease:g} s"
             self._worker_gone(worker, now, reason, charge=True)
-        self.tasks.prune()
+        self.tasks.prune(now)
 
     # ── what clients say ─────────────────────────────────────────────────────────────────────
 
@@ -575,6 +577,12 @@ class BrokerCore:
         if absent:
             self._outbox.send(peer, m.NotFound(absent))
 
+    def _on_stream(self, peer: Peer, client: ClientSession, message: m.Stream, now: float) -> None:
+        if self._others(client, [message.id]):
+            self._refuse(peer, message, permissions.refusal(client.key))
+        else:
+            self.tasks.stream(client.id, message, now)
+
     def _on_forget(self, peer: Peer, client: ClientSession, message: m.Forget, now: float) -> None:
         if self._others(client, message.ids):
             self._refuse(peer, message, permissions.refusal(client.key))
@@ -656,6 +664,8 @@ class BrokerCore:
             self.tasks.progressed(message)
         elif isinstance(message, m.Update):
             self.tasks.updated(message)
+        elif isinstance(message, m.Item):
+            self.tasks.yielded(message)
         else:
             self.tasks.printed(message)
 

@@ -79,7 +79,13 @@ class Executor:
         self._exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
         self._control = Control(transport.connect(), self._exchange)
         self._runner = runner(
-            self._exchange, self._gate, tasks, name=identity.name, whole_process=whole_process, log=log
+            self._exchange,
+            self._gate,
+            tasks,
+            name=identity.name,
+            whole_process=whole_process,
+            log=log,
+            push=self._control.link.wake,
         )
 
     @property
@@ -163,6 +169,7 @@ def runner(
         worker=name,
         whole_process=whole_process,
         payload_limit=lambda: exchange.payload_limit,
+        lease=lambda: exchange.lease,
         log=log,
         **options,
     )

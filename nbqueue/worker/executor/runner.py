@@ -26,10 +26,12 @@ from nbqueue.wire import failure, payload
 from nbqueue.worker import context, hooks
 from nbqueue.worker.context import TaskContext
 from nbqueue.worker.executor.again import next_run
-from nbqueue.worker.executor.values import Caller, Items, call_alone
+from nbqueue.worker.executor.values import Caller, call_alone
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.log import TaskLog
+from nbqueue.worker.options import LEASE
 from nbqueue.worker.reports import Reports
+from nbqueue.worker.stream import ItemStream
 
 
 class Unready(Exception):
@@ -59,6 +61,8 @@ class Runner:
         Where it says how tasks ended.
     caller
         Calls a function, and takes what it returns to its end.
+    push, lease
+        See :class:`ItemStream`.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class Runner:
         payload_limit: Callable[[], int] = lambda: 0,
         log: TaskLog | None = None,
         caller: Caller = call_alone,
+        push: Callable[[], object] = lambda: None,
+        lease: Callable[[], float] = lambda: LEASE,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
@@ -79,6 +85,8 @@ class Runner:
         self._payload_limit = payload_limit
         self._log = log
         self._call = caller
+        self._push = push
+        self._lease = lease
         self._pid = os.getpid()
 
     def run(self, assignment: Assignment, reports: Reports) -> RunEnd:
@@ -123,7 +131,22 @@ class Runner:
             hooks.begin(current, instance)
         if loaded.options.bind:
             args = (current if instance is None else instance, *args)
-        return self._call(loaded.function, args, kwargs, Items)
+        return self._call(loaded.function, args, kwargs, lambda: self._stream(current))
+
+    def _stream(self, current: TaskContext) -> ItemStream:
+        """Where the items of a generator go."""
+        task = current.task
+        return current.reports.open(
+            ItemStream(
+                task.id,
+                current.reports.token,
+                keep=not task.ignore_result,
+                what=f"an item of {task.name}()",
+                limit=current.payload_limit,
+                push=self._push,
+                lease=self._lease(),
+            )
+        )
 
     def _pickled(self, current: TaskContext, value: Any) -> bytes:
         task = current.task

@@ -117,6 +117,7 @@ class SeveralExecutor:
         made = runner(
             self._exchange, gate, self._tasks, name=self._name, whole_process=False, log=self._log,
             caller=Caller(self._loop, gate, self._turn).call,
+            push=self._exchange.wake,
         )  # fmt: skip
         place = Place(len(self._places), gate, made, self._ended)
         self._places.append(place)
