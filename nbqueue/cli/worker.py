@@ -27,6 +27,13 @@ class _Pair(click.ParamType[tuple[int, int]]):
             self.fail(f"{value!r} is not MAX,MIN, two whole numbers", param, ctx)
 
 
+def _queues(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(name for part in value.split(",") if (name := part.strip()))
+    if not names:
+        raise click.BadParameter("name at least one queue, as in -Q default,gpu")
+    return names
+
+
 _COUNT = click.IntRange(min=1)
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
@@ -35,7 +42,15 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--connect", default="", metavar="HOST[:PORT]", help="The broker; else the local cluster's.")
 @click.option("-A", "--app", default="", metavar="MODULE", help="Have this module's tasks.")
 @click.option("-c", "--concurrency", type=_COUNT, help="Executor processes, or threads; else one a core.")
-@click.option("-Q", "--queues", default="default", show_default=True, metavar="A,B", help="To consume.")
+@click.option(
+    "-Q",
+    "--queues",
+    default="default",
+    show_default=True,
+    metavar="A,B",
+    callback=_queues,
+    help="To consume.",
+)
 @click.option("-l", "--loglevel", type=_LEVELS, default="INFO", show_default=True, help="How much to tell.")
 @click.option("-f", "--logfile", default="", metavar="FILE", help="Tell it there; %n, %h, %i as in Celery.")
 @click.option("--log-format", default="", metavar="FORMAT", help="As in logging, or: json.")
@@ -58,7 +73,7 @@ def worker(
     /,
     connect: str,
     app: str,
-    queues: str,
+    queues: tuple[str, ...],
     key_file: Path | None,
     loglevel: str,
     **said: Any,
@@ -87,7 +102,7 @@ def worker(
     options = checked(
         WorkerOptions(
             url="",
-            queues=tuple(queue.strip() for queue in queues.split(",") if queue.strip()),
+            queues=queues,
             app=app,
             loglevel=loglevel.upper(),
             local=not named,

@@ -11,6 +11,8 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from nbqueue import messages as m
 from nbqueue.client.records import Records, TaskRecord
 from nbqueue.client.stream import ItemStream
@@ -20,8 +22,8 @@ from nbqueue.wire.shipment import Blob
 logger = logging.getLogger(__name__)
 
 
-class Submission(NamedTuple):
-    """A task and the blobs that the broker must have for it."""
+class Submission(msgspec.Struct, frozen=True, gc=False):
+    """A task and the blobs that the broker must have for it.  One a call, so it costs next to nothing."""
 
     task: m.Task
     blobs: tuple[Blob, ...] = ()

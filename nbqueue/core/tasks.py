@@ -67,7 +67,12 @@ class Tasks:
 
     def lacking(self, task: m.Task) -> str:
         """The key of a blob that the task needs and that is not here, "" if all are."""
-        return next((k for k in (task.definition, task.captured_key) if k and k not in self.blobs), "")
+        # each task is looked at, and most lack nothing: no loop for two keys
+        if task.definition and task.definition not in self.blobs:
+            return task.definition
+        if task.captured_key and task.captured_key not in self.blobs:
+            return task.captured_key
+        return ""
 
     def refusal(self, task: m.Task) -> str:
         """Why there is no room for a task that is new, "" if there is."""

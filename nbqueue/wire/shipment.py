@@ -26,7 +26,7 @@ class Blob(NamedTuple):
         return blob
 
     def check(self, limit: int) -> None:
-        """Raise SerializationError if it is too large; ``limit`` as in ``codec.sized``."""
+        """Raise SerializationError if it is too large; ``limit`` as in ``codec.fits``."""
         codec.sized(self.data, "the function, with what it uses from the notebook", limit)
 
 

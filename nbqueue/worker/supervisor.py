@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Final
 
 from nbqueue import signals
-from nbqueue.exceptions import AuthenticationError, ConnectionLostError
+from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
 from nbqueue.messages import (
     AnyMessage,
     Goodbye,
@@ -167,9 +167,18 @@ class Supervisor:
             self._consume([*self.queues, queue])
 
     def cancel_consumer(self, queue: str) -> None:
-        """Take no more tasks of this queue; those that an executor has are still run."""
-        if queue in self.queues:
-            self._consume([each for each in self.queues if each != queue])
+        """Take no more tasks of this queue; those that an executor has are still run.
+
+        Raises
+        ------
+        ConfigurationError
+            It is the only one.
+        """
+        left = [each for each in self.queues if each != queue]
+        if not left:
+            raise ConfigurationError(f"{queue!r} is the only queue that {self.hostname} serves: shut it down")
+        if left != self.queues:
+            self._consume(left)
 
     def _consume(self, queues: list[str]) -> None:
         self.queues = queues
