@@ -109,7 +109,7 @@ class ItemStream:
                 )
         if self._upto - self._position <= self._window // 2:
             self._result.client.pull(self._result.id)
-        return payload.loads(data)
+        return payload.loads(data, self._result.client.accepted)
 
     def _begin(self) -> None:
         if self.is_open:

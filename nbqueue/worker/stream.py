@@ -35,6 +35,8 @@ class ItemStream:
         For messages: "an item of f()".
     limit
         Bytes of an item that the broker takes; 0 if it has not said.
+    serializer
+        How items are written, as ``Task.result_serializer``.
     push
         Has :meth:`collect` called soon, by whoever has the link.
     lease
@@ -49,6 +51,7 @@ class ItemStream:
         keep: bool,
         what: str,
         limit: int,
+        serializer: str = "",
         push: Callable[[], object],
         lease: float = 10.0,
         clock: Callable[[], float] = monotonic,
@@ -61,6 +64,7 @@ class ItemStream:
         self._keep = keep
         self._what = what
         self._limit = limit
+        self._serializer = serializer
         self._push = push
         self._lease = lease
         self._clock = clock
@@ -179,6 +183,6 @@ class ItemStream:
     def _pickled(self, item: Any) -> bytes:
         """The item; b"" for one that cannot be sent, which ends the stream: the result says why."""
         try:
-            return payload.dumps_value(item, self._what, self._limit)
+            return payload.dumps_value(item, self._what, self._limit, self._serializer)
         except Exception:
             return b""

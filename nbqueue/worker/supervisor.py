@@ -18,7 +18,7 @@ import signal
 from collections import deque
 from time import monotonic
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from nbqueue import signals
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
@@ -69,6 +69,8 @@ class Supervisor:
         self.queues = list(options.queues)
         #: as Celery's receivers of ``worker_ready`` call it
         self.hostname = options.nodename
+        #: what -A names, for those who listen to its signals
+        self.app: Any = None
         self._options = options
         self._link = link
         self._log = log
