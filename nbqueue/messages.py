@@ -113,6 +113,8 @@ class Task(Value):
     origin: str = ""
     #: what else its sender says of it, for the task to read: plain values by name
     headers: dict[str, Any] | None = None
+    #: what keeps the value: "" for the broker, else the URL of a result backend
+    backend: str = ""
 
 
 class Timetable(Value):
@@ -208,6 +210,8 @@ class Outcome(Value):
     worker: str = ""
     at: float = 0.0
     retries: int = 0
+    #: what keeps the value in place of ``value``: the URL of a result backend, without its password
+    stored: str = ""
 
 
 class Changes(Value):
@@ -634,6 +638,40 @@ class Events(Message, tag=93):
     lost: int = 0
 
 
+# ── items of generator tasks: see core.streams ───────────────────────────────────────────────────
+
+
+class Stream(Message, tag=81):
+    """Client to broker: I read the items of this task, have all before number ``position``, and can take
+    those before ``upto`` (below 0: no more of them)."""
+
+    id: str
+    position: int
+    upto: int
+    #: some were sent and did not arrive
+    again: bool = False
+
+
+class Pull(Message, tag=82):
+    """To a control link: the same, of all clients that read the items of that run."""
+
+    id: str
+    token: int
+    start: int
+    upto: int
+    again: bool = False
+
+
+class Item(Message, tag=83):
+    """Executor to broker to clients: item number ``position``, pickled; those before ``base`` are gone."""
+
+    id: str
+    token: int
+    position: int
+    value: bytes
+    base: int = 0
+
+
 AnyMessage: TypeAlias = (
     Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
     | Define | Submit | Cancel | Watch | Forget | Ask | Schedule | Unschedule
@@ -642,4 +680,5 @@ AnyMessage: TypeAlias = (
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
     | Heartbeat | Kill | ExecutorLost | Consume
     | Order | Reply | Listen | Events
+    | Stream | Pull | Item
 )  # fmt: skip

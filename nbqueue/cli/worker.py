@@ -3,9 +3,12 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from nbqueue.settings import Settings
 
 #: as in worker.options, which needs sockets
 POOLS = ("processes", "threads")
@@ -27,15 +30,28 @@ class _Pair(click.ParamType[tuple[int, int]]):
             self.fail(f"{value!r} is not MAX,MIN, two whole numbers", param, ctx)
 
 
+def _queues(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(name for part in value.split(",") if (name := part.strip()))
+    if value and not names:
+        raise click.BadParameter("name at least one queue, as in -Q default,gpu")
+    return names
+
+
 _COUNT = click.IntRange(min=1)
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
 @click.option("--connect", default="", metavar="HOST[:PORT]", help="The broker; else the local cluster's.")
-@click.option("-A", "--app", default="", metavar="MODULE", help="Have this module's tasks.")
 @click.option("-c", "--concurrency", type=_COUNT, help="Executor processes, or threads; else one a core.")
-@click.option("-Q", "--queues", default="default", show_default=True, metavar="A,B", help="To consume.")
+@click.option(
+    "-Q",
+    "--queues",
+    default="",
+    metavar="A,B",
+    callback=_queues,
+    help="To consume; else the application's.",
+)
 @click.option("-l", "--loglevel", type=_LEVELS, default="INFO", show_default=True, help="How much to tell.")
 @click.option("-f", "--logfile", default="", metavar="FILE", help="Tell it there; %n, %h, %i as in Celery.")
 @click.option("--log-format", default="", metavar="FORMAT", help="As in logging, or: json.")
@@ -57,11 +73,10 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--memory", default="", metavar="SIZE", help="The same of memory, 8GB; else this machine's.")
 @click.pass_obj
 def worker(
-    group_app: str,
+    app: str,
     /,
     connect: str,
-    app: str,
-    queues: str,
+    queues: tuple[str, ...],
     key_file: Path | None,
     loglevel: str,
     resources: tuple[str, ...],
@@ -79,10 +94,10 @@ def worker(
     from nbqueue.worker.main import main
     from nbqueue.worker.options import WorkerOptions, checked
 
-    app = app or group_app
     named = named_url(app, connect)
     settings = settings_of(app)
     own = {
+        "concurrency": settings.workers,
         "pool": settings.worker_pool,
         "max_tasks_per_child": settings.worker_max_tasks_per_child,
         "max_memory_per_child": settings.worker_max_memory_per_child,
@@ -92,7 +107,7 @@ def worker(
     options = checked(
         WorkerOptions(
             url="",
-            queues=tuple(queue.strip() for queue in queues.split(",") if queue.strip()),
+            queues=queues or _queues_of(settings),
             app=app,
             loglevel=loglevel.upper(),
             local=not named,
@@ -119,6 +134,11 @@ def _resources(given: tuple[str, ...], memory: str) -> dict[str, float]:
         if not name or not quantity:
             raise click.UsageError(f"--resource {name}={quantity}: NAME=N is expected, such as gpu=2")
     return {name: amount(name, quantity) for name, quantity in pairs}
+
+
+def _queues_of(settings: "Settings") -> tuple[str, ...]:
+    """Those of the application, or the one for tasks that name none."""
+    return tuple(dict.fromkeys(settings.task_queues or (settings.task_default_queue,)))
 
 
 def _remote(url: str, key_file: Path | None) -> tuple[str, str]:

@@ -11,16 +11,19 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from nbqueue import messages as m
 from nbqueue.client.records import Records, TaskRecord
+from nbqueue.client.stream import ItemStream
 from nbqueue.exceptions import NBQueueError, ProtocolError, SubmissionRefused
 from nbqueue.wire.shipment import Blob
 
 logger = logging.getLogger(__name__)
 
 
-class Submission(NamedTuple):
-    """A task and the blobs that the broker must have for it."""
+class Submission(msgspec.Struct, frozen=True, gc=False):
+    """A task and the blobs that the broker must have for it.  One a call, so it costs next to nothing."""
 
     task: m.Task
     blobs: tuple[Blob, ...] = ()
@@ -93,7 +96,10 @@ class Session:
             m.Settle: self._on_settle,
             m.Shutdown: self._on_shutdown,
             m.Events: self._on_events,
+            m.Item: self._on_item,
         }
+        #: those who read items of a task, by its id; who only stops reading is gone
+        self.streams: dict[str, list[weakref.ref[ItemStream]]] = {}
 
     # ── what we want ─────────────────────────────────────────────────────────────────────────
 
@@ -341,6 +347,21 @@ class Session:
             listener.put(message.events, message.lost)
         if not listeners:  # the last one was forgotten, not closed
             self.say(m.Listen([]))
+
+    def _on_item(self, message: m.Item) -> None:
+        for stream in self._streams(message.id):
+            stream.arrived(message)
+
+    def _streams(self, id: str) -> list[ItemStream]:
+        return [stream for held in self.streams.get(id, ()) if (stream := held()) is not None]
+
+    def pull(self, id: str, *, renewed: bool = False) -> None:
+        """Say what those who read a task's items have and can take: the slowest of them sets the pace."""
+        wishes = [stream.wish(renewed=renewed) for stream in self._streams(id)]
+        if wishes:
+            position = min(wish.position for wish in wishes)
+            upto = min(wish.upto for wish in wishes)
+            self.say(m.Stream(id, position, upto, any(wish.again for wish in wishes)))
 
     def _note(self, record: TaskRecord) -> None:
         if record.subscriptions:

@@ -114,6 +114,7 @@ class BrokerCore:
                 m.Forget: self._on_forget,
                 m.Ask: self._on_ask,
                 m.Listen: self._on_listen,
+                m.Stream: self._on_stream,
                 m.Schedule: self._on_schedule,
                 m.Unschedule: self._on_unschedule,
             },
@@ -132,6 +133,7 @@ class BrokerCore:
                 m.Progress: self._on_report,
                 m.Update: self._on_report,
                 m.Output: self._on_report,
+                m.Item: self._on_report,
                 m.Settle: self._on_settle,
                 m.Retry: self._on_retry,
                 m.Returned: self._on_returned,
@@ -604,6 +606,12 @@ class BrokerCore:
         if absent:
             self._outbox.send(peer, m.NotFound(absent))
 
+    def _on_stream(self, peer: Peer, client: ClientSession, message: m.Stream, now: float) -> None:
+        if self._others(client, [message.id]):
+            self._refuse(peer, message, permissions.refusal(client.key))
+        else:
+            self.tasks.stream(client.id, message, now)
+
     def _on_forget(self, peer: Peer, client: ClientSession, message: m.Forget, now: float) -> None:
         if self._others(client, message.ids):
             self._refuse(peer, message, permissions.refusal(client.key))
@@ -694,6 +702,8 @@ class BrokerCore:
             self.tasks.progressed(message)
         elif isinstance(message, m.Update):
             self.tasks.updated(message)
+        elif isinstance(message, m.Item):
+            self.tasks.yielded(message)
         else:
             self.tasks.printed(message)
 

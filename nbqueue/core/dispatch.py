@@ -128,6 +128,12 @@ class Dispatcher:
         lane.withdrawn()
         self._stir(lane)
 
+    def claimed(self, record: Record) -> None:
+        """The same of a record that is run by somebody who had it from an earlier broker."""
+        lane = self.lane(record.task)
+        lane.remove(record)
+        self._stir(lane)
+
     def _stir(self, lane: Lane) -> None:
         """The first task of a lane may be another one now: what it waited for is no longer kept for it."""
         if lane.key.resources:

@@ -17,7 +17,7 @@ older than what a snapshot holds followed by those after it, leads to the same. 
 clock of the start that wrote them; ``Began.epoch`` added to one gives Unix time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -29,6 +29,8 @@ from nbqueue.messages import Failure, Hello, Outcome, Output, Periodic, Task
 
 #: of the entries; another one is not read
 FORMAT: Final = 1
+#: bytes of a value that is written from where it lies
+_LARGE_VALUE: Final = 2**16
 
 
 class Lease(NamedTuple):
@@ -184,21 +186,62 @@ def encode(entries: Iterable[AnyEntry]) -> bytes:
     return _encode(list(entries))
 
 
-def halves(entries: list[AnyEntry]) -> tuple[list[AnyEntry], list[AnyEntry]] | None:
-    """The same in two parts, to be written one after the other; None if they cannot be divided."""
-    if len(entries) > 1:
-        middle = len(entries) // 2
-        return entries[:middle], entries[middle:]
-    match entries:
-        case [Took(order, at, sender, tasks)] if len(tasks) > 1:
-            middle = len(tasks) // 2
-            return [Took(order, at, sender, tasks[:middle])], [
-                Took(order + middle, at, sender, tasks[middle:])
-            ]
-        case [Ended(outcomes)] if len(outcomes) > 1:
-            middle = len(outcomes) // 2
-            return [Ended(outcomes[:middle])], [Ended(outcomes[middle:])]
-    return None
+def encode_large(entry: AnyEntry) -> list[bytes]:
+    """One entry as a turn, in parts to be written one after the other: large values are not copied."""
+    parts: list[bytes] = [b"\x91"]
+    _encode_in_parts(entry, parts)
+    return parts
+
+
+def _encode_in_parts(value: object, parts: list[bytes]) -> None:
+    """As the encoder would (github.com/msgpack/msgpack/blob/master/spec.md: bin 32, array 32)."""
+    if isinstance(value, bytes) and len(value) >= _LARGE_VALUE:
+        parts += [b"\xc6" + len(value).to_bytes(4, "big"), value]
+        return
+    if isinstance(value, msgspec.Struct) and value.__struct_config__.array_like:
+        tag = value.__struct_config__.tag
+        items = [*([] if tag is None else [tag]), *msgspec.structs.astuple(value)]
+    elif isinstance(value, list | tuple):
+        items = list(value)
+    else:
+        parts.append(_encode(value))
+        return
+    parts.append(b"\xdd" + len(items).to_bytes(4, "big"))
+    for item in items:
+        _encode_in_parts(item, parts)
+
+
+def size(entries: Iterable[AnyEntry]) -> int:
+    """Bytes of what may be large in them: definitions, arguments, values and exceptions."""
+    found = 0
+    for entry in entries:
+        match entry:
+            case Took():
+                found += sum([len(task.payload) + len(task.captured) for task in entry.tasks])
+            case Ended():
+                found += sum(map(_outcome_size, entry.outcomes))
+            case Stood(outcome=Outcome() as outcome):
+                found += _outcome_size(outcome)
+            case Defined():
+                found += len(entry.blob)
+    return found
+
+
+def _outcome_size(outcome: Outcome) -> int:
+    failure = outcome.failure
+    return len(outcome.value) + (0 if failure is None else len(failure.exception) + len(failure.traceback))
+
+
+def singles(entries: Iterable[AnyEntry]) -> Iterator[AnyEntry]:
+    """The same, of one task each."""
+    for entry in entries:
+        match entry:
+            case Took(order, at, sender, tasks):
+                yield from (Took(order + n, at, sender, [task]) for n, task in enumerate(tasks))
+            case Ended(outcomes):
+                yield from (Ended([outcome]) for outcome in outcomes)
+            case _:
+                yield entry
 
 
 def subjects(entries: Iterable[AnyEntry]) -> set[str | int]:

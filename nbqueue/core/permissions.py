@@ -64,7 +64,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
     {
         WORKER: Rights(
             parts=_ALL_PARTS,
-            words=_COURTESIES | {m.Define, m.Submit, m.Cancel, m.Watch, m.Forget, m.Ask},
+            words=_COURTESIES | {m.Define, m.Submit, m.Cancel, m.Watch, m.Forget, m.Ask, m.Stream},
             topics=frozenset({"why", "noted"}),
             only_own=True,
             summary="runs tasks, and submits, reads and cancels only those that belong to the ones it runs",

@@ -89,6 +89,12 @@ class Lane:
         """One of the waiting tasks waits no longer, though nobody took it; :meth:`take` steps over it."""
         self._shrink()
 
+    def remove(self, record: Record) -> None:
+        """A waiting task is run by somebody who had it from an earlier broker.  It may wait again, even with
+        another priority, so that nothing of it may stay behind here."""
+        self._queues[record.task.priority].remove(record)
+        self._shrink()
+
     def _shrink(self) -> None:
         self.size -= 1
         if not self.size:  # what is left was withdrawn

@@ -28,6 +28,7 @@ from nbqueue.core.output import OutputLog
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record, Sender
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.store import Records
+from nbqueue.core.streams import Streams
 from nbqueue.core.validation import flaw
 from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
 
@@ -53,6 +54,7 @@ class Tasks:
         self.unwritable = ""
         self.records = Records(settings, audience.waits_for)
         self.blobs = Blobs()
+        self.streams = Streams(audience, outbox, settings.worker_lease)
         self._settings = settings
         self._payload_limit = settings.payload_limit
         self.limits = dispatch.limits
@@ -67,7 +69,12 @@ class Tasks:
 
     def lacking(self, task: m.Task) -> str:
         """The key of a blob that the task needs and that is not here, "" if all are."""
-        return next((k for k in (task.definition, task.captured_key) if k and k not in self.blobs), "")
+        # each task is looked at, and most lack nothing: no loop for two keys
+        if task.definition and task.definition not in self.blobs:
+            return task.definition
+        if task.captured_key and task.captured_key not in self.blobs:
+            return task.captured_key
+        return ""
 
     def refusal(self, task: m.Task) -> str:
         """Why there is no room for a task that is new, "" if there is."""
@@ -133,6 +140,8 @@ class Tasks:
             self._audience.tell(record, started(record))
             if self.events.on:
                 self.events.started(record, executor, now)
+            if self.streams.wishes:
+                self.streams.pull(record, executor)
 
     def printed(self, message: m.Output) -> None:
         record = self.records.get(message.id)
@@ -142,6 +151,17 @@ class Tasks:
             record.output.add(message)
             self._ledger.printed(message)
             self._audience.tell(record, message)
+
+    def stream(self, client: str, message: m.Stream, now: float) -> None:
+        """A client reads the items of a task as they are yielded; once it is done, its outcome has them."""
+        record = self.records.get(message.id)
+        if record is not None and record.place != DONE:
+            self.streams.ask(record, client, message, self._dispatch.executors.get(record.executor), now)
+
+    def yielded(self, message: m.Item) -> None:
+        record = self._current(message.id, message.token)
+        if record is not None:
+            self.streams.item(record, message)
 
     def progressed(self, message: m.Progress) -> None:
         record = self._current(message.id, message.token)
@@ -177,7 +197,7 @@ class Tasks:
                 record,
                 m.Outcome(
                     record.task.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime,
-                    worker, now, record.retries,
+                    worker, now, record.retries, outcome.stored,
                 ),
                 now,
             )  # fmt: skip
@@ -334,7 +354,7 @@ class Tasks:
         if record.token < token < self._dispatch.first_token and self._might_hold(executor, record, now):
             # given out in the moment in which the last broker died, and not written down
             if record.place == READY:
-                self._dispatch.withdraw(record)
+                self._dispatch.claimed(record)
             record.token = token
             record.attempt += 1
             self._dispatch.restore(record, executor, now)
@@ -357,6 +377,8 @@ class Tasks:
         record.state = lifecycle.follow(record.state, _EVENT_OF[outcome.state], record)
         record.outcome = outcome
         self._ledger.ended(outcome)
+        if self.streams.wishes:
+            self.streams.forget(outcome.id)
         for key in (record.task.definition, record.task.captured_key):
             if key:
                 self.blobs.release(key)
@@ -484,7 +506,8 @@ class Tasks:
         return max(record.leased_at, executor.moved_at)
 
     def prune(self, now: float) -> None:
-        """Drop timers, lanes and limiters that nobody needs any more."""
+        """Drop timers, lanes, limiters and wishes that nobody needs any more."""
+        self.streams.prune(now)
         if len(self._timers) > 1000 + 2 * self.records.unfinished:
             self._timers.keep(self._wants)
         self._dispatch.lanes.prune()

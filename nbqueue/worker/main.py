@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from nbqueue import signals
 from nbqueue.exceptions import ConfigurationError, ConnectionLostError
+from nbqueue.launch import apps
 from nbqueue.platform import import_from
+from nbqueue.settings import Settings
 from nbqueue.transports import transport
 from nbqueue.wire import keys
 from nbqueue.worker import banner, log, registry
@@ -25,7 +27,7 @@ HELD: Final = 73
 def main(options: WorkerOptions) -> int:
     """Run a worker until it is told to stop; returns the exit code.  Takes over the process' signals."""
     problem = ""
-    tasks: list[str] = []
+    registered = registry.Registry([], Settings())
     failed: Exception | None = None
     worker_options.remember(options)
     os.environ["NBQUEUE_BROKER"] = options.url  # whoever listens to signals may submit tasks
@@ -35,12 +37,14 @@ def main(options: WorkerOptions) -> int:
             LogFile(options.logfile, options.nodename).take_over()
         worker_options.checked(options)
         # signals of the worker are sent here, so who listens to them has to be here too, as in Celery
-        tasks = [task.name for task in registry.load(options.app)] if options.app else []
+        registered = registry.load(options.app)
     except ConfigurationError as error:
         problem = str(error)
     except Exception as error:  # executors try it too, and say more of it
-        tasks, failed = [], error
-    signals.celeryd_init.send(options.nodename, instance=None, conf=None, options=_as_dict(options))
+        failed = error
+    signals.celeryd_init.send(
+        options.nodename, instance=None, conf=registered.settings, options=_as_dict(options)
+    )
     own = log.set_up(options)
     if problem:
         own.error("%s", problem)
@@ -49,7 +53,7 @@ def main(options: WorkerOptions) -> int:
         own.warning("-A %s cannot be imported here: %r", options.app, failed)
     try:
         with pidfile(options.pidfile):
-            return _main(options, own, tasks)
+            return _main(options, own, registered)
     except AlreadyRunning as error:
         own.error("%s", error)
         return HELD
@@ -58,12 +62,14 @@ def main(options: WorkerOptions) -> int:
         return FAILED
 
 
-def _main(options: WorkerOptions, own: logging.Logger, tasks: list[str]) -> int:
+def _main(options: WorkerOptions, own: logging.Logger, registered: registry.Registry) -> int:
+    tasks, settings = [task.name for task in registered.tasks], registered.settings
     if own.isEnabledFor(logging.INFO) and options.log_format != log.JSON:
         print(banner.text(options, tasks), file=sys.stderr, flush=True)
     way = transport(options.url)
     supervisor = Supervisor(options, way.connect(), own, keys.find(options.url))
-    signals.celeryd_after_setup.send(options.nodename, instance=supervisor, conf=None)
+    supervisor.app = apps.find(options.app) if tasks else None
+    signals.celeryd_after_setup.send(options.nodename, instance=supervisor, conf=settings)
     signals.worker_init.send(supervisor)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, supervisor.on_signal)

@@ -19,6 +19,8 @@ from nbqueue.wire.keys import Connection
 
 #: seconds between two signs of life, until the broker's Welcome says otherwise
 HEARTBEAT: Final = 2.0
+#: and that a word of the broker's is good for, likewise
+LEASE: Final = 10.0
 POOLS: Final = ("processes", "threads")
 
 

@@ -18,10 +18,10 @@ import signal
 from collections import deque
 from time import monotonic
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from nbqueue import signals
-from nbqueue.exceptions import AuthenticationError, ConnectionLostError
+from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
 from nbqueue.messages import (
     AnyMessage,
     Goodbye,
@@ -72,6 +72,8 @@ class Supervisor:
         self.queues = list(options.queues)
         #: as Celery's receivers of ``worker_ready`` call it
         self.hostname = options.nodename
+        #: what -A names, for those who listen to its signals
+        self.app: Any = None
         self._options = options
         self._link = link
         self._log = log
@@ -176,9 +178,18 @@ class Supervisor:
             self._consume([*self.queues, queue])
 
     def cancel_consumer(self, queue: str) -> None:
-        """Take no more tasks of this queue; those that an executor has are still run."""
-        if queue in self.queues:
-            self._consume([each for each in self.queues if each != queue])
+        """Take no more tasks of this queue; those that an executor has are still run.
+
+        Raises
+        ------
+        ConfigurationError
+            It is the only one.
+        """
+        left = [each for each in self.queues if each != queue]
+        if not left:
+            raise ConfigurationError(f"{queue!r} is the only queue that {self.hostname} serves: shut it down")
+        if left != self.queues:
+            self._consume(left)
 
     def _consume(self, queues: list[str]) -> None:
         self.queues = queues

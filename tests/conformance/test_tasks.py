@@ -419,3 +419,27 @@ def test_all_that_a_task_printed_is_there_as_long_as_it_is_little(app: App) -> N
     result = talk.delay()
     result.get(LIMIT)
     assert result.output == "".join(f"{'x' * 100} {number}\n" for number in range(5000))
+
+
+def test_items_of_a_generator_are_read_as_they_are_yielded(app: App) -> None:
+    @app.task
+    def count(n: int) -> Any:
+        for i in range(n):
+            yield i
+            if i == 0:
+                time.sleep(0.3)
+
+    result = count.delay(500)
+    stream = result.stream(window=16, timeout=LIMIT)
+    assert next(stream) == 0
+    assert not result.ready()
+    assert list(stream) == list(range(1, 500))
+    assert result.get(LIMIT) == list(range(500))
+
+
+def test_headers_of_a_call_reach_the_task(app: App) -> None:
+    @app.task(bind=True)
+    def tell(self: Any) -> Any:
+        return self.request.tenant, self.request.called_directly
+
+    assert tell.apply_async(headers={"tenant": 7}).get(LIMIT) == (7, False)

@@ -198,6 +198,8 @@ APP = """
     logger = get_task_logger(__name__)
 
     def note(sender=None, signal=None, **told):
+        if signal is signals.worker_ready:
+            assert sender.app is app
         with open("signals", "a") as file:
             file.write(f"{signal.name} {os.getpid()}\\n")
 

@@ -470,6 +470,8 @@ def test_other_queues_reach_the_executors_the_broker_and_executors_that_come_lat
     ask(rig, lambda supervisor: supervisor.grow())
     rig.wait_children(3)
     wait_until(lambda: rig.children[2].queues == ["gpu"], 5)
+    with pytest.raises(ConfigurationError, match="the only queue"):
+        rig.supervisor.cancel_consumer("gpu")
 
 
 def test_an_autoscaled_pool_begins_with_the_least_and_grows_with_the_work(start, monkeypatch):

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from nbqueue import signals
+from nbqueue.conversions import SERIALIZERS
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.platform import import_from, in_forked_children
+from nbqueue.settings import Settings
 from nbqueue.transports import transport
 from nbqueue.wire import keys
+from nbqueue.wire.serializers import PICKLED
 from nbqueue.worker import context, output, registry
 from nbqueue.worker import log as logs
 from nbqueue.worker.executor.loop import Executor
 from nbqueue.worker.executor.quota import Quota
+from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.lifeline import MISCONFIGURED, RETIRED, Lifeline
 from nbqueue.worker.options import ExecutorOptions, WorkerOptions, executor_identity, remember
 from nbqueue.worker.slot import Slot
@@ -71,13 +75,15 @@ def _prepare(options: ExecutorOptions) -> None:
 
 def _executor(options: ExecutorOptions, lifeline: Lifeline) -> "Executor | SeveralExecutor":
     worker = options.worker
-    tasks = registry.load(worker.app) if worker.app else []
+    tasks, settings = registry.load(worker.app)
     log = logs.set_up(worker)  # after the module, which may listen to its signals
     logs.set_up_tasks(worker, output.logging_handler())
     slot = Slot(options.slot)
     slot.close_file()
     parts: dict[str, Any] = {
         "tasks": tasks,
+        "accepted": _accepted(settings),
+        "storage": Storage(settings.backend, settings.result_expires, trusts=_trusts(settings)),
         "slot": slot,
         "log": logs.TaskLog(log),
         "quota": _quota(worker),
@@ -97,6 +103,17 @@ def _quota(worker: WorkerOptions) -> Quota | None:
     if worker.max_tasks_per_child or worker.max_memory_per_child:
         return Quota(worker.max_tasks_per_child, worker.max_memory_per_child)
     return None
+
+
+def _accepted(settings: Settings) -> frozenset[str] | None:
+    """Serializers whose content is loaded, None for all."""
+    accepted = frozenset(settings.accept_content)
+    return None if accepted == frozenset(SERIALIZERS.values()) else accepted
+
+
+def _trusts(settings: Settings) -> bool:
+    """Whether tasks may name what is imported here, as their pickles do."""
+    return PICKLED in settings.accept_content
 
 
 def _give_up_soon(code: int) -> None:

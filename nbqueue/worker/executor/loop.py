@@ -18,6 +18,7 @@ from nbqueue.worker.executor.control import Control
 from nbqueue.worker.executor.exchange import Exchange, Run
 from nbqueue.worker.executor.quota import Quota
 from nbqueue.worker.executor.runner import Runner
+from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.interrupts import Gate, ThreadGate
 from nbqueue.worker.log import TaskLog
 from nbqueue.worker.registry import RegisteredTask
@@ -44,6 +45,10 @@ class Executor:
         Its Hello: id, worker, name, python, env, queues, … (role and leases are filled in).
     tasks
         Tasks that it has without their definitions (``-A``).
+    accepted
+        Serializers whose content it loads; None: all.
+    storage
+        Where it keeps values; with the broker unless a task says otherwise.
     whole_process
         It has the process for itself and runs in its main thread: SIGINT interrupts tasks, and
         threads started by a task belong to that task.
@@ -63,6 +68,8 @@ class Executor:
         identity: Hello,
         *,
         tasks: Iterable[RegisteredTask] = (),
+        accepted: frozenset[str] | None = None,
+        storage: Storage | None = None,
         whole_process: bool = False,
         slot: Slot | None = None,
         log: TaskLog | None = None,
@@ -79,7 +86,15 @@ class Executor:
         self._exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
         self._control = Control(transport.connect(), self._exchange)
         self._runner = runner(
-            self._exchange, self._gate, tasks, name=identity.name, whole_process=whole_process, log=log
+            self._exchange,
+            self._gate,
+            tasks,
+            name=identity.name,
+            whole_process=whole_process,
+            accepted=accepted,
+            storage=storage,
+            log=log,
+            push=self._control.link.wake,
         )
 
     @property
@@ -151,18 +166,21 @@ def runner(
     name: str,
     whole_process: bool,
     log: TaskLog | None,
+    accepted: frozenset[str] | None = None,
     **options: Any,
 ) -> Runner:
     """What runs tasks in one thread, with definitions of its own."""
-    definitions = payload.Definitions(exchange.fetch, name)
+    definitions = payload.Definitions(exchange.fetch, name, accepted)
     for task in tasks:
-        definitions.register(task.name, task.function, task.options)
+        definitions.register(task.name, task.function, task.options, task.instance)
     return Runner(
         definitions,
         gate,
         worker=name,
         whole_process=whole_process,
         payload_limit=lambda: exchange.payload_limit,
+        lease=lambda: exchange.lease,
         log=log,
+        accepted=accepted,
         **options,
     )

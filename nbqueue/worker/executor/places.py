@@ -21,7 +21,7 @@ from typing import Any
 from nbqueue.exceptions import SoftTimeLimitExceeded
 from nbqueue.worker.executor.exchange import Run
 from nbqueue.worker.executor.runner import Runner
-from nbqueue.worker.executor.values import Items, finished
+from nbqueue.worker.executor.values import Open, finished
 from nbqueue.worker.interrupts import CANCEL, Gate, ThreadGate
 
 
@@ -152,18 +152,14 @@ class Caller:
         self._turn: AbstractContextManager[Any] = nullcontext() if turn is None else turn
 
     def call(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        items: Callable[[], Items],
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], stream: Open
     ) -> Any:
         """What the function returns, taken to its end."""
         with self._turn:
             value = function(*args, **kwargs)
             if type(value) is GeneratorType:
-                return finished(value, items=items)
-        return finished(value, lambda coroutine: self._loop.run(coroutine, self._gate), items)
+                return finished(value, stream)
+        return finished(value, stream, lambda coroutine: self._loop.run(coroutine, self._gate))
 
 
 class Place(threading.Thread):

@@ -13,6 +13,7 @@ rejects itself, to the end of the line.  Who else is told of a run stands in :mo
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -26,10 +27,13 @@ from nbqueue.wire import failure, payload
 from nbqueue.worker import context, hooks
 from nbqueue.worker.context import TaskContext
 from nbqueue.worker.executor.again import next_run
-from nbqueue.worker.executor.values import Caller, Items, call_alone
+from nbqueue.worker.executor.storage import Storage
+from nbqueue.worker.executor.values import Caller, call_alone
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.log import TaskLog
+from nbqueue.worker.options import LEASE
 from nbqueue.worker.reports import Reports
+from nbqueue.worker.stream import ItemStream
 
 
 class Unready(Exception):
@@ -55,10 +59,16 @@ class Runner:
         See :mod:`nbqueue.worker.context`.
     payload_limit
         Returns how many bytes of a value the broker takes; 0 if it has not said.
+    accepted
+        Serializers whose arguments are loaded; None: all.
+    storage
+        Where values are kept; with the broker unless a task says otherwise.
     log
         Where it says how tasks ended.
     caller
         Calls a function, and takes what it returns to its end.
+    push, lease
+        See :class:`ItemStream`.
     """
 
     def __init__(
@@ -69,16 +79,24 @@ class Runner:
         worker: str,
         whole_process: bool,
         payload_limit: Callable[[], int] = lambda: 0,
+        accepted: frozenset[str] | None = None,
+        storage: Storage | None = None,
         log: TaskLog | None = None,
         caller: Caller = call_alone,
+        push: Callable[[], object] = lambda: None,
+        lease: Callable[[], float] = lambda: LEASE,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
         self._worker = worker
         self._whole_process = whole_process
         self._payload_limit = payload_limit
+        self._accepted = accepted
+        self._storage = storage if storage is not None else Storage()
         self._log = log
         self._call = caller
+        self._push = push
+        self._lease = lease
         self._pid = os.getpid()
 
     def run(self, assignment: Assignment, reports: Reports) -> RunEnd:
@@ -91,12 +109,12 @@ class Runner:
         try:
             try:
                 value = self._value(current, assignment)
-                data = self._pickled(current, value)
+                kept = self._kept(current, assignment, value)
             finally:
                 self._gate.leave()
                 if os.getpid() != self._pid:
                     os._exit(0)  # a child that the task forked and let return
-            told = self._returned(current, assignment, value, data, perf_counter() - began)
+            told = self._returned(current, assignment, value, kept, perf_counter() - began)
         except Unready:
             return Returned([assignment.token])
         except BaseException as exc:  # whatever a task raises is how it ended
@@ -117,27 +135,55 @@ class Runner:
         current.options, instance = loaded.options, loaded.instance
         current.instance = instance
         self._gate.enter(assignment.token)
-        args, kwargs = payload.loads(task.payload)
+        args, kwargs = payload.loads(task.payload, self._accepted)
         current.called_with(args, kwargs)
         if instance is not None or signals.task_prerun.receivers:
             hooks.begin(current, instance)
+        open_stream = partial(self._stream, current)
+        if instance is not None:
+            return self._call(instance.call_by_worker, (args, kwargs), {}, open_stream)
         if loaded.options.bind:
-            args = (current if instance is None else instance, *args)
-        return self._call(loaded.function, args, kwargs, Items)
+            args = (current, *args)
+        return self._call(loaded.function, args, kwargs, open_stream)
 
-    def _pickled(self, current: TaskContext, value: Any) -> bytes:
+    def _stream(self, current: TaskContext) -> ItemStream:
+        """Where the items of a generator go."""
+        task = current.task
+        return current.reports.open(
+            ItemStream(
+                task.id,
+                current.reports.token,
+                keep=not task.ignore_result,
+                what=f"an item of {task.name}()",
+                limit=current.payload_limit,
+                serializer=task.result_serializer,
+                push=self._push,
+                lease=self._lease(),
+            )
+        )
+
+    def _kept(self, current: TaskContext, assignment: Assignment, value: Any) -> tuple[bytes, str]:
+        """What of a value goes to the broker, and which backend has it otherwise."""
         task = current.task
         if task.ignore_result or current.granted is not None:
-            return b""
-        return payload.dumps_value(value, f"the return value of {task.name}()", current.payload_limit)
+            return b"", ""
+        what = f"the return value of {task.name}()"
+        data = payload.dumps_value(value, what, current.payload_limit, task.result_serializer)
+        return self._storage.keep(assignment, data)
 
     def _returned(
-        self, current: TaskContext, assignment: Assignment, value: Any, data: bytes, runtime: float
+        self,
+        current: TaskContext,
+        assignment: Assignment,
+        value: Any,
+        kept: tuple[bytes, str],
+        runtime: float,
     ) -> _Told:
         """The function returned."""
         if current.granted is not None:  # by retry(throw=False)
             return self._ended(current.granted, current, assignment, runtime)
-        outcome = self._outcome(assignment, SUCCESS, runtime, value=data)
+        data, stored = kept
+        outcome = self._outcome(assignment, SUCCESS, runtime, value=data, stored=stored)
         if hooks.wanted(current.instance):
             try:
                 hooks.success(current, current.instance, value)
@@ -155,6 +201,7 @@ class Runner:
         *,
         value: bytes = b"",
         failed: Failure | None = None,
+        stored: str = "",
     ) -> Outcome:
         return Outcome(
             assignment.task.id,
@@ -165,6 +212,7 @@ class Runner:
             runtime,
             self._worker,
             retries=assignment.retries,
+            stored=stored,
         )
 
     # ── it raised ────────────────────────────────────────────────────────────────────────────
@@ -215,17 +263,18 @@ class Runner:
     def _ignored(self, exc: Ignore, current: TaskContext, assignment: Assignment, runtime: float) -> _Told:
         """It has no value of its own, but perhaps one that it set before."""
         state, meta = current.claimed or (SUCCESS, None)
-        value, failed = b"", None
+        value, stored, failed = b"", "", None
         try:
             if state == FAILURE:
                 failed = _claimed_failure(meta)
             elif meta is not None:
-                value = self._pickled(current, meta)
+                value, stored = self._kept(current, assignment, meta)
         except Exception as error:
             state, failed = FAILURE, failure.capture(error)
         if hooks.wanted(current.instance):
             hooks.finish(current, current.instance, "", exc)
-        return _Told(self._outcome(assignment, state, runtime, value=value, failed=failed), exc)
+        outcome = self._outcome(assignment, state, runtime, value=value, failed=failed, stored=stored)
+        return _Told(outcome, exc)
 
 
 def _claimed_failure(meta: Any) -> Failure:

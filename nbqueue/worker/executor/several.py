@@ -17,6 +17,7 @@ from nbqueue.worker.executor.loop import FAREWELL, runner
 from nbqueue.worker.executor.places import Caller, Gates, Place, PlaceGate, SharedLoop
 from nbqueue.worker.executor.quota import Quota
 from nbqueue.worker.executor.shared import SharedExchange
+from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.log import TaskLog
 from nbqueue.worker.registry import RegisteredTask
 from nbqueue.worker.slot import Slot
@@ -38,6 +39,8 @@ class SeveralExecutor:
         *,
         tasks: Iterable[RegisteredTask] = (),
         one_at_a_time: bool = False,
+        accepted: frozenset[str] | None = None,
+        storage: Storage | None = None,
         slot: Slot | None = None,
         log: TaskLog | None = None,
         quota: Quota | None = None,
@@ -53,6 +56,8 @@ class SeveralExecutor:
         self._loop = SharedLoop()
         self._turn = threading.Lock() if one_at_a_time else None
         self._tasks = list(tasks)
+        self._accepted = accepted
+        self._storage = storage
         self._name = identity.name
         self._free: list[Place] = []
         self._places: list[Place] = []
@@ -117,6 +122,7 @@ class SeveralExecutor:
         made = runner(
             self._exchange, gate, self._tasks, name=self._name, whole_process=False, log=self._log,
             caller=Caller(self._loop, gate, self._turn).call,
+            push=self._exchange.wake, accepted=self._accepted, storage=self._storage,
         )  # fmt: skip
         place = Place(len(self._places), gate, made, self._ended)
         self._places.append(place)

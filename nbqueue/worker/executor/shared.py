@@ -71,6 +71,10 @@ class SharedExchange(Exchange):
             self._events += run.reports.collect(last=True)
             self._forget(run, ending)
 
+    def wake(self) -> None:
+        """There is something to be sent.  From any thread."""
+        self._link.wake()
+
     # ── the places' side ─────────────────────────────────────────────────────────────────────
 
     def ended(self, run: Run, ending: RunEnd) -> None:

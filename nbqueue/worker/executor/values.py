@@ -5,23 +5,21 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeAlias
 
+from nbqueue.worker.stream import ItemStream
+
 #: awaits to the end, whatever it raises
 RunAsync: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
-
-#: function, arguments, and what is made of the items if it is a generator
-Caller: TypeAlias = Callable[
-    [Callable[..., Any], tuple[Any, ...], dict[str, Any], Callable[[], "Items"]], Any
-]
+#: where the items of a generator go, made when there is one
+Open: TypeAlias = Callable[[], ItemStream]
+#: takes function and arguments
+Caller: TypeAlias = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any], Open], Any]
 
 
 def call_alone(
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    items: Callable[[], "Items"],
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], stream: Open
 ) -> Any:
     """What the function returns, taken to its end in this thread."""
-    return finished(function(*args, **kwargs), items=items)
+    return finished(function(*args, **kwargs), stream)
 
 
 def run_alone(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -32,40 +30,27 @@ def run_alone(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(coroutine)
 
 
-def finished(value: Any, run_async: RunAsync = run_alone, items: Callable[[], "Items"] | None = None) -> Any:
+def finished(value: Any, stream: Open, run_async: RunAsync = run_alone) -> Any:
     """The value itself; of a coroutine what it returns, of a generator the list of its items."""
     kind = type(value)
     if kind is GeneratorType:
-        return _run_through(value, (items or Items)())
+        return _run_through(value, stream())
     if kind is CoroutineType:
         return run_async(value)
     if kind is AsyncGeneratorType:
-        return run_async(_run_through_async(value, (items or Items)()))
+        return run_async(_run_through_async(value, stream()))
     return value
 
 
-class Items:
-    """What is made of the items of a generator: the list of them."""
-
-    def __init__(self) -> None:
-        self.kept: list[Any] = []
-
-    def take(self, item: Any) -> None:
-        """The generator has yielded; may wait until somebody can take more."""
-        self.kept.append(item)
-
-    async def take_async(self, item: Any) -> None:
-        """The same, for async generators."""
-        self.take(item)
-
-
-def _run_through(generator: Iterator[Any], items: Items) -> list[Any]:
+def _run_through(generator: Iterator[Any], items: ItemStream) -> list[Any]:
     for item in generator:
         items.take(item)
+    items.finish()
     return items.kept
 
 
-async def _run_through_async(generator: AsyncIterator[Any], items: Items) -> list[Any]:
+async def _run_through_async(generator: AsyncIterator[Any], items: ItemStream) -> list[Any]:
     async for item in generator:
         await items.take_async(item)
+    await items.finish_async()
     return items.kept
