@@ -399,6 +399,11 @@ class SimulatedClient:
         self._flush()
         return answers
 
+    def ask(self, topic: str, **args: Any) -> None:
+        """Put a question, whatever the answer."""
+        self.session.ask(topic, args, lambda answer: None)
+        self._flush()
+
     def forget(self, record: TaskRecord) -> None:
         self.session.forget([record.id], [record])
         self._flush()

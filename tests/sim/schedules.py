@@ -108,6 +108,8 @@ class Schedule:
         choose, world = self.choose, self.world
         name, duration = choose.choice([("quick", 0.0002), ("slow", 1.0), ("mixed", choose.uniform(0, 2))])
         countdown = choose.choice([0.0, 0.0, 0.0, 1.0, 10.0])
+        if self.demanding.random() < 0.03:
+            self._set_a_rate("quick", self.demanding.choice([0.0, 3.0, 50.0, None]))
         rate = 0.0
         if self.demanding.random() < 0.15:
             name, rate = self.demanding.choice(list(RATES.items()))
@@ -146,6 +148,11 @@ class Schedule:
         worker: SimulatedWorker = self.also.choice(self.workers)
         worker.consume("other")
         self.world.after(self.also.uniform(0, 5), lambda: worker.consume("default", "other"))
+
+    def _set_a_rate(self, name: str, rate: float | None) -> None:
+        """At runtime, and so also for tasks that wait."""
+        client: SimulatedClient = self.demanding.choice(self.clients)
+        client.ask("control", command="rate_limit", args={"task_name": name, "rate_limit": rate})
 
     def _break_a_link(self) -> None:
         executors = [e for w in self.workers for e in w.executors]
@@ -215,7 +222,7 @@ class Schedule:
 
     def _no_firing_is_missing(self) -> None:
         """Each entry has fired at each of its times at which a broker ran; of the others, as it says."""
-        world, now = self.world, self.world.now
+        world, now = self.world, self.world.now - 0.001  # what is due this very moment is yet to come
         for entry in world.core.schedules.entries.values():
             every, missed = PERIODIC[entry.periodic.name]
             steps = range(1, int((now - entry.anchor) / every) + 1)
