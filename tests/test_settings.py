@@ -361,17 +361,17 @@ CELERYS = {
     " backend_max_retries backend_always_retry",
     "task_": "acks_late acks_on_failure_or_timeout acks_on_failure acks_on_timeout always_eager annotations"
     " compression create_missing_queues inherit_parent_priority default_delivery_mode default_queue"
-    " default_queue_type default_exchange default_exchange_type default_routing_key"
+    " default_queue_type default_exchange default_exchange_type default_routing_key default_rate_limit"
     " default_priority eager_propagates ignore_result store_eager_result protocol publish_retry"
     " publish_retry_policy queues queue_max_priority reject_on_worker_lost remote_tracebacks repr_maxlevels"
     " routes send_sent_event serializer soft_time_limit time_limit store_errors_even_if_ignored"
     " track_started allow_error_cb_on_chord_header",
     "worker_": "agent autoscaler cancel_long_running_tasks_on_connection_loss soft_shutdown_timeout"
     " enable_soft_shutdown_on_idle concurrency consumer direct disable_rate_limits"
-    " deduplicate_successful_tasks enable_remote_control hijack_root_logger log_color log_datefmt"
-    " lost_wait pool_putlocks pool_restarts pool_start_method"
+    " deduplicate_successful_tasks enable_remote_control hijack_root_logger log_color log_datefmt log_format"
+    " lost_wait max_memory_per_child max_tasks_per_child pool pool_putlocks pool_restarts pool_start_method"
     " proc_alive_timeout prefetch_multiplier eta_task_limit disable_prefetch redirect_stdouts"
-    " redirect_stdouts_level send_task_events state_db task_log_datefmt timer"
+    " redirect_stdouts_level send_task_events state_db task_log_datefmt task_log_format timer"
     " timer_precision detect_quorum_queues",
 }
 

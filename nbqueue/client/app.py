@@ -15,6 +15,8 @@ from nbqueue.client import eager
 from nbqueue.client.backends import Backend
 from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router, default_settings
+from nbqueue.client.control import Control
+from nbqueue.client.events import Events
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
 from nbqueue.client.modules import import_related, place_of
@@ -195,8 +197,11 @@ class App:
             False: it is started at most once, even if its worker dies of it.
         typing
             False: do not check calls against its signature.
-        queue, priority, countdown, expires, time_limit, soft_time_limit, ignore_result, serializer
+        queue, priority, countdown, expires, time_limit, soft_time_limit, ignore_result, serializer,
+        tags, resources
             For each call that does not say otherwise (see ``CallOptions``).
+        rate_limit
+            Starts of tasks of this name over all workers, evenly spaced: ``"10/m"`` is one each six seconds.
         """
         if function is None:
             return lambda function: self.task(function, **options)
@@ -336,6 +341,16 @@ class App:
     def client(self) -> Client:
         """The connection to the broker, made on first use."""
         return self._router.route.client
+
+    @property
+    def control(self) -> Control:
+        """Workers asked and told: ``app.control.inspect().active()``, ``app.control.rate_limit(…)``."""
+        return Control(lambda: self.client)
+
+    @property
+    def events(self) -> Events:
+        """What happens at the broker, as it happens: ``for event in app.events(): …``"""
+        return Events(lambda: self.client)
 
     def AsyncResult(self, id: str, *_: Any, **__: Any) -> _Result:  # noqa: N802 - Celery's name
         """The result of any id; an unknown one is PENDING."""

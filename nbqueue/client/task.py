@@ -422,6 +422,8 @@ class Task(Hooks, Generic[P, R]):
             group=group,
             parent_id=parent.id if parent is not None else "",
             root_id=(parent.root_id or parent.id) if parent is not None else "",
+            demand=_demand(call) if "tags" in call or "resources" in call else None,
+            rate=call.get("rate_limit", 0.0),  # type: ignore[arg-type]  # converted
             ignore_result=call.get("ignore_result", False) or plan.keeps_nothing,
             acks_late=call.get("acks_late", True),  # type: ignore[arg-type]  # TaskCallOptions
             serializer="" if serializer == "cloudpickle" else serializer,
@@ -505,6 +507,11 @@ def _restored(
     task = cls.of(function, {**said, "name": name})
     vars(task)["_carried"] = carried
     return task
+
+
+def _demand(call: CallOptions) -> m.Demand | None:
+    tags, resources = list(call.get("tags") or ()), dict(call.get("resources") or {})
+    return m.Demand(tags, resources) if tags or resources else None
 
 
 def _iterated(method: str, items: Any) -> Iterable[Any]:

@@ -240,6 +240,15 @@ def test_annotations_win_over_what_the_task_says(app: App) -> None:
         task.delay(1, 2)
 
 
+def test_a_rate_that_tasks_have_unless_they_say_another(app: App) -> None:
+    app.conf.task_default_rate_limit = "10/m"
+    assert app.task(add)._call == {"rate_limit": pytest.approx(10 / 60)}
+    assert app.task(rate_limit="1/s")(add)._call == {"rate_limit": 1.0}
+    app.conf.task_default_rate_limit = "often"
+    with pytest.raises(ConfigurationError, match="task_default_rate_limit"):
+        app.task(add).delay(1, 2)
+
+
 def test_settings_are_the_defaults_of_calls(app: App) -> None:
     app.conf.update(task_ignore_result=True, task_default_priority=4)
     result = app.task(add).delay(1, 2)

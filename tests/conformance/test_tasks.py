@@ -458,3 +458,27 @@ def test_plain_data_travels_without_pickles(app: App, serializer: str) -> None:
     result = task.delay(1, [2.5, None], key="ä")
     assert result.get(LIMIT) == [[1, [2.5, None]], {"key": "ä"}]
     assert result.record.outcome.value[:1] == serializer[:1].encode()
+
+
+def test_items_of_a_generator_are_read_as_they_are_yielded(app: App) -> None:
+    @app.task
+    def count(n: int) -> Any:
+        for i in range(n):
+            yield i
+            if i == 0:
+                time.sleep(0.3)
+
+    result = count.delay(500)
+    stream = result.stream(window=16, timeout=LIMIT)
+    assert next(stream) == 0
+    assert not result.ready()
+    assert list(stream) == list(range(1, 500))
+    assert result.get(LIMIT) == list(range(500))
+
+
+def test_headers_of_a_call_reach_the_task(app: App) -> None:
+    @app.task(bind=True)
+    def tell(self: Any) -> Any:
+        return self.request.tenant, self.request.called_directly
+
+    assert tell.apply_async(headers={"tenant": 7}).get(LIMIT) == (7, False)

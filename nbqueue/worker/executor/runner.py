@@ -13,6 +13,7 @@ rejects itself, to the end of the line.  Who else is told of a run stands in :mo
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -27,10 +28,12 @@ from nbqueue.worker import context, hooks
 from nbqueue.worker.context import TaskContext
 from nbqueue.worker.executor.again import next_run
 from nbqueue.worker.executor.storage import Storage
-from nbqueue.worker.executor.values import finished
+from nbqueue.worker.executor.values import Caller, call_alone
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.log import TaskLog
+from nbqueue.worker.options import LEASE
 from nbqueue.worker.reports import Reports
+from nbqueue.worker.stream import ItemStream
 
 
 class Unready(Exception):
@@ -62,6 +65,10 @@ class Runner:
         Where values are kept; with the broker unless a task says otherwise.
     log
         Where it says how tasks ended.
+    caller
+        Calls a function, and takes what it returns to its end.
+    push, lease
+        See :class:`ItemStream`.
     """
 
     def __init__(
@@ -75,6 +82,9 @@ class Runner:
         accepted: frozenset[str] | None = None,
         storage: Storage | None = None,
         log: TaskLog | None = None,
+        caller: Caller = call_alone,
+        push: Callable[[], object] = lambda: None,
+        lease: Callable[[], float] = lambda: LEASE,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
@@ -84,6 +94,9 @@ class Runner:
         self._accepted = accepted
         self._storage = storage if storage is not None else Storage()
         self._log = log
+        self._call = caller
+        self._push = push
+        self._lease = lease
         self._pid = os.getpid()
 
     def run(self, assignment: Assignment, reports: Reports) -> RunEnd:
@@ -126,11 +139,28 @@ class Runner:
         current.called_with(args, kwargs)
         if instance is not None or signals.task_prerun.receivers:
             hooks.begin(current, instance)
+        open_stream = partial(self._stream, current)
         if instance is not None:
-            return finished(instance.call_by_worker(args, kwargs))
+            return self._call(instance.call_by_worker, (args, kwargs), {}, open_stream)
         if loaded.options.bind:
             args = (current, *args)
-        return finished(loaded.function(*args, **kwargs))
+        return self._call(loaded.function, args, kwargs, open_stream)
+
+    def _stream(self, current: TaskContext) -> ItemStream:
+        """Where the items of a generator go."""
+        task = current.task
+        return current.reports.open(
+            ItemStream(
+                task.id,
+                current.reports.token,
+                keep=not task.ignore_result,
+                what=f"an item of {task.name}()",
+                limit=current.payload_limit,
+                serializer=task.result_serializer,
+                push=self._push,
+                lease=self._lease(),
+            )
+        )
 
     def _kept(self, current: TaskContext, assignment: Assignment, value: Any) -> tuple[bytes, str]:
         """What of a value goes to the broker, and which backend has it otherwise."""
