@@ -12,6 +12,7 @@ from kernels_ext.widgets import display
 from nbqueue.client.cluster import Cluster
 from nbqueue.client.group import GroupResult
 from nbqueue.client.records import TaskRecord
+from nbqueue.client.replies import Replies
 from nbqueue.client.result import AsyncResult
 from tests.kernels_ext.widgets.fakes import FakeGroup
 
@@ -86,6 +87,7 @@ from IPython.testing.globalipapp import start_ipython
 shell = start_ipython()
 shell.run_line_magic("load_ext", "nbqueue")
 from nbqueue.client.records import TaskRecord
+from nbqueue.client.replies import Replies
 from nbqueue.client.result import AsyncResult
 data, _ = shell.display_formatter.format(AsyncResult("a1", None, TaskRecord("a1", "train", "default")))
 assert data["text/plain"].split()[1:3] == ["train", "PENDING"], data
@@ -94,3 +96,10 @@ assert "ipywidgets" not in sys.modules and "anywidget" not in sys.modules
 """
     environment = {"IPYTHONDIR": str(tmp_path), "HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=60)
+
+
+def test_replies_of_workers_are_a_table_in_which_names_are_escaped(notebook):
+    replies = Replies({"w": [{"id": "1", "name": "<b>f"}]})
+    shown, _ = notebook.display_formatter.format(replies)
+    assert "<td>w</td><td>1</td><td>&lt;b&gt;f</td>" in shown["text/html"]
+    assert shown["text/plain"] == repr(dict(replies))
