@@ -17,8 +17,20 @@ from nbqueue._version import __version__
 
 if TYPE_CHECKING:
     from nbqueue.client.app import App, default_app
+    from nbqueue.client.canvas import (
+        Signature,
+        chain,
+        chord,
+        chunks,
+        group,
+        maybe_signature,
+        signature,
+        subtask,
+        xmap,
+        xstarmap,
+    )
     from nbqueue.client.cluster import Cluster, attach, connect, start, stop
-    from nbqueue.client.group import GroupResult, as_completed
+    from nbqueue.client.group import GroupResult, ResultSet, as_completed
     from nbqueue.client.result import AsyncResult
     from nbqueue.client.task import Task
     from nbqueue.worker.context import progress
@@ -30,7 +42,15 @@ _HOMES = {
     "Task": "nbqueue.client.task",
     "AsyncResult": "nbqueue.client.result",
     "GroupResult": "nbqueue.client.group",
+    "ResultSet": "nbqueue.client.group",
     "as_completed": "nbqueue.client.group",
+    **dict.fromkeys(
+        (
+            "Signature", "chain", "chord", "chunks", "group", "maybe_signature", "signature", "subtask",
+            "xmap", "xstarmap",
+        ),
+        "nbqueue.client.canvas",
+    ),
     "Cluster": "nbqueue.client.cluster",
     "attach": "nbqueue.client.cluster",
     "connect": "nbqueue.client.cluster",
@@ -39,7 +59,7 @@ _HOMES = {
     "progress": "nbqueue.worker.context",
     **dict.fromkeys(
         (
-            "AuthenticationError", "ConfigurationError", "ConnectionLostError", "Ignore",
+            "AuthenticationError", "ChordError", "ConfigurationError", "ConnectionLostError", "Ignore",
             "MaxRetriesExceededError", "NBQueueError", "ProtocolError", "Reject", "RemoteError",
             "ResultNotFoundError", "Retry", "SerializationError", "SoftTimeLimitExceeded",
             "SubmissionRefused", "TaskRevokedError", "TimeLimitExceeded", "TimeoutError", "WorkerLostError",

@@ -98,4 +98,4 @@ def _cluster_as_text(cluster: Cluster, **_: Any) -> dict[str, str]:
 
 
 def _group_as_text(group: GroupResult, **_: Any) -> dict[str, str]:
-    return {"text/plain": describe_group(group.name, (result.peek() for result in group.children))}
+    return {"text/plain": describe_group(group.name, (result.peek() for result in group.tasks))}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, overload
 
+from nbqueue.client import names
 from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router, default_settings
 from nbqueue.client.options import split
@@ -73,6 +74,7 @@ class App:
         task = Task(function, *split({"name": self._name_of(function), **options}), router=self._router)
         task.app = self
         self.tasks[task.name] = task
+        names.add(task)
         return task
 
     def _name_of(self, function: _Function) -> str:

@@ -36,6 +36,9 @@ class CallOptions(TypedDict, total=False):
     soft_time_limit: float
     #: keep the state, drop the value
     ignore_result: bool
+    #: signatures to be called with its value, and about its failure
+    link: Any
+    link_error: Any
 
 
 def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptions:

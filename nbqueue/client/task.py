@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from nbqueue import current
 from nbqueue import messages as m
+from nbqueue.client import canvas
 from nbqueue.client.arguments import checker
 from nbqueue.client.connections import Router, default_router
 from nbqueue.client.group import GroupResult
@@ -15,7 +16,9 @@ from nbqueue.client.ids import new_id
 from nbqueue.client.inline import InlineContext
 from nbqueue.client.options import CallOptions, call_options, seconds_from_now
 from nbqueue.client.result import AsyncResult
+from nbqueue.client.weaving import Call
 from nbqueue.exceptions import ConfigurationError
+from nbqueue.states import FAILURE
 from nbqueue.wire import payload
 from nbqueue.wire.payload import Definer, TaskOptions
 
@@ -51,6 +54,7 @@ class Task:
         self._check = checker(function, bound=options.bind)
         self._definer = Definer(function, options)
         self._router = router
+        self._siblings: dict[str, Task] = {}
 
     def __repr__(self) -> str:
         return f"<@task: {self.name}>"
@@ -96,6 +100,8 @@ class Task:
             An option cannot have that value.
         """
         __tracebackhide__ = True
+        if "link" in options or "link_error" in options:
+            return self.signature(args, kwargs, options).apply_async()  # type: ignore[no-any-return]
         if not isinstance(args, Iterable) or isinstance(args, str | bytes):
             raise TypeError(f"apply_async() takes the arguments as a tuple or list, args=({args!r},)")
         return self._send(tuple(args), dict(kwargs or {}), call_options(self._call, options))
@@ -115,11 +121,76 @@ class Task:
         calls = [_iterated("starmap", args) for args in _iterated("starmap", items)]
         return GroupResult(group, [self._send(tuple(args), {}, call, group) for args in calls], self.name)
 
+    def chunks(self, items: Iterable[Sequence[Any]], n: int, **options: Unpack[CallOptions]) -> GroupResult:
+        """:meth:`starmap` in parts: each task makes ``n`` of the calls, and returns their values."""
+        __tracebackhide__ = True
+        calls = [_iterated("chunks", args) for args in _iterated("chunks", items)]
+        return canvas.chunks(self.s(), calls, n).apply_async(**options)  # type: ignore[no-any-return]
+
+    # ── workflows ────────────────────────────────────────────────────────────────────────────
+
+    def signature(
+        self,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        *more: Any,
+        **others: Any,
+    ) -> canvas.Signature:
+        """A call of it that is not sent yet; see :class:`nbqueue.canvas.Signature`."""
+        return canvas.Signature(self, args, kwargs, options, *more, **others)
+
+    subtask = signature
+
+    def s(self, *args: Any, **kwargs: Any) -> canvas.Signature:
+        """A call of it that is not sent yet, with these arguments: ``add.s(2)``."""
+        return canvas.Signature(self, args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> canvas.Signature:
+        """The same, of one that takes nothing of what comes before it."""
+        return canvas.Signature(self, args, kwargs, immutable=True)
+
+    subtask_s, subtask_si = s, si
+
+    def sibling(self, function: Callable[..., Any], name: str) -> "Task":
+        """A task of another function that goes the same way."""
+        task = self._siblings.get(name)
+        if task is None:
+            task = self._siblings[name] = Task(function, TaskOptions(name), {}, router=self._router)
+        return task
+
+    def check_step(self, step: m.Step | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError if it cannot be called so, as a step of a workflow."""
+        __tracebackhide__ = True
+        taken = 0 if step is None or step.takes is None else 1
+        if taken and step is not None and step.on == FAILURE:
+            try:
+                self._check(*(None,) * 3, *args, **kwargs)
+                return
+            except TypeError:
+                pass  # an errback of the other kind: it takes an id
+        self._check(*(None,) * taken, *args, **kwargs)
+
+    def send_step(self, id: str, call: Call) -> AsyncResult:
+        """Send it as a part of a workflow, which has been checked."""
+        __tracebackhide__ = True
+        options = call_options(self._call, call.options)
+        return self._send(call.args, call.kwargs, options, call.group, id=id, step=call.step, check=False)
+
     def _send(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], call: CallOptions, group: str = ""
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        call: CallOptions,
+        group: str = "",
+        *,
+        id: str = "",
+        step: m.Step | None = None,
+        check: bool = True,
     ) -> AsyncResult:
         __tracebackhide__ = True
-        self._check(*args, **kwargs)
+        if check:
+            self._check(*args, **kwargs)
         client, default_queue, _ = self._router.route
         shipment = self._definer.shipment()
         blobs = (
@@ -134,7 +205,7 @@ class Task:
         run = current.run.get()
         parent = run.task if run is not None else None
         named = call.get("task_id")
-        id = named or new_id()
+        id = id or named or new_id()
         task = m.Task(
             id=id,
             name=self.name,
@@ -154,6 +225,7 @@ class Task:
             parent_id=parent.id if parent is not None else "",
             root_id=(parent.root_id or parent.id) if parent is not None else "",
             ignore_result=call.get("ignore_result", False),
+            step=step,
         )
         result = AsyncResult(id, client, client.submit(task, blobs, fresh=not named))
         if run is not None:

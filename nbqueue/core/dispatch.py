@@ -1,5 +1,6 @@
 """Who runs what: executors, the leases they hold, and the lanes they take them from."""
 
+from collections.abc import Callable
 from typing import Final
 
 from nbqueue.core.actions import Peer
@@ -20,6 +21,8 @@ class Dispatcher:
     """Hands waiting tasks to executors, and takes them back."""
 
     def __init__(self, boot: int, outbox: Outbox, timers: Timers, ledger: Ledger) -> None:
+        #: makes the assignment of a step, which takes something from others: see ``Tasks``
+        self.assignment_of_step: Callable[[Record], Assignment] = _plain_assignment
         self.workers: dict[str, WorkerState] = {}
         self.executors: dict[str, ExecutorState] = {}
         self.lanes = Lanes()
@@ -136,7 +139,8 @@ class Dispatcher:
         self._ledger.leased(record, now)
         self._watch_limits(record, now)
         peer: Peer = executor.peer
-        self._outbox.assign(peer, Assignment(task, record.token, record.retries, record.attempt))
+        make = _plain_assignment if task.step is None else self.assignment_of_step
+        self._outbox.assign(peer, make(record))
 
     def _watch_limits(self, record: Record, now: float) -> None:
         task = record.task
@@ -187,3 +191,7 @@ class Dispatcher:
             and executor.control is not None
             and any(lane.key in idle_lanes for lane in self.lanes.served_by(executor))
         ]
+
+
+def _plain_assignment(record: Record) -> Assignment:
+    return Assignment(record.task, record.token, record.retries, record.attempt)

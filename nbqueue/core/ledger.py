@@ -98,4 +98,6 @@ def stood(record: Record) -> Stood:
         record.revoked,
         record.failure,
         record.outcome,
+        record.by,
+        record.unwanted,
     )

@@ -2,6 +2,7 @@
 
 from math import isfinite
 
+from nbqueue.core import workflow
 from nbqueue.core.queues import PRIORITIES
 from nbqueue.messages import Task
 
@@ -16,7 +17,7 @@ def flaw(task: Task) -> str:
             seconds: float | None = getattr(task, name)
             if seconds is not None and not isfinite(seconds):
                 return f"{name} is a number of seconds, not {seconds}"
-    return ""
+    return "" if task.step is None else workflow.flaw(task.step)
 
 
 def _limited(task: Task) -> bool:

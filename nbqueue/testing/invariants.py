@@ -3,7 +3,7 @@
 from collections import Counter
 
 from nbqueue.core.broker import BrokerCore
-from nbqueue.core.records import DONE, LEASED, READY, task_size
+from nbqueue.core.records import DONE, LEASED, READY, WAITING, task_size
 from nbqueue.states import READY_STATES
 
 
@@ -35,3 +35,31 @@ def check(core: BrokerCore) -> None:
     assert records.unfinished == len(unfinished)
     assert records.queued == Counter(task.queue for task in unfinished)
     assert records.queued_bytes == sum(map(task_size, unfinished))
+    _check_steps(core)
+
+
+def _check_steps(core: BrokerCore) -> None:
+    """Who waits waits for somebody; what is needed is there; nobody is counted who is gone."""
+    records, workflow = core.tasks.records, core.tasks.workflow
+    waiting = 0
+    for record in records:
+        unfinished = record.place != DONE
+        before = dict.fromkeys(record.predecessors) if unfinished else {}
+        found = [records.get(id) for id in before]
+        left = sum(r is None or r.place != DONE for r in found)
+        assert workflow.left(record.task.id) == left, (repr(record), left)
+        if record.place == WAITING:
+            waiting += 1
+            assert left, (repr(record), "waits for nobody")
+        for id, other in zip(before, found, strict=True):
+            assert workflow.dependents[id][record.task.id] is record, repr(record)
+            assert other is not None, (repr(record), id, "it needs a record that is gone")
+    for id, steps in workflow.dependents.items():
+        assert steps, id
+        for step in steps.values():
+            assert records.get(step.task.id) is step, (id, repr(step))
+            assert step.place != DONE, (id, repr(step))
+            assert id in step.predecessors, (id, repr(step))
+        needed = records.get(id)
+        assert needed is None or (needed.place == DONE) == records.is_held(id), repr(needed)
+    assert records.held_bytes >= 0

@@ -10,8 +10,8 @@ from typing import Any, Final, NoReturn, SupportsFloat, TypeVar, cast
 from nbqueue.core import retry
 from nbqueue.current import Run
 from nbqueue.current import run as current_run
-from nbqueue.exceptions import MaxRetriesExceededError, Retry
-from nbqueue.messages import Assignment
+from nbqueue.exceptions import Ignore, MaxRetriesExceededError, Retry
+from nbqueue.messages import Assignment, Task
 from nbqueue.states import PROGRESS
 from nbqueue.wire import payload
 from nbqueue.worker.output import OutputBuffer
@@ -65,6 +65,42 @@ class Request:
     called_directly: bool = field(default=False, init=False)
 
 
+def request_of(
+    task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, retries: int, attempt: int, hostname: str
+) -> Request:
+    """The request of a run of a task."""
+    return Request(
+        id=task.id,
+        task=task.name,
+        args=args,
+        kwargs=kwargs,
+        retries=retries,
+        attempt=attempt,
+        root_id=task.root_id or task.id,
+        parent_id=task.parent_id or None,
+        group=task.group or None,
+        hostname=hostname,
+        delivery_info={
+            "exchange": "",
+            "routing_key": task.queue,
+            "priority": task.priority,
+            "redelivered": attempt > retries + 1,
+        },
+        expires=task.expires,
+        eta=task.countdown or None,
+        timelimit=(task.time_limit, task.soft_time_limit),
+        ignore_result=task.ignore_result,
+    )
+
+
+class Replacement(Ignore):
+    """Ends a run whose task is to end as another one does."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(by)
+        self.by = by
+
+
 class TaskContext(Run):
     """The running task: what it was called with, and what it can say while it runs."""
 
@@ -94,28 +130,14 @@ class TaskContext(Run):
 
     @property
     def request(self) -> Request:
-        task = self._assignment.task
-        return Request(
-            id=task.id,
-            task=task.name,
-            args=self.args,
-            kwargs=self.kwargs,
-            retries=self._assignment.retries,
-            attempt=self._assignment.attempt,
-            root_id=task.root_id or task.id,
-            parent_id=task.parent_id or None,
-            group=task.group or None,
+        assignment = self._assignment
+        return request_of(
+            assignment.task,
+            self.args,
+            self.kwargs,
+            retries=assignment.retries,
+            attempt=assignment.attempt,
             hostname=self._hostname,
-            delivery_info={
-                "exchange": "",
-                "routing_key": task.queue,
-                "priority": task.priority,
-                "redelivered": self._assignment.attempt > self._assignment.retries + 1,
-            },
-            expires=task.expires,
-            eta=task.countdown or None,
-            timelimit=(task.time_limit, task.soft_time_limit),
-            ignore_result=task.ignore_result,
         )
 
     def update_state(self, state: str | None = None, meta: Any = None) -> None:
@@ -176,6 +198,33 @@ class TaskContext(Run):
             delay = delay.total_seconds()
         self.granted = Retry(exc=exc, countdown=float(delay))
         raise self.granted
+
+    def replace(self, signature: Any) -> NoReturn:
+        """End this run, and have the task end as a signature does: its value is that of the signature's last
+        task, and so is its failure.  Of a group it is the list of the values.  Whatever comes after the task
+        waits for that.  Never returns: ``raise self.replace(…)`` says so to readers.
+
+        Raises
+        ------
+        TypeError
+            It is no signature.
+        """
+        if not hasattr(signature, "submit_as_replacement"):
+            raise TypeError(f"a task is replaced by a signature, such as add.s(2, 2), not by {signature!r}")
+        raise Replacement(signature.submit_as_replacement())
+
+    def add_to_chord(self, signature: Any, lazy: bool = False) -> NoReturn:
+        """Celery's way to let a chord grow while it runs.  Here a chord's members are fixed when it is sent.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; it names the other way.
+        """
+        raise NotImplementedError(
+            "a chord's members are fixed when it is sent: let the member be more tasks instead, by"
+            " raise self.replace(group(…))"
+        )
 
     def exhausted(self, limit: int | None) -> MaxRetriesExceededError:
         """The error of a task that asks for more retries than it has."""

@@ -5,7 +5,7 @@ import sys
 from typing import Final, TextIO
 
 from nbqueue.core.worker import Ending
-from nbqueue.messages import Outcome, Task
+from nbqueue.messages import Outcome, Replaced, Task
 from nbqueue.states import FAILURE, SUCCESS
 from nbqueue.wire import payload
 
@@ -49,6 +49,8 @@ class TaskLog:
 
 
 def _account(ending: Ending) -> str:
+    if isinstance(ending, Replaced):
+        return f"replaced by [{ending.by}]"
     failure, text = ending.failure, ""
     if failure is not None:
         text = f"{failure.type}({failure.message!r})"

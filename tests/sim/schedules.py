@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import Leased, Took
@@ -25,11 +26,15 @@ REGRESSIONS = Path(__file__).with_name("regressions.txt")
 
 #: what happens, and how often
 STEPS = {
-    "submit": 60, "break a link": 8, "kill an executor": 4, "lose a machine": 1, "kill the broker": 4,
+    "submit": 56, "submit a workflow": 4, "break a link": 8, "kill an executor": 4, "lose a machine": 1,
+    "kill the broker": 4,
     "begin a snapshot": 2, "slow a worker down": 2, "cancel": 4, "forget": 2, "wait": 15,
 }  # fmt: skip
 #: the same where no worker is lost: each task has to run exactly once
-CALM_STEPS = {"submit": 60, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3, "wait": 20}
+CALM_STEPS = {
+    "submit": 56, "submit a workflow": 4, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3,
+    "wait": 20,
+}  # fmt: skip
 #: seconds of virtual time in which everything has to be done once nothing breaks any more
 PATIENCE = 900.0
 
@@ -52,6 +57,8 @@ class Schedule:
         #: a moment before which a task must not run
         self.not_before: dict[str, float] = {}
         self.slowed: list[Wire] = []
+        #: steps of workflows
+        self.steps: list[TaskRecord] = []
         #: how often a task asks for another run
         self.retries: dict[str, int] = {}
         #: outcomes that a client was told of: none may change any more, whatever dies
@@ -98,6 +105,43 @@ class Schedule:
             world.deadly.add(record.id)
         if choose.random() < 0.05:
             world.unlucky[record.id] = self.retries[record.id] = choose.randint(1, 3)
+
+    def _submit_a_workflow(self) -> None:
+        """A group, perhaps after a task that may fail, and a body with what is to be called after it."""
+        choose = self.choose
+        client: SimulatedClient = choose.choice(self.clients)
+        before: list[TaskRecord] = []
+        if choose.random() < 0.5:
+            before = [self._step(client, [])]
+            if choose.random() < 0.2:
+                self.world.failing.add(before[0].id)
+        header = [self._step(client, before) for _ in range(choose.randint(0, 4))]
+        if header and choose.random() < 0.2:
+            self.world.failing.add(choose.choice(header).id)
+        if before and choose.random() < 0.2:
+            self.world.replaced[before[0].id] = self._step(client, []).id
+        body = self._step(client, header, [list(range(len(header)))])
+        self._step(client, [body], on=FAILURE)
+        self._step(client, [body], optional=True)
+        self._step(client, [self._step(client, [body])])
+
+    def _step(
+        self,
+        client: SimulatedClient,
+        after: list[TaskRecord],
+        takes: object = 0,
+        on: str = SUCCESS,
+        optional: bool = False,
+    ) -> TaskRecord:
+        step = m.Step([r.id for r in after], on, takes if after else [], optional)
+        countdown = self.choose.choice([0.0, 0.0, 0.0, 2.0])
+        record = client.submit(
+            self.choose.uniform(0, 1), name="step", definition="step", step=step, countdown=countdown
+        )
+        self.records.append(record)
+        self.steps.append(record)
+        self.not_before[record.id] = self.world.now
+        return record
 
     def _break_a_link(self) -> None:
         executors = [e for w in self.workers for e in w.executors]
@@ -173,12 +217,30 @@ class Schedule:
             assert record.state in allowed, (record.id, record.state)
             if record.state == FAILURE:
                 assert record.failure is not None
-                assert record.failure.type in ("WorkerLostError", "TimeLimitExceeded"), record.failure
+                reasons = ["WorkerLostError", "TimeLimitExceeded"]
+                if record in self.steps:
+                    reasons += ["ValueError", "ChordError", *["ResultNotFoundError"] * bool(self.forgotten)]
+                assert record.failure.type in reasons, record.failure
         left = [r for r in world.core.tasks.records if r.place != DONE and r.task.id not in self.forgotten]
         assert not left, left
         self._nothing_is_held(world.core)
+        self._steps_ran_in_order()
         if self.calm:
             self._nothing_ran_twice()
+
+    def _steps_ran_in_order(self) -> None:
+        """A step that ended well began after all that it waits for had, however often they ran."""
+        ended: dict[str, list[float]] = {}
+        began: dict[str, list[float]] = {}
+        for id, _, start, end in self.world.runs:
+            ended.setdefault(id, []).append(end)
+            began.setdefault(id, []).append(start)
+        for record in self.steps:
+            found = self.world.core.tasks.records.get(record.id)
+            step = found.task.step if found is not None else None
+            if step is not None and record.state == SUCCESS and step.on == SUCCESS and record.id in began:
+                for id in step.after:
+                    assert min(ended[id]) <= min(began[record.id]), (record.id, id, "ran before it")
 
     def _nothing_ran_twice(self) -> None:
         """No worker was lost: a task runs again only if it asks to, or if the broker died in the moment in
@@ -188,7 +250,12 @@ class Schedule:
         runs = Counter(id for id, *_ in self.world.runs)
         for record in self.records:
             if record.id not in excused:
-                assert runs[record.id] == 1, (record.id, runs[record.id], "runs")
+                once = record not in self.steps or record.state == SUCCESS
+                assert runs[record.id] == once or record.id in self.world.failing, (
+                    record.id,
+                    runs[record.id],
+                    "runs",
+                )
                 assert record.retries == self.retries.get(record.id, 0), (
                     record.id,
                     record.retries,

@@ -74,7 +74,7 @@ class Executor:
         self._gate = Gate() if whole_process else ThreadGate()
         self._exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
         self._control = Control(transport.connect(), self._exchange)
-        definitions = payload.Definitions(self._exchange.fetch, identity.name)
+        definitions = payload.Definitions(self._exchange.fetch_definition, identity.name)
         for task in tasks:
             definitions.register(task.name, task.function, task.options)
         self._runner = Runner(
@@ -82,6 +82,7 @@ class Executor:
             self._gate,
             worker=identity.name,
             whole_process=whole_process,
+            fetch=self._exchange.fetch,
             payload_limit=lambda: self._exchange.payload_limit,
         )
 

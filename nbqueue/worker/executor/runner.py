@@ -4,7 +4,7 @@
 
     definition, arguments ─▶ function(*args, **kwargs) ─▶ Outcome SUCCESS
             │                        │ raises
-            └────────────────────────┴─▶ Outcome FAILURE or REVOKED, or Retry
+            └────────────────────────┴─▶ Outcome FAILURE or REVOKED, or Retry, or Replaced
 
 A task whose definition cannot be had now has not begun: it has no ending, and goes back.
 """
@@ -19,12 +19,13 @@ from typing import Any
 from nbqueue.core import retry
 from nbqueue.core.worker import Ending
 from nbqueue.exceptions import Ignore, Reject, Retry, TaskPredicate, TaskRevokedError
-from nbqueue.messages import Assignment, Failure, Outcome
+from nbqueue.messages import Assignment, Failure, Outcome, Replaced
 from nbqueue.messages import Retry as RetryMessage
 from nbqueue.states import FAILURE, REVOKED, SUCCESS
 from nbqueue.wire import failure, payload
 from nbqueue.worker import context
-from nbqueue.worker.context import TaskContext
+from nbqueue.worker.context import Replacement, TaskContext
+from nbqueue.worker.executor import inputs
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.reports import Reports
 
@@ -40,6 +41,8 @@ class Runner:
     ----------
     whole_process
         See :mod:`nbqueue.worker.context`.
+    fetch
+        Gets what a step takes from others, where it did not come along; b"" if it cannot be had.
     payload_limit
         Returns how many bytes of a value the broker takes; 0 if it has not said.
     """
@@ -51,12 +54,14 @@ class Runner:
         *,
         worker: str,
         whole_process: bool,
+        fetch: inputs.Fetch = lambda key: b"",
         payload_limit: Callable[[], int] = lambda: 0,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
         self._worker = worker
         self._whole_process = whole_process
+        self._fetch = fetch
         self._payload_limit = payload_limit
 
     def run(self, assignment: Assignment, reports: Reports) -> Ending | None:
@@ -85,8 +90,14 @@ class Runner:
         task = assignment.task
         loaded = self._definitions.load(task)
         current.options = loaded.options
+        outcomes = inputs.outcomes_of(assignment, self._fetch) if task.step is not None else ()
         self._gate.enter(assignment.token)
-        args, kwargs = current.args, current.kwargs = payload.loads(task.payload)
+        args, kwargs = payload.loads(task.payload)
+        if task.step is not None:
+            args = inputs.arguments(
+                assignment, outcomes, loaded.function, args, kwargs, bound=loaded.options.bind
+            )
+        current.args, current.kwargs = args, kwargs
         bound = (current, *args) if loaded.options.bind else args
         value = _finished(loaded.function(*bound, **kwargs))
         if task.ignore_result:
@@ -119,6 +130,8 @@ class Runner:
         if self._gate.cancelled(assignment.token):
             revoked = failure.capture(TaskRevokedError("cancelled while it ran"))
             return self._outcome(assignment, REVOKED, runtime, failed=revoked)
+        if isinstance(exc, Replacement):
+            return Replaced(assignment.task.id, assignment.token, exc.by)
         if isinstance(exc, Ignore):
             return self._outcome(assignment, SUCCESS, runtime)
         try:
