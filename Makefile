@@ -58,7 +58,7 @@ test: packages lint types unit notebooks hosts browser  ## everything; within 10
 
 check: test  ## what CI runs
 
-test-all: test chaos binder-check  ## the same, and the long campaigns
+test-all: test chaos fuzz soak binder-check  ## the same, and the long campaigns
 	@$(PYTEST) -n 2 -m slow $(ALONE) tests
 
 fmt: .venv/.with-test  ## format the code and the notebooks

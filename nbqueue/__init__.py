@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nbqueue.client.group import GroupResult, ResultSet, as_completed
     from nbqueue.client.result import AsyncResult
     from nbqueue.client.task import Task
-    from nbqueue.worker.context import progress
+    from nbqueue.worker.progress import progress
 
 # Loaded on first use, so that `import nbqueue` costs nothing and a worker loads no client.
 _HOMES = {
@@ -56,7 +56,7 @@ _HOMES = {
     "connect": "nbqueue.client.cluster",
     "start": "nbqueue.client.cluster",
     "stop": "nbqueue.client.cluster",
-    "progress": "nbqueue.worker.context",
+    "progress": "nbqueue.worker.progress",
     **dict.fromkeys(
         (
             "AuthenticationError", "ChordError", "ConfigurationError", "ConnectionLostError", "Ignore",

@@ -129,9 +129,18 @@ class Retry(TaskPredicate):
         self.exc = exc
         self.countdown = countdown
 
+    @property
+    def when(self) -> float:
+        """Celery's name of ``countdown``, in seconds."""
+        return self.countdown
+
+    def humanize(self) -> str:
+        """When, in words."""
+        return f"in {self.countdown:g}s"
+
 
 class Ignore(TaskPredicate):
-    """End the task without recording a value."""
+    """End the task without recording a value: SUCCESS with None, or what ``update_state`` set before."""
 
 
 class Reject(TaskPredicate):

@@ -114,6 +114,46 @@ class Task(Value):
     #: how the payload, and then the value, is written: "" for pickled, "json", "msgpack"
     serializer: str = ""
     result_serializer: str = ""
+    #: who made the call, as ``self.request.origin`` says
+    origin: str = ""
+    #: what else its sender says of it, for the task to read: plain values by name
+    headers: dict[str, Any] | None = None
+
+
+class Timetable(Value):
+    """When a periodic task fires: every so many seconds, or when a clock on the wall shows certain times."""
+
+    #: seconds between two firings; 0: by the other fields
+    every: float = 0.0
+    #: count them from a whole second, minute, hour or day of the clock, not from the registration
+    relative: bool = False
+    #: 0 to 59
+    minute: tuple[int, ...] = ()
+    #: 0 to 23
+    hour: tuple[int, ...] = ()
+    #: 0 to 6, 0 is Sunday
+    day_of_week: tuple[int, ...] = ()
+    #: 1 to 31
+    day_of_month: tuple[int, ...] = ()
+    #: 1 to 12
+    month_of_year: tuple[int, ...] = ()
+    #: of that clock: an IANA name, or an offset such as "UTC+05:30"
+    zone: str = "UTC"
+    #: the same in words, for a person
+    text: str = ""
+
+
+class Periodic(Value):
+    """An entry of an application's schedule."""
+
+    name: str
+    timetable: Timetable
+    #: submitted at each firing, under an id of its own
+    task: Task
+    #: what is made up for of firings that fell into a time without a broker: "once", "skip", "all"
+    missed: str = "once"
+    #: do not fire while the task of the last firing has not ended
+    skip_if_running: bool = False
 
 
 class Assignment(Value):
@@ -128,6 +168,8 @@ class Assignment(Value):
     #: how the tasks of ``task.step.after`` ended, in that order; empty if it takes nothing of them, or so
     #: much that the executor is to fetch it: see ``core.inputs``
     inputs: list["Outcome"] = []
+    #: when the task was accepted, in Unix time; 0 unless its countdown or expiry counts from there
+    at: float = 0.0
     #: the task whose failure this one is about
     about: Task | None = None
 
@@ -178,6 +220,17 @@ class Outcome(Value):
     origin: str = ""
 
 
+class Changes(Value):
+    """What is to be different in the next run of a task; None: as it was."""
+
+    payload: bytes | None = None
+    queue: str | None = None
+    priority: int | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    headers: dict[str, Any] | None = None
+
+
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What travels: a batch on the wire is a list of these."""
 
@@ -211,6 +264,8 @@ class Hello(Message, tag=1):
     local: bool = False
     #: the notebook whose kernel a client is, "" for other processes
     notebook: str = ""
+    #: tasks that an executor runs at once
+    slots: int = 1
 
 
 class Welcome(Message, tag=2):
@@ -305,6 +360,25 @@ class Ask(Message, tag=15):
     args: dict[str, Any] = {}
 
 
+class Schedule(Message, tag=100):
+    """Keep these entries of an application's schedule, each in place of the one of its name; answered by
+    Noted, or by an Answer with an error."""
+
+    number: int
+    app: str
+    entries: list[Periodic]
+    #: these are all: others of the application go
+    complete: bool = False
+
+
+class Unschedule(Message, tag=101):
+    """Drop entries of an application's schedule; answered like Schedule."""
+
+    number: int
+    app: str
+    names: list[str]
+
+
 # ── broker → client ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -352,8 +426,8 @@ class Answer(Message, tag=25):
 
 
 class Noted(Message, tag=29):
-    """In place of an Answer, to a question about ``noted``: what was said before it has been dealt with, and
-    stays so whatever becomes of the broker."""
+    """In place of an Answer, to an order, or to a question about ``noted``: what was said before has been
+    dealt with, and stays so whatever becomes of the broker."""
 
     number: int
 
@@ -436,6 +510,7 @@ class Retry(Message, tag=35):
     countdown: float
     failure: Failure | None = None
     runtime: float = 0.0
+    changes: Changes | None = None
 
 
 class Replaced(Message, tag=70):
@@ -472,9 +547,10 @@ class Recall(Message, tag=43):
 
 
 class Returned(Message, tag=44):
-    """Leases given back, never started."""
+    """Leases given back, never started; or ``rejected`` by their tasks, which go to the end of the line."""
 
     tokens: list[int]
+    rejected: bool = False
 
 
 class Held(Message, tag=45):
@@ -524,13 +600,21 @@ class ExecutorLost(Message, tag=50):
     peak_memory: int = 0
     #: last lines
     stderr: str = ""
+    #: what else it ran, if it ran several tasks at once: any of them may be to blame
+    others: list[int] = []
+
+
+class Consume(Message, tag=80):
+    """An executor serves these queues from now on; what it holds of others it still runs."""
+
+    queues: list[str]
 
 
 AnyMessage: TypeAlias = (
     Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
-    | Define | Submit | Cancel | Watch | Forget | Ask
+    | Define | Submit | Cancel | Watch | Forget | Ask | Schedule | Unschedule
     | Accepted | Rejected | Missing | Known | NotFound | Answer | Noted | Retrying | Requeued | Denied
     | Started | Progress | Update | Output | Settle | Retry | Replaced
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
-    | Heartbeat | Kill | ExecutorLost
+    | Heartbeat | Kill | ExecutorLost | Consume
 )  # fmt: skip

@@ -36,12 +36,12 @@ from nbqueue.broker.keeper import Keeper
 from nbqueue.broker.options import BrokerOptions
 from nbqueue.broker.outgoing import Outgoing, Peer
 from nbqueue.broker.zap import Door
-from nbqueue.core.actions import PROMISES, Action, Keep, Send, relies_on
+from nbqueue.core.actions import Action, Keep, Send, promises, relies_on
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import AnyEntry
 from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.exceptions import ConfigurationError, ProtocolError
-from nbqueue.messages import PROTOCOL, AnyMessage, Goodbye, Refused, Shutdown
+from nbqueue.messages import PROTOCOL, AnyMessage, Assign, Goodbye, Refused, Shutdown
 from nbqueue.transports.zmq import NOBLOCK
 from nbqueue.wire import codec, keys
 from nbqueue.wire.keyring import KeyRing
@@ -58,6 +58,8 @@ _DRAIN_BYTES: Final = 16 * 2**20
 _LONGEST_SLEEP: Final = 1.0
 #: Seconds by which a turn may be late before the broker counts as having been paused (SIGSTOP, laptop lid).
 _PAUSE: Final = 1.0
+#: Seconds by which the wall's clock may differ from what calendars go by.
+_CLOCK_SET: Final = 0.5
 #: Seconds that an ending broker waits for those whom it told of its end.
 _FAREWELL: Final = 0.3
 #: Seconds until the core is called again that could not do what was due.
@@ -120,6 +122,8 @@ class Broker:
         self._stop_reason = ""
         self._ended = False
         self._look_at = time.monotonic()
+        #: Unix time less the monotonic clock's, as the core has been told
+        self._epoch = self._core.welcome.epoch
         #: the core is not called before that, after an error of its own
         self._rests_until = 0.0
         #: peers that know of the end and have not said goodbye
@@ -228,6 +232,7 @@ class Broker:
         self._turned_at = now
         if self._door.socket in ready:
             self._look_at = now  # the key may have been made just now
+        self._mind_clock(now)
         self._mind_keys(now)
         if self._door.socket in ready:
             self._door.answer()
@@ -254,6 +259,14 @@ class Broker:
         if late > _PAUSE:
             log.warning("was paused for %.1f s", late)
             self._core.paused(late, now)
+
+    def _mind_clock(self, now: float) -> None:
+        """The monotonic clock stands still while a laptop sleeps; and the wall's may be set."""
+        epoch = time.time() - now
+        if abs(epoch - self._epoch) > _CLOCK_SET:
+            log.info("the clock was set by %+.1f s", epoch - self._epoch)
+            self._epoch = epoch
+            self._core.wall_clock(epoch)
 
     # ── keys ─────────────────────────────────────────────────────────────────────────────────
 
@@ -395,13 +408,15 @@ class Broker:
         leaving: Outbox = {}
         for peer, messages in outbox.items():
             for message in messages:
-                box = self._promises if self._waits(message) else leaving
+                box = self._promises if self._waits(peer, message) else leaving
                 box.setdefault(peer, []).append(message)
         return leaving
 
-    def _waits(self, message: AnyMessage) -> bool:
+    def _waits(self, peer: Peer, message: AnyMessage) -> bool:
+        if isinstance(message, Assign) and any(isinstance(m, Assign) for m in self._promises.get(peer, ())):
+            return True  # what an executor has not got although it got something later counts as lost
         if self._entries:  # they are about to be written
-            return isinstance(message, PROMISES)
+            return promises(message)
         return relies_on(message, self._keeper.unwritten)
 
     def _send(self, peer: Peer, messages: list[AnyMessage], now: float) -> bool:

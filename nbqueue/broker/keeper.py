@@ -28,8 +28,10 @@ _WASTE: Final = 64 * 2**20
 _SHARE: Final = 0.004
 #: Seconds until space is asked for again that was not there.
 _ASK_AGAIN: Final = 1.0
-#: Bytes past which what one turn of the loop has changed is written as several.
-_LARGE: Final = 64 * 2**20
+#: Bytes past which what one turn of the loop has changed is written as several, and
+_LARGE: Final = 8 * 2**20
+#: of one task past which it is not copied for that: copies of hundreds of megabytes hold up the loop.
+_LARGE_ENTRY: Final = 2**20
 #: Seconds until the loop comes back to a snapshot whose writer is behind.
 _BREATH: Final = 0.01
 
@@ -161,12 +163,19 @@ class Keeper:
                 log.warning("the journal stays as large as it is: %s", snapshot.error)
 
 
-def _turns(entries: list[AnyEntry]) -> Iterator[bytes]:
-    """Entries as a turn of the journal, or as several if that would be large."""
-    turn = words.encode(entries)
-    parts = words.halves(entries) if len(turn) > _LARGE else None
-    if parts is None:
-        yield turn
-    else:
-        for part in parts:
-            yield from _turns(part)
+def _turns(entries: list[AnyEntry]) -> Iterator[bytes | list[bytes]]:
+    """Entries as a turn of the journal; if that would be large, as several, in the same order."""
+    if words.size(entries) <= _LARGE:
+        yield words.encode(entries)
+        return
+    small: list[AnyEntry] = []
+    for entry in words.singles(entries):
+        if words.size([entry]) <= _LARGE_ENTRY:
+            small.append(entry)
+            continue
+        if small:
+            yield words.encode(small)
+            small = []
+        yield words.encode_large(entry)
+    if small:
+        yield words.encode(small)

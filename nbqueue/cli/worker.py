@@ -9,11 +9,26 @@ import click
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False)
 
 
+def _queues(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(name for part in value.split(",") if (name := part.strip()))
+    if not names:
+        raise click.BadParameter("name at least one queue, as in -Q default,gpu")
+    return names
+
+
 @click.command()
 @click.option("--connect", default="", metavar="HOST[:PORT]", help="The broker; else the local cluster's.")
 @click.option("-A", "--app", default="", metavar="MODULE", help="Have this module's tasks.")
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Executor processes; else one a core.")
-@click.option("-Q", "--queues", default="default", show_default=True, metavar="A,B", help="To consume.")
+@click.option(
+    "-Q",
+    "--queues",
+    default="default",
+    show_default=True,
+    metavar="A,B",
+    callback=_queues,
+    help="To consume.",
+)
 @click.option("-l", "--loglevel", type=_LEVELS, default="INFO", show_default=True, help="How much to tell.")
 @click.option("-n", "--name", default="", help="Name to show, with %h, %n, %d as in Celery; else worker@%h.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Holds the key; others must not read it.")
@@ -24,7 +39,7 @@ def worker(
     connect: str,
     app: str,
     concurrency: int | None,
-    queues: str,
+    queues: tuple[str, ...],
     loglevel: str,
     name: str,
     key_file: Path | None,
@@ -52,7 +67,7 @@ def worker(
         url=url,
         connection=key,
         concurrency=concurrency or 0,
-        queues=tuple(queue.strip() for queue in queues.split(",") if queue.strip()),
+        queues=queues,
         name=name,
         app=app,
         loglevel=loglevel.upper(),

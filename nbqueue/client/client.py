@@ -59,6 +59,8 @@ class Client:
         self.url = transport.url
         self.settings = settings
         self.pid = os.getpid()
+        #: what tasks say of who sent them
+        self.origin = f"gen{self.pid}@{socket.gethostname()}"
         #: this process was forked from the one that made it, and has nothing but a copy
         self._inherited = False
         _clients.add(self)
@@ -182,12 +184,35 @@ class Client:
         """
         future: Future[m.Answer] = Future()
         self._do(lambda: self._session.ask(topic, args, future.set_result))
+        return self._answer(future, repr(topic), timeout)
+
+    def order(
+        self,
+        message: Callable[[int], m.AnyMessage],
+        blobs: Sequence[Blob] = (),
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Say a message that has a number, after the blobs that it refers to, and wait until it is done.
+
+        Raises
+        ------
+        TimeoutError
+            Not within ``timeout`` (``connect_timeout``) seconds.
+        NBQueueError
+            The broker will not do it; the message says why.
+        """
+        future: Future[m.Answer] = Future()
+        self._do(lambda: self._session.order(message, blobs, future.set_result))
+        self._answer(future, "what it was told", timeout)
+
+    def _answer(self, future: "Future[m.Answer]", about: str, timeout: float | None) -> Any:
         try:
             answer = future.result(self.settings.connect_timeout if timeout is None else timeout)
         except builtins.TimeoutError:
             self._do(lambda: self._session.withdraw(future.set_result))
             self.check()
-            raise TimeoutError(f"no answer from {self.url} about {topic!r}") from None
+            raise TimeoutError(f"no answer from {self.url} about {about}") from None
         if answer.error:
             raise NBQueueError(answer.error)
         return answer.data

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, cast
 
+from nbqueue.client.publish import checked
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.wire.payload import TaskOptions
 
@@ -39,6 +40,8 @@ class CallOptions(TypedDict, total=False):
     #: signatures to be called with its value, and about its failure
     link: Any
     link_error: Any
+    #: plain values by name, for the task to read: ``self.request.headers``
+    headers: dict[str, Any]
 
 
 def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptions:
@@ -190,6 +193,7 @@ _CALL: Mapping[str, Callable[[str, Any], Any]] = {
     "time_limit": _seconds,
     "soft_time_limit": _seconds,
     "ignore_result": _flag,
+    "headers": lambda name, value: checked(value),
 }
 #: what a task may say of its calls
 _DEFAULTS = {name: convert for name, convert in _CALL.items() if name not in ("task_id", "eta")}
@@ -204,4 +208,6 @@ _TASK: Mapping[str, Callable[[str, Any], Any]] = {
     "retry_backoff": _backoff,
     "retry_backoff_max": _seconds,
     "retry_jitter": _flag,
+    "dont_autoretry_for": _exceptions,
+    "throws": _exceptions,
 }

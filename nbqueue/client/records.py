@@ -9,7 +9,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from nbqueue import messages as m
 from nbqueue.core.output import OutputLog
@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 _lock = threading.Lock()
 #: records that somebody waits for, who may hold nothing but a callback
 _awaited: set["TaskRecord"] = set()
+
+
+#: of a record whose value or exception nobody has asked for
+NOT_LOADED: Final = object()
 
 
 class View(NamedTuple):
@@ -115,8 +119,8 @@ class TaskRecord:
         #: of the run that ended last, when it did not succeed
         self.failure: m.Failure | None = None
         self.outcome: m.Outcome | None = None
-        #: what the value or exception was unpickled to: (is exception, object)
-        self.loaded: tuple[bool, Any] | None = None
+        #: what the value or exception was unpickled to
+        self.loaded: Any = NOT_LOADED
         #: (subscription, index) of those who are told of changes
         self.subscriptions: tuple[tuple[Any, int], ...] = ()
         #: whom to call when it is settled; None from then on
@@ -128,6 +132,12 @@ class TaskRecord:
     def settled(self) -> bool:
         """Nothing more will come: an outcome, a refusal, or no record at the broker."""
         return self._callbacks is None
+
+    @property
+    def failed(self) -> bool:
+        """Whether what a settled record has to show is an exception."""
+        outcome = self.outcome
+        return outcome is None or outcome.failure is not None or self.refusal is not None
 
     def when_settled(self, callback: Callable[[], object]) -> None:
         """Call once when settled: on the I/O thread, or at once in this one if it is settled already."""
@@ -172,7 +182,7 @@ class TaskRecord:
         """A record that was missing or refused may be there by now."""
         with _lock:
             if self._callbacks is None and self.outcome is None:
-                self.missing, self.refusal, self.loaded = False, None, None
+                self.missing, self.refusal, self.loaded = False, None, NOT_LOADED
                 self.state = PENDING
                 self._callbacks = ()
 
@@ -303,8 +313,10 @@ class Records:
 
     def _sweep(self) -> None:
         with self._naming:
-            for id in [id for id, ref in list(self._refs.items()) if ref() is None]:
-                self._refs.pop(id, None)
+            # a copy, unlike a list of items, makes no pair for each, which Python's gc would look at
+            for id, ref in self._refs.copy().items():
+                if ref() is None:
+                    self._refs.pop(id, None)
             self._sweep_at = max(self._FEW, 2 * len(self._refs))
 
 

@@ -12,7 +12,7 @@ from nbqueue import current, exceptions
 from nbqueue import messages as m
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
-from nbqueue.client.records import TaskRecord, View
+from nbqueue.client.records import NOT_LOADED, TaskRecord, View
 from nbqueue.client.tree import ResultBase
 from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
 from nbqueue.wire import failure as failures
@@ -258,19 +258,19 @@ class AsyncResult(ResultBase):
     def _outcome(self) -> tuple[bool, Any]:
         """(is an exception, value or exception) of a settled record; loaded once."""
         record = self.record
-        if record.loaded is None:
+        if record.loaded is NOT_LOADED:
             record.loaded = self._load(record)
-        return record.loaded
+        return record.failed, record.loaded
 
-    def _load(self, record: TaskRecord) -> tuple[bool, Any]:
+    def _load(self, record: TaskRecord) -> Any:
         if record.refusal is not None:
-            return True, record.refusal
+            return record.refusal
         outcome = record.outcome
         if outcome is None:
-            return True, self._not_found()
+            return self._not_found()
         if outcome.failure is not None:
-            return True, failures.rebuild(outcome.failure, self._note(outcome))
-        return False, payload.loads(outcome.value) if outcome.value else None
+            return failures.rebuild(outcome.failure, self._note(outcome))
+        return payload.loads(outcome.value) if outcome.value else None
 
     def _not_found(self) -> exceptions.ResultNotFoundError:
         known = f"the broker at {self.client.url} has no record of {self.id!r}"

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from nbqueue import messages as m
 from nbqueue.client.records import Records, TaskRecord
 from nbqueue.exceptions import NBQueueError, ProtocolError, SubmissionRefused
@@ -18,8 +20,8 @@ from nbqueue.wire.shipment import Blob
 logger = logging.getLogger(__name__)
 
 
-class Submission(NamedTuple):
-    """A task and the blobs that the broker must have for it."""
+class Submission(msgspec.Struct, frozen=True, gc=False):
+    """A task and the blobs that the broker must have for it.  One a call, so it costs next to nothing."""
 
     task: m.Task
     blobs: tuple[Blob, ...] = ()
@@ -111,6 +113,20 @@ class Session:
         """
         self._put((message,), "noted", {}, lambda _: heard())
 
+    def order(
+        self,
+        message: Callable[[int], m.AnyMessage],
+        blobs: Iterable[Blob],
+        answer: Callable[[m.Answer], object],
+    ) -> None:
+        """Say something with a number until it is answered, and before it what it refers to; ``message`` is
+        called with the number, ``answer`` with what comes back."""
+        number = next(self._numbers)
+        said = (*(m.Define(blob.key, blob.data) for blob in blobs), message(number))
+        self._questions[number] = Question(said, answer)
+        for each in said:
+            self.say(each)
+
     def cancel(self, ids: list[str], terminate: bool) -> None:
         """Have tasks revoked, also those that the broker may ask for once more."""
         self._cancelled.update({id: terminate for id in ids if id in self.pending})
@@ -152,7 +168,7 @@ class Session:
         if isinstance(message, m.Submit):
             for task in message.tasks:
                 self._on_rejected(m.Rejected(task.id, f"it cannot be sent: {error}"))
-        elif isinstance(message, m.Ask):
+        elif isinstance(message, m.Ask | m.Schedule | m.Unschedule):
             self._on_answer(m.Answer(message.number, error=f"it cannot be sent: {error}"))
 
     def say(self, message: m.AnyMessage) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from nbqueue import current
 from nbqueue import messages as m
-from nbqueue.client import canvas
+from nbqueue.client import canvas, publish
 from nbqueue.client.arguments import checker
 from nbqueue.client.connections import Router, default_router
 from nbqueue.client.group import GroupResult
@@ -18,6 +18,7 @@ from nbqueue.client.options import CallOptions, call_options, seconds_from_now
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.weaving import Call
 from nbqueue.exceptions import ConfigurationError
+from nbqueue.signals import after_task_publish, before_task_publish
 from nbqueue.states import FAILURE
 from nbqueue.wire import payload
 from nbqueue.wire.payload import Definer, TaskOptions
@@ -226,8 +227,14 @@ class Task:
             root_id=(parent.root_id or parent.id) if parent is not None else "",
             ignore_result=call.get("ignore_result", False),
             step=step,
+            origin=client.origin,
+            headers=call.get("headers"),
         )
+        if before_task_publish.receivers:
+            task = publish.announced(task, args, kwargs)
         result = AsyncResult(id, client, client.submit(task, blobs, fresh=not named))
+        if after_task_publish.receivers:
+            publish.sent(task, args, kwargs)
         if run is not None:
             run.before_end(client.drain)
         return result

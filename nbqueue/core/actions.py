@@ -8,6 +8,7 @@ from nbqueue.messages import (
     Accepted,
     Acknowledge,
     AnyMessage,
+    Assign,
     Known,
     Noted,
     NotFound,
@@ -47,11 +48,21 @@ Action: TypeAlias = Keep | Send | Stop
 
 #: Messages that promise something of the broker's memory: that a task is kept, an outcome final, an order
 #: taken; and those that tell of a task, since they must not overtake one another.  Others may leave before
-#: what they tell of is written down: above all, work.
+#: what they tell of is written down: above all, work, unless it must not be started twice.
 PROMISES: Final = (
     Accepted, Acknowledge, Settle, Noted,
     Known, NotFound, Started, Progress, Update, Output, Retrying, Requeued,
 )  # fmt: skip
+
+
+def promises(message: AnyMessage) -> bool:
+    """Whether a message must wait until what happened before it is written down."""
+    return isinstance(message, PROMISES) or (isinstance(message, Assign) and _is_final(message))
+
+
+def _is_final(message: Assign) -> bool:
+    """Whether one of the tasks must not be handed out again, whatever becomes of the broker."""
+    return any(not assignment.task.acks_late for assignment in message.assignments)
 
 
 def relies_on(message: AnyMessage, unwritten: Set[str | int]) -> bool:
@@ -65,6 +76,8 @@ def relies_on(message: AnyMessage, unwritten: Set[str | int]) -> bool:
             return not unwritten.isdisjoint(tokens)
         case Settle(outcomes):
             return any(outcome.id in unwritten for outcome in outcomes)
+        case Assign():
+            return _is_final(message) and any(a.token in unwritten for a in message.assignments)
         case Known(id) | Started(id) | Progress(id) | Update(id) | Output(id) | Retrying(id) | Requeued(id):
             return id in unwritten
     return False

@@ -29,6 +29,7 @@ from nbqueue.core.entries import AnyEntry, Began
 from nbqueue.core.executors import ExecutorState, WorkerState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
+from nbqueue.core.periodic import Schedules
 from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.records import DONE, LEASED, task_size
 from nbqueue.core.recovery import Recovery, standing
@@ -90,8 +91,9 @@ class BrokerCore:
         self._timers = Timers()
         self._sessions: dict[Peer, Session] = {}
         self.audience = Audience(self._outbox)
-        self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger)
+        self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger, epoch)
         self.tasks = Tasks(settings, self.dispatch, self.audience, self._timers, self._outbox, self._ledger)
+        self.schedules = Schedules(settings, self.tasks, self._ledger, epoch, self._claim_room)
         self._next_check = 0.0
         self._busy_at: float | None = None
         self._began: float | None = None
@@ -108,6 +110,8 @@ class BrokerCore:
                 m.Watch: self._on_watch,
                 m.Forget: self._on_forget,
                 m.Ask: self._on_ask,
+                m.Schedule: self._on_schedule,
+                m.Unschedule: self._on_unschedule,
             },
             WorkerState: {
                 m.Ping: self._on_ping,
@@ -128,6 +132,7 @@ class BrokerCore:
                 m.Replaced: self._on_replaced,
                 m.Returned: self._on_returned,
                 m.Held: self._on_held,
+                m.Consume: self._on_consume,
             },
         }
 
@@ -165,7 +170,7 @@ class BrokerCore:
             case m.Submit(tasks):
                 for task in tasks:
                     self._outbox.send(peer, m.Rejected(task.id, reason))
-            case m.Ask(number):
+            case m.Ask(number) | m.Schedule(number) | m.Unschedule(number):
                 self._outbox.send(peer, m.Answer(number, None, reason))
             case _:
                 self._outbox.send(peer, m.Denied(type(message).__name__, reason))
@@ -174,6 +179,7 @@ class BrokerCore:
         """Do what is due."""
         for timer in self._timers.due(now):
             self.tasks.fire(timer, now)
+        self.schedules.fire(now)
         if now >= self._next_check:
             self._next_check = now + self.settings.worker_heartbeat
             self._check_sessions(now)
@@ -211,11 +217,18 @@ class BrokerCore:
             self._no_room or f"the broker's disk has room for {self._room:,.0f} bytes, and this is {size:,}"
         )
 
+    def _claim_room(self, size: int) -> str:
+        """The same; what fits is counted."""
+        lack = self._lack_of_room(size)
+        if not lack:
+            self._room -= size
+        return lack
+
     # ── what was and what will be known ──────────────────────────────────────────────────────
 
     def recovery(self) -> Recovery:
         """Reads what earlier brokers wrote down; to be finished before anything is received."""
-        return Recovery(self.tasks, self.welcome.epoch, self.settings.max_output_bytes)
+        return Recovery(self.tasks, self.schedules, self.welcome.epoch, self.settings.max_output_bytes)
 
     @property
     def began(self) -> Began:
@@ -224,12 +237,13 @@ class BrokerCore:
 
     def standing(self) -> Iterator[list[AnyEntry]]:
         """All that a later broker has to know, in portions that take little time each."""
-        return standing(self.tasks, list(self.dispatch.executors.values()), self.began)
+        return standing(self.tasks, self.schedules, list(self.dispatch.executors.values()), self.began)
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` is to be called next, at the latest; None: not before a message comes."""
         times = [
             self._timers.next(),
+            self.schedules.next_due(),
             self._next_check if self._sessions else None,
             self.tasks.records.next_expiry(),
             self.dispatch.next_rebalance(),
@@ -249,6 +263,11 @@ class BrokerCore:
             client.seen += duration
         for worker in self.dispatch.workers.values():
             worker.seen += duration
+
+    def wall_clock(self, epoch: float) -> None:
+        """Unix time is no longer the broker's time plus what it was: the machine slept, or its clock was set.
+        Calendars go by it; all else goes on by the broker's time."""
+        self.schedules.set_epoch(epoch)
 
     def revoke(self, name: str, reason: str, now: float) -> list[Action]:
         """The key of that name is good no longer: end all who came by it; what they ran goes back."""
@@ -282,7 +301,7 @@ class BrokerCore:
         return self._busy_at + self.settings.idle_timeout
 
     def _check_idle(self, now: float) -> None:
-        if self._busy_at is None or self.tasks.records.unfinished:
+        if self._busy_at is None or self.tasks.records.unfinished or self.schedules.entries:
             self._busy_at = now
         for client in self.audience.clients.values():
             self._busy_at = max(self._busy_at, min(now, client.seen + self.settings.worker_lease))
@@ -436,7 +455,10 @@ class BrokerCore:
     def _on_executor_lost(self, peer: Peer, worker: WorkerState, message: m.ExecutorLost, now: float) -> None:
         executor = worker.executors.get(message.executor)
         if executor is not None:
-            self.tasks.died(executor, message, now)
+            if message.token:
+                self.tasks.spare(executor, message.token, now)
+            for token in (message.token, *message.others):
+                self.tasks.died(executor, token, message, now)
             self._executor_gone(executor, now, manner_of_death(message))
 
     def _executor_gone(
@@ -594,6 +616,19 @@ class BrokerCore:
         if self.dispatch.paused:
             self.tasks.make_room(now)
 
+    def _on_schedule(self, peer: Peer, client: ClientSession, message: m.Schedule, now: float) -> None:
+        objection = self.schedules.register(
+            message.app, message.entries, client.sender, now, complete=message.complete
+        )
+        if objection:
+            self._refuse(peer, message, objection)
+        else:
+            self._outbox.send(peer, m.Noted(message.number))
+
+    def _on_unschedule(self, peer: Peer, client: ClientSession, message: m.Unschedule, now: float) -> None:
+        self.schedules.remove(message.app, dict.fromkeys(message.names))
+        self._outbox.send(peer, m.Noted(message.number))
+
     def _on_ask(self, peer: Peer, client: ClientSession, message: m.Ask, now: float) -> None:
         if self.audience.listens(client):
             self._answer(client, message, now)
@@ -615,7 +650,12 @@ class BrokerCore:
             self._refuse(peer, message, permissions.refusal(client.key))
             return
         books = inspect.Books(
-            self.welcome, self.tasks.records, self.dispatch, len(self.audience.clients), self._began or 0.0
+            self.welcome,
+            self.tasks.records,
+            self.dispatch,
+            len(self.audience.clients),
+            self._began or 0.0,
+            self.schedules.entries,
         )
         try:
             data = topic(books, message.args, now)
@@ -669,7 +709,11 @@ class BrokerCore:
 
     def _on_returned(self, peer: Peer, executor: ExecutorState, message: m.Returned, now: float) -> None:
         for token in reversed(message.tokens):
-            self.tasks.take_back(executor, token, now)
+            self.tasks.take_back(executor, token, now, last=message.rejected)
+        self.dispatch.feed(executor, now)
+
+    def _on_consume(self, peer: Peer, executor: ExecutorState, message: m.Consume, now: float) -> None:
+        self.dispatch.consume(executor, message.queues)
         self.dispatch.feed(executor, now)
 
     def _on_held(self, peer: Peer, executor: ExecutorState, message: m.Held, now: float) -> None:

@@ -38,3 +38,8 @@ def obituary(death: ExecutorLost, deaths: int) -> str:
     if death.stderr.strip():
         text += f"; the last lines of its standard error:\n{death.stderr.strip()}"
     return text
+
+
+def last_words(reason: str) -> str:
+    """The message of a WorkerLostError of a task that is started at most once."""
+    return f"{reason}\nIt may have been started, and is not started again (acks_late=False)."

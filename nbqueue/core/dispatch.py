@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from nbqueue.core.actions import Peer
 from nbqueue.core.executors import Durations, ExecutorState, WorkerState
 from nbqueue.core.ledger import Ledger
@@ -11,7 +13,7 @@ from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.queues import Lane, Lanes
 from nbqueue.core.records import LEASED, READY, Record
 from nbqueue.core.timers import HARD_LIMIT, SOFT_LIMIT, Timers
-from nbqueue.messages import Assignment, Held, Hello, Recall, Task
+from nbqueue.messages import EXECUTOR, Assignment, Held, Hello, Recall, Task
 
 #: seconds that prefetched tasks may wait behind a long one while another executor is idle
 PATIENCE: Final = 0.05
@@ -20,8 +22,8 @@ PATIENCE: Final = 0.05
 class Dispatcher:
     """Hands waiting tasks to executors, and takes them back."""
 
-    def __init__(self, boot: int, outbox: Outbox, timers: Timers, ledger: Ledger) -> None:
-        #: makes the assignment of a step, which takes something from others: see ``Tasks``
+    def __init__(self, boot: int, outbox: Outbox, timers: Timers, ledger: Ledger, epoch: float = 0.0) -> None:
+        #: makes the assignment of a step, which takes something from others: see ``Steps``
         self.assignment_of_step: Callable[[Record], Assignment] = _plain_assignment
         self.workers: dict[str, WorkerState] = {}
         self.executors: dict[str, ExecutorState] = {}
@@ -36,6 +38,8 @@ class Dispatcher:
         self._outbox = outbox
         self._timers = timers
         self._ledger = ledger
+        #: added to a time, gives Unix time
+        self._epoch = epoch
 
     # ── executors come and go ────────────────────────────────────────────────────────────────
 
@@ -58,7 +62,16 @@ class Dispatcher:
             executor.key = key
             self.executors[executor.id] = worker.executors[executor.id] = executor
             self.lanes.join(executor)
+        elif hello.role == EXECUTOR and executor.queues != frozenset(hello.queues):
+            self.consume(executor, hello.queues)  # it changed while it was away
         return executor
+
+    def consume(self, executor: ExecutorState, queues: list[str]) -> None:
+        """It serves other queues from now on; call :meth:`feed` afterwards."""
+        executor.consume(queues)
+        self._ledger.joined(executor.hello, executor.key)
+        self.lanes.leave(executor)
+        self.lanes.join(executor)
 
     def remove(self, executor: ExecutorState, now: float) -> list[Record]:
         """Forget an executor; returns what it held, the last first: each goes to the front of its lane."""
@@ -140,7 +153,11 @@ class Dispatcher:
         self._watch_limits(record, now)
         peer: Peer = executor.peer
         make = _plain_assignment if task.step is None else self.assignment_of_step
-        self._outbox.assign(peer, make(record))
+        assignment = make(record)
+        if task.countdown or task.expires is not None:
+            since = record.at if task.step is None else record.due - task.countdown
+            assignment = msgspec.structs.replace(assignment, at=since + self._epoch)
+        self._outbox.assign(peer, assignment)
 
     def _watch_limits(self, record: Record, now: float) -> None:
         task = record.task
@@ -173,7 +190,7 @@ class Dispatcher:
             if victim.moved_at + PATIENCE <= now:
                 victim.stuck = True
                 self.lanes.line_up(victim)
-                self._outbox.send(victim.control, Recall(len(victim.held) - 1))
+                self._outbox.send(victim.control, Recall(len(victim.held) - victim.slots))
 
     def next_rebalance(self) -> float | None:
         return min((victim.moved_at + PATIENCE for victim in self._stuck()), default=None)
@@ -186,7 +203,7 @@ class Dispatcher:
         return [
             executor
             for executor in self.executors.values()
-            if len(executor.held) > 1
+            if len(executor.held) > executor.slots
             and not executor.stuck
             and executor.control is not None
             and any(lane.key in idle_lanes for lane in self.lanes.served_by(executor))

@@ -6,15 +6,17 @@
     Defined, Joined                        blobs, executors
     Took ─▶ Leased ─▶ Ended                the usual life of a task
               │  ▲
-              └──┴─ Stood, Printed         whatever else happens to it
+              └──┴─ Stood, Printed,        whatever else happens to it
+                    Changed
     Forgot
+    Scheduled ─▶ Fired, Unscheduled        periodic tasks
 
 Each entry says how things stand, never by how much they changed: reading one twice, or one that is
 older than what a snapshot holds followed by those after it, leads to the same.  Times are those of the
 clock of the start that wrote them; ``Began.epoch`` added to one gives Unix time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -22,10 +24,12 @@ import msgspec
 from nbqueue.core.permissions import LOCAL, Key
 from nbqueue.core.records import Sender
 from nbqueue.exceptions import ProtocolError
-from nbqueue.messages import Failure, Hello, Outcome, Output, Task
+from nbqueue.messages import Failure, Hello, Outcome, Output, Periodic, Task
 
 #: of the entries; another one is not read
 FORMAT: Final = 1
+#: bytes of a value that is written from where it lies
+_LARGE_VALUE: Final = 2**16
 
 
 class Lease(NamedTuple):
@@ -116,13 +120,49 @@ class Printed(Entry, tag=8):
     pieces: list[Output]
 
 
+class Changed(Entry, tag=50):
+    """What a task is from now on: it asked for a next run with other arguments, or in another queue."""
+
+    task: Task
+
+
 class Forgot(Entry, tag=9):
     """Records were deleted because somebody asked for it; those that expire are not mentioned."""
 
     ids: list[str]
 
 
-AnyEntry: TypeAlias = Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Forgot
+class Scheduled(Entry, tag=40):
+    """A periodic task, as ``core.periodic.Entry`` has it; times are Unix times."""
+
+    app: str
+    periodic: Periodic
+    sender: Sender
+    anchor: float
+    handled: float
+    last_id: str = ""
+
+
+class Fired(Entry, tag=41):
+    """How far a periodic task has come; its firings are written down with it, as tasks that were taken."""
+
+    app: str
+    name: str
+    handled: float
+    last_id: str
+
+
+class Unscheduled(Entry, tag=42):
+    """Periodic tasks are no more."""
+
+    app: str
+    names: list[str]
+
+
+AnyEntry: TypeAlias = (
+    Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Changed | Forgot
+    | Scheduled | Fired | Unscheduled
+)  # fmt: skip
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[AnyEntry]).decode
@@ -133,30 +173,73 @@ def encode(entries: Iterable[AnyEntry]) -> bytes:
     return _encode(list(entries))
 
 
-def halves(entries: list[AnyEntry]) -> tuple[list[AnyEntry], list[AnyEntry]] | None:
-    """The same in two parts, to be written one after the other; None if they cannot be divided."""
-    if len(entries) > 1:
-        middle = len(entries) // 2
-        return entries[:middle], entries[middle:]
-    match entries:
-        case [Took(order, at, sender, tasks)] if len(tasks) > 1:
-            middle = len(tasks) // 2
-            return [Took(order, at, sender, tasks[:middle])], [
-                Took(order + middle, at, sender, tasks[middle:])
-            ]
-        case [Ended(outcomes)] if len(outcomes) > 1:
-            middle = len(outcomes) // 2
-            return [Ended(outcomes[:middle])], [Ended(outcomes[middle:])]
-    return None
+def encode_large(entry: AnyEntry) -> list[bytes]:
+    """One entry as a turn, in parts to be written one after the other: large values are not copied."""
+    parts: list[bytes] = [b"\x91"]
+    _encode_in_parts(entry, parts)
+    return parts
+
+
+def _encode_in_parts(value: object, parts: list[bytes]) -> None:
+    """As the encoder would (github.com/msgpack/msgpack/blob/master/spec.md: bin 32, array 32)."""
+    if isinstance(value, bytes) and len(value) >= _LARGE_VALUE:
+        parts += [b"\xc6" + len(value).to_bytes(4, "big"), value]
+        return
+    if isinstance(value, msgspec.Struct) and value.__struct_config__.array_like:
+        tag = value.__struct_config__.tag
+        items = [*([] if tag is None else [tag]), *msgspec.structs.astuple(value)]
+    elif isinstance(value, list | tuple):
+        items = list(value)
+    else:
+        parts.append(_encode(value))
+        return
+    parts.append(b"\xdd" + len(items).to_bytes(4, "big"))
+    for item in items:
+        _encode_in_parts(item, parts)
+
+
+def size(entries: Iterable[AnyEntry]) -> int:
+    """Bytes of what may be large in them: definitions, arguments, values and exceptions."""
+    found = 0
+    for entry in entries:
+        match entry:
+            case Took():
+                found += sum([len(task.payload) + len(task.captured) for task in entry.tasks])
+            case Ended():
+                found += sum(map(_outcome_size, entry.outcomes))
+            case Stood(outcome=Outcome() as outcome):
+                found += _outcome_size(outcome)
+            case Defined():
+                found += len(entry.blob)
+    return found
+
+
+def _outcome_size(outcome: Outcome) -> int:
+    failure = outcome.failure
+    return len(outcome.value) + (0 if failure is None else len(failure.exception) + len(failure.traceback))
+
+
+def singles(entries: Iterable[AnyEntry]) -> Iterator[AnyEntry]:
+    """The same, of one task each."""
+    for entry in entries:
+        match entry:
+            case Took(order, at, sender, tasks):
+                yield from (Took(order + n, at, sender, [task]) for n, task in enumerate(tasks))
+            case Ended(outcomes):
+                yield from (Ended([outcome]) for outcome in outcomes)
+            case _:
+                yield entry
 
 
 def subjects(entries: Iterable[AnyEntry]) -> set[str | int]:
-    """The tasks whose state entries tell of, and the tokens of leases that they end."""
+    """The tasks whose state entries tell of, and the tokens of leases that they begin or end."""
     found: set[str | int] = set()
     for entry in entries:
         match entry:
             case Took():
                 found.update(task.id for task in entry.tasks)
+            case Leased():
+                found.update(lease.token for lease in entry.leases)
             case Ended():
                 found.update(subject for outcome in entry.outcomes for subject in (outcome.id, outcome.token))
             case Stood():

@@ -8,7 +8,11 @@ time.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import islice
 from typing import Final
+
+import msgspec
 
 from nbqueue.core.actions import Peer
 from nbqueue.core.permissions import LOCAL, Key
@@ -43,7 +47,7 @@ class WorkerState:
 
 
 class ExecutorState:
-    """A process that runs one task at a time."""
+    """A process that runs one task at a time, or as many as it has slots."""
 
     def __init__(self, hello: Hello, worker: WorkerState) -> None:
         self.id = hello.id
@@ -61,6 +65,7 @@ class ExecutorState:
         self.python = hello.python
         self.env = hello.env
         self.queues = frozenset(hello.queues)
+        self.slots = max(1, hello.slots)
         self.registered = frozenset(hello.registered)
         #: token → record, in the order in which they will run
         self.held: dict[int, Record] = {}
@@ -78,7 +83,8 @@ class ExecutorState:
         """Whether it may be given another task."""
         if self.peer is None or self.stuck:
             return False
-        return not self.held or (self.backlog < TARGET and len(self.held) < MAX_BATCH)
+        held = len(self.held)
+        return held < self.slots or (self.backlog < TARGET and held < MAX_BATCH)
 
     def needs(self, blob: str) -> bool:
         """Whether a task that it holds refers to this blob."""
@@ -89,8 +95,15 @@ class ExecutorState:
         return any(record.task.id == id for record in self.held.values())
 
     def runs(self, token: int) -> bool:
-        """Whether that lease is the one that runs (or is about to): the first."""
-        return next(iter(self.held), None) == token
+        """Whether that lease is one that runs (or is about to): the first, or one of the first."""
+        if self.slots == 1:
+            return next(iter(self.held), None) == token
+        return token in islice(self.held, self.slots)
+
+    def consume(self, queues: Iterable[str]) -> None:
+        """Serve these queues from now on; the lanes are to be told (``Lanes.join``)."""
+        self.hello = msgspec.structs.replace(self.hello, queues=list(queues))
+        self.queues = frozenset(self.hello.queues)
 
     def hold(self, record: Record) -> None:
         self.held[record.token] = record
@@ -133,8 +146,10 @@ class Durations:
 
     def estimate(self, task: Task) -> float:
         """Seconds that a task will take; one that was not measured, or is limited in time (the limit
-        counts from its assignment), fills its executor."""
+        counts from its assignment), or must not be started twice, fills its executor."""
         average = self._average.get(task.definition or task.name)
         if average is None or task.time_limit is not None or task.soft_time_limit is not None:
+            return TARGET
+        if not task.acks_late:  # what is lost with its worker is lost for good: let it be little
             return TARGET
         return max(average, OVERHEAD)

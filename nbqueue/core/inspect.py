@@ -1,11 +1,13 @@
 """Words about records and the broker, for people: status, why a task waits, how a worker died."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from nbqueue.core import kinship
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState
+from nbqueue.core.firings import Entry
 from nbqueue.core.queues import LaneKey
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record
 from nbqueue.core.store import Records
@@ -23,6 +25,8 @@ class Books(NamedTuple):
     clients: int
     #: when the broker was started
     started: float
+    #: periodic tasks, by application and name
+    entries: Mapping[tuple[str, str], Entry]
 
 
 # ── topics of Ask ────────────────────────────────────────────────────────────────────────────────
@@ -107,6 +111,30 @@ def workflow(books: Books, args: dict[str, Any], now: float) -> list[dict[str, A
     """All tasks that hang together with the one of that ``id``, each with what it comes ``from``."""
     found = kinship.family(books.records, str(args.get("id", "")))
     return [{**kinship.row(record), "from": origins} for record, origins in found]
+
+
+def periodic(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
+    """Periodic tasks, of one ``app`` if it is named, by application and name; times are Unix times."""
+    entries = sorted(books.entries.values(), key=lambda entry: entry.key)
+    return [_entry(books, entry) for entry in entries if args.get("app") in (None, entry.app)]
+
+
+def _entry(books: Books, entry: Entry) -> dict[str, Any]:
+    last = books.records.get(entry.last_id)
+    return {
+        "app": entry.app,
+        "name": entry.periodic.name,
+        "task": entry.periodic.task.name,
+        "queue": entry.periodic.task.queue,
+        "schedule": entry.periodic.timetable.text,
+        "zone": entry.periodic.timetable.zone,
+        "missed": entry.periodic.missed,
+        "skip_if_running": entry.periodic.skip_if_running,
+        "next": entry.due if isfinite(entry.due) else None,
+        "last_id": entry.last_id,
+        "last_state": last.state if last is not None else "",
+        "trouble": entry.trouble,
+    }
 
 
 def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
@@ -200,6 +228,7 @@ TOPICS: Final[dict[str, Callable[[Books, dict[str, Any], float], Any]]] = {
     "tasks": tasks,
     "children": children,
     "workflow": workflow,
+    "periodic": periodic,
     "why": why,
     "stop": stop,
 }

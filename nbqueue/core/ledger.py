@@ -1,9 +1,25 @@
 """What is to be written down of this turn: gathered while it goes on, taken at its end."""
 
-from nbqueue.core.entries import AnyEntry, Defined, Ended, Forgot, Joined, Lease, Leased, Printed, Stood, Took
+from nbqueue.core.entries import (
+    AnyEntry,
+    Changed,
+    Defined,
+    Ended,
+    Fired,
+    Forgot,
+    Joined,
+    Lease,
+    Leased,
+    Printed,
+    Scheduled,
+    Stood,
+    Took,
+    Unscheduled,
+)
+from nbqueue.core.firings import Entry
 from nbqueue.core.permissions import Key
 from nbqueue.core.records import Record
-from nbqueue.messages import Hello, Outcome, Output
+from nbqueue.messages import Hello, Outcome, Output, Task
 
 
 class Ledger:
@@ -47,6 +63,11 @@ class Ledger:
         """Something else happened to a task than that it was leased or ended."""
         self._stood[record.task.id] = record
 
+    def changed_task(self, task: Task) -> None:
+        """A task is another one from now on."""
+        self._entries.append(Changed(task))
+        self._taken = None  # what is accepted from now on comes after it
+
     def ended(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
 
@@ -55,6 +76,15 @@ class Ledger:
 
     def forgot(self, id: str) -> None:
         self._forgotten.append(id)
+
+    def scheduled(self, entry: Entry) -> None:
+        self._entries.append(scheduled(entry))
+
+    def fired(self, entry: Entry) -> None:
+        self._entries.append(Fired(entry.app, entry.periodic.name, entry.handled, entry.last_id))
+
+    def unscheduled(self, app: str, names: list[str]) -> None:
+        self._entries.append(Unscheduled(app, names))
 
     def flush(self) -> list[AnyEntry]:
         """Everything since the last flush, in an order in which it can be read."""
@@ -76,6 +106,11 @@ class Ledger:
             entries.append(Forgot(self._forgotten))
             self._forgotten = []
         return entries
+
+
+def scheduled(entry: Entry) -> Scheduled:
+    """A periodic task as it stands now."""
+    return Scheduled(entry.app, entry.periodic, entry.sender, entry.anchor, entry.handled, entry.last_id)
 
 
 def stood(record: Record) -> Stood:

@@ -20,6 +20,8 @@ class Outbox:
     def __init__(self) -> None:
         self._actions: list[Action] = []
         self._assignments: dict[Peer, list[Assignment]] = {}
+        #: peers that get a task which must not be started twice
+        self._careful: set[Peer] = set()
         self._outcomes: dict[Peer, list[Outcome]] = {}
         self._tokens: dict[Peer, list[int]] = {}
 
@@ -37,6 +39,8 @@ class Outbox:
 
     def assign(self, peer: Peer, assignment: Assignment) -> None:
         self._assignments.setdefault(peer, []).append(assignment)
+        if not assignment.task.acks_late:
+            self._careful.add(peer)
 
     def settled(self, peer: Peer, outcome: Outcome) -> None:
         self._outcomes.setdefault(peer, []).append(outcome)
@@ -51,9 +55,20 @@ class Outbox:
             actions += [Send(peer, Acknowledge(tokens)) for peer, tokens in self._tokens.items()]
             self._tokens.clear()
         if self._assignments:
-            actions += [Send(peer, Assign(items)) for peer, items in self._assignments.items()]
+            for peer, items in self._assignments.items():
+                if peer in self._careful:
+                    actions += [Send(peer, message) for message in _divided(items)]
+                else:
+                    actions.append(Send(peer, Assign(items)))
             self._assignments.clear()
+            self._careful.clear()
         if self._outcomes:
             actions += [Send(peer, Settle(items)) for peer, items in self._outcomes.items()]
             self._outcomes.clear()
         return actions
+
+
+def _divided(items: list[Assignment]) -> list[Assign]:
+    """In order, and so that what comes before a task that must not be started twice does not wait with it."""
+    first = next(n for n, assignment in enumerate(items) if not assignment.task.acks_late)
+    return [Assign(part) for part in (items[:first], items[first:]) if part]

@@ -72,7 +72,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
         VIEWER: Rights(
             parts=frozenset({m.CLIENT}),
             words=_COURTESIES | {m.Watch, m.Ask},
-            topics=frozenset({"status", "tasks", "why", "children", "workflow", "noted"}),
+            topics=frozenset({"status", "tasks", "periodic", "why", "children", "workflow", "noted"}),
             only_own=False,
             summary="may read, and nothing else",
         ),

@@ -18,18 +18,24 @@ from nbqueue.core.entries import (
     FORMAT,
     AnyEntry,
     Began,
+    Changed,
     Defined,
     Ended,
+    Fired,
     Forgot,
     Joined,
     Leased,
     Printed,
+    Scheduled,
     Stood,
     Took,
+    Unscheduled,
 )
 from nbqueue.core.executors import ExecutorState
-from nbqueue.core.ledger import stood
+from nbqueue.core.firings import Entry
+from nbqueue.core.ledger import scheduled, stood
 from nbqueue.core.output import OutputLog
+from nbqueue.core.periodic import Schedules
 from nbqueue.core.records import DONE, LEASED, SCHEDULED, WAITING, Record, Sender
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import Outcome
@@ -45,10 +51,12 @@ BATCH_BYTES: Final = 4 * 2**20
 class Recovery:
     """Reads all entries of a journal, in order; :meth:`finish` then puts everything in its place."""
 
-    def __init__(self, tasks: "Tasks", epoch: float, max_output: int) -> None:
+    def __init__(self, tasks: "Tasks", schedules: Schedules, epoch: float, max_output: int) -> None:
         self.boot = 0
         self.executors: dict[str, Joined] = {}
         self._tasks = tasks
+        self._schedules = schedules
+        self._entries: dict[tuple[str, str], Entry] = {}
         self._records: dict[str, Record] = {}
         #: kept here until it is known which of them tasks refer to
         self._blobs: dict[str, bytes] = {}
@@ -83,9 +91,21 @@ class Recovery:
                     self._blobs[entry.key] = entry.blob
                 case Joined():
                     self.executors[entry.hello.id] = entry
+                case Changed(task):
+                    if (record := self._records.get(task.id)) is not None:
+                        record.task = task
                 case Forgot():
                     for id in entry.ids:
                         self._records.pop(id, None)
+                case Scheduled(app, periodic):
+                    self._entries[app, periodic.name] = Entry(
+                        app, periodic, entry.sender, entry.anchor, entry.handled, entry.last_id
+                    )
+                case Fired():
+                    self._fired(entry)
+                case Unscheduled(app, names):
+                    for name in names:
+                        self._entries.pop((app, name), None)
                 case Began():
                     self._began(entry)
 
@@ -156,9 +176,20 @@ class Recovery:
                     record.output = OutputLog(self._max_output)
                 record.output.add(piece)
 
+    def _fired(self, fired: Fired) -> None:
+        entry = self._entries.get((fired.app, fired.name))
+        if entry is not None:
+            entry.handled, entry.last_id = fired.handled, fired.last_id
+
     def finish(self, now: float) -> None:
         """Everything has been read: go on where the last broker stopped."""
         blobs = self._tasks.blobs
+        for entry in self._entries.values():
+            for key in (entry.periodic.task.definition, entry.periodic.task.captured_key):
+                if key in self._blobs:
+                    blobs.add(key, self._blobs[key])
+            self._schedules.restore(entry)
+        self._schedules.set_epoch(self._epoch)
         self._tasks.steps.expect(self._records.values())
         for record in sorted(self._records.values(), key=_by_age):
             if record.place != DONE:
@@ -180,12 +211,17 @@ def _by_age(record: Record) -> tuple[bool, float]:
     return (True, record.token if record.place == LEASED else record.order)
 
 
-def standing(tasks: "Tasks", executors: Iterable[ExecutorState], began: Began) -> Iterator[list[AnyEntry]]:
+def standing(
+    tasks: "Tasks", schedules: Schedules, executors: Iterable[ExecutorState], began: Began
+) -> Iterator[list[AnyEntry]]:
     """All that there is to know, in portions; what happens meanwhile is to be written down beside it."""
     yield [began, *(Joined(executor.hello, executor.key) for executor in executors)]
     for key in tasks.blobs:
         if blob := tasks.blobs.get(key):  # else it was dropped since
             yield [Defined(key, blob)]
+    for entry in list(schedules.entries.values()):
+        if schedules.entries.get(entry.key) is entry:
+            yield [scheduled(entry)]
     portion: list[Record] = []
     size = 0
     for record in list(tasks.records):

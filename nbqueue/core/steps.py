@@ -190,7 +190,7 @@ class Steps:
             record.retries,
             record.attempt,
             self._along(record),
-            self._about(record),
+            about=self._about(record),
         )
 
     def _along(self, record: Record) -> list[m.Outcome]:

@@ -107,17 +107,26 @@ class Records:
         self.queued[task.queue] = self.queued.get(task.queue, 0) + 1
         self.queued_bytes += task_size(task)
 
-    # ── finished ones ────────────────────────────────────────────────────────────────────────
+    def replace_task(self, record: Record, task: Task) -> None:
+        """The task of an unfinished record is another one from now on."""
+        self._discount(record.task)
+        record.task = task
+        self.add(record)
 
-    def finished(self, record: Record, now: float) -> None:
-        """The record has its outcome."""
-        task = record.task
+    def _discount(self, task: Task) -> None:
+        """It does not count among the unfinished any more."""
         self.queued_bytes -= task_size(task)
         left = self.queued[task.queue] - 1
         if left:
             self.queued[task.queue] = left
         else:
             del self.queued[task.queue]
+
+    # ── finished ones ────────────────────────────────────────────────────────────────────────
+
+    def finished(self, record: Record, now: float) -> None:
+        """The record has its outcome."""
+        self._discount(record.task)
         record.place = DONE
         record.done_at = now
         self.shelve(record)

@@ -30,6 +30,7 @@ from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.steps import Steps
 from nbqueue.core.store import Records
+from nbqueue.core.validation import flaw
 from nbqueue.core.workflow import Workflow, broker_outcome
 from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
 
@@ -72,7 +73,12 @@ class Tasks:
 
     def lacking(self, task: m.Task) -> str:
         """The key of a blob that the task needs and that is not here, "" if all are."""
-        return next((k for k in (task.definition, task.captured_key) if k and k not in self.blobs), "")
+        # each task is looked at, and most lack nothing: no loop for two keys
+        if task.definition and task.definition not in self.blobs:
+            return task.definition
+        if task.captured_key and task.captured_key not in self.blobs:
+            return task.captured_key
+        return ""
 
     def refusal(self, task: m.Task) -> str:
         """Why there is no room for a task that is new, "" if there is."""
@@ -225,27 +231,58 @@ class Tasks:
         record.retries += 1
         record.forget_run()
         record.failure = message.failure
+        if message.changes is not None and not self._change(record, message.changes, now):
+            return
         record.state = lifecycle.follow(record.state, lifecycle.AGAIN, record)
         due = now + max(0.0, message.countdown if math.isfinite(message.countdown) else 0.0)
         self._audience.tell(record, m.Retrying(record.task.id, record.retries, message.failure, due))
         self._schedule(record, due)
         self._ledger.changed(record)
 
+    def _change(self, record: Record, changes: m.Changes, now: float) -> bool:
+        """The next run is another call; False if there is something wrong with it, which ends the task."""
+        said = msgspec.structs.asdict(changes)
+        task = msgspec.structs.replace(record.task, **{k: v for k, v in said.items() if v is not None})
+        if changes.payload is not None and task.step is not None:
+            # the arguments are all there: nothing comes before them
+            task = msgspec.structs.replace(task, step=msgspec.structs.replace(task.step, takes=None))
+        size, limit = len(task.payload) + len(task.captured), self._payload_limit
+        wrong = flaw(task) or (
+            too_large(f"the arguments of {task.name}()", size, limit) if size > limit else ""
+        )
+        if wrong:
+            self._fail(record, "SubmissionRefused", wrong, now)
+            return False
+        self.records.replace_task(record, task)
+        self._ledger.changed_task(task)
+        return True
+
     # ── leases that ended without an outcome ─────────────────────────────────────────────────
 
-    def take_back(self, executor: ExecutorState, token: int, now: float) -> None:
-        """The executor never started it."""
+    def take_back(self, executor: ExecutorState, token: int, now: float, *, last: bool = False) -> None:
+        """The executor never started it; or the task itself wants to be run later, after the ``last`` of
+        those that wait."""
         record = self._dispatch.release(executor, token, now)
         if record is not None:
-            self._requeue(record, "", now)
+            self._requeue(record, "", now, last=last)
 
-    def died(self, executor: ExecutorState, death: m.ExecutorLost, now: float) -> None:
-        """An executor died; the task that was running is charged for it."""
-        record = self._dispatch.release(executor, death.token, now)
-        if record is None or not _holds(record, death.token):
+    def spare(self, executor: ExecutorState, token: int, now: float) -> None:
+        """An executor died while it ran that lease: it had not come to those after it, and even a task that
+        must not be started twice may go to another.  Of one that runs several at once nobody can tell."""
+        if executor.slots == 1:
+            after = [t for t, r in executor.held.items() if t > token and not r.task.acks_late]
+            for untouched in reversed(after):
+                self.take_back(executor, untouched, now)
+
+    def died(self, executor: ExecutorState, token: int, death: m.ExecutorLost, now: float) -> None:
+        """An executor died; a task that was running there is charged for it."""
+        record = self._dispatch.release(executor, token, now)
+        if record is None or not _holds(record, token):
             return
         record.deaths += 1
-        if record.deaths >= self._settings.max_task_deaths:
+        if not record.task.acks_late:
+            self._fail(record, "WorkerLostError", deaths.last_words(deaths.obituary(death, 1)), now)
+        elif record.deaths >= self._settings.max_task_deaths:
             self._fail(record, "WorkerLostError", deaths.obituary(death, record.deaths), now)
         else:
             self._requeue(record, deaths.manner_of_death(death), now)
@@ -253,15 +290,17 @@ class Tasks:
     def abandoned(self, executor: ExecutorState, reason: str, now: float, *, charge: bool) -> None:
         """An executor is gone with all that it held; ``charge`` the tasks that were running for it."""
         for record in self._dispatch.remove(executor, now):
-            if charge and record.started_at is not None and record.place == LEASED:
+            if not record.task.acks_late and record.place == LEASED and not record.revoked:
+                self._fail(record, "WorkerLostError", deaths.last_words(reason), now)
+            elif charge and record.started_at is not None and record.place == LEASED:
                 record.losses += 1
                 if record.losses >= self._settings.max_worker_losses:
                     text = f"lost {record.losses} workers; the last: {reason}"
                     self._fail(record, "WorkerLostError", text, now)
             self._requeue(record, reason, now)
 
-    def _requeue(self, record: Record, reason: str, now: float) -> None:
-        """The task waits again, before the others."""
+    def _requeue(self, record: Record, reason: str, now: float, *, last: bool = False) -> None:
+        """The task waits again, before the others or after the ``last`` of them."""
         if record.place != LEASED:
             return
         if record.revoked:
@@ -282,6 +321,8 @@ class Tasks:
             self._audience.tell(record, m.Requeued(record.task.id, reason))
         if self.steps.is_blocked(record):
             self.steps.look(record, now)
+        elif last:
+            self._dispatch.enqueue(record, now)
         else:
             self._dispatch.put_back(record)
 
@@ -309,6 +350,8 @@ class Tasks:
             self._schedule(record, record.due)
         elif record.place == LEASED and holder is not None:
             self._dispatch.restore(record, self._dispatch.executor(holder.hello, now, holder.key), now)
+        elif record.place == LEASED and not task.acks_late:
+            self._fail(record, "WorkerLostError", deaths.last_words("its worker is not known any more"), now)
         else:
             self._enqueue(record, now)
 

@@ -25,6 +25,7 @@ from nbqueue.messages import (
     AnyMessage,
     Assign,
     Assignment,
+    Consume,
     Drop,
     Held,
     Hello,
@@ -48,6 +49,8 @@ MAX_SETTLE_BYTES: Final = 16 * 2**20
 
 #: How a run ends, for its executor.
 Ending: TypeAlias = Outcome | Retry | Replaced
+#: The same, or that its lease goes back without an end.
+RunEnd: TypeAlias = Ending | Returned
 
 
 class Raise(NamedTuple):
@@ -68,7 +71,7 @@ Effect: TypeAlias = AnyMessage | Raise | Leave
 
 
 class ExecutorCore:
-    """See the module's docstring.  ``identity`` is its Hello, but for the role and the leases held.
+    """See the module's docstring.  ``identity`` is its Hello, but for role and leases; it runs a task a slot.
 
     Two threads share it; the lock is theirs.
     """
@@ -76,7 +79,8 @@ class ExecutorCore:
     def __init__(self, identity: Hello) -> None:
         #: the broker's word of welcome on the main link, None before the first
         self.welcome: Welcome | None = None
-        self.running: Assignment | None = None
+        #: by token
+        self.running: dict[int, Assignment] = {}
         #: on its way out: runs to its end what it runs, and takes no more
         self.draining = False
         self._identity = identity
@@ -123,8 +127,7 @@ class ExecutorCore:
         return [Returned(returned)] if returned else []
 
     def _knows(self, token: int) -> bool:
-        running = self.running
-        return token in self._unacknowledged or (running is not None and running.token == token)
+        return token in self._unacknowledged or token in self.running
 
     def _acknowledge(self, tokens: Iterable[int]) -> None:
         for token in tokens:
@@ -149,7 +152,7 @@ class ExecutorCore:
         return [Returned(tokens[::-1])]
 
     def _interrupt(self, message: Interrupt) -> list[Effect]:
-        if self.running is not None and self.running.token == message.token:
+        if message.token in self.running:
             return [Raise(message.token, message.reason)]
         # it was thought to run; a soft limit of a run that has not begun means nothing
         return self._give_back([message.token]) if message.reason == "cancel" else []
@@ -190,6 +193,11 @@ class ExecutorCore:
         return len(self._waiting)
 
     @property
+    def can_take(self) -> bool:
+        """Whether a task waits, and may be begun beside those that run."""
+        return bool(self._waiting) and len(self.running) < self._identity.slots
+
+    @property
     def unsent(self) -> int:
         """How many endings wait to be sent."""
         return len(self._unsent)
@@ -200,17 +208,27 @@ class ExecutorCore:
         return not self._unacknowledged
 
     def take(self) -> Assignment | None:
-        """The next task, which runs from now on; None if none waits."""
-        if not self._waiting:
+        """The next task, which runs from now on; None if none waits, or as many run as may."""
+        if not self._waiting or len(self.running) >= self._identity.slots:
             return None
-        self.running = self._waiting.popitem(last=False)[1]
-        return self.running
+        token, assignment = self._waiting.popitem(last=False)
+        self.running[token] = assignment
+        return assignment
 
     def finish(self, ending: Ending) -> None:
-        """The running task has ended like this."""
-        self.running = None
+        """A running task has ended like this."""
+        self.running.pop(ending.token, None)
         self._unacknowledged[ending.token] = ending
         self._unsent.append(ending)
+
+    def give_back(self, token: int) -> None:
+        """A running task has not ended, and goes back; whoever calls says so to the broker."""
+        self.running.pop(token, None)
+
+    def consume(self, queues: list[str]) -> list[AnyMessage]:
+        """Serve these queues from now on."""
+        self._identity = msgspec.structs.replace(self._identity, queues=queues)
+        return [Consume(queues)]
 
     def flush(self) -> list[AnyMessage]:
         """The endings that were not sent yet, as messages; they count as sent from now on."""
@@ -223,8 +241,7 @@ class ExecutorCore:
 
     def _leases(self) -> list[tuple[str, int]]:
         leases = [(ending.id, ending.token) for ending in self._unacknowledged.values()]
-        if self.running is not None:
-            leases.append((self.running.task.id, self.running.token))
+        leases += [(assignment.task.id, token) for token, assignment in self.running.items()]
         leases += [(assignment.task.id, token) for token, assignment in self._waiting.items()]
         return leases
 

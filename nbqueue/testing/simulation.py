@@ -17,11 +17,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.session import Session, Submission
 from nbqueue.core import entries
-from nbqueue.core.actions import PROMISES, Action, Keep, Send
+from nbqueue.core.actions import Action, Keep, Send, promises
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.worker import Ending, ExecutorCore, Raise
 from nbqueue.states import FAILURE, REVOKED, SUCCESS
@@ -65,8 +67,12 @@ class World:
         self.clients: list[SimulatedClient] = []
         #: (task id, executor id, began, ended) of every run that got to its end
         self.runs: list[tuple[str, str, float, float]] = []
-        #: how long a task runs, by id
+        #: ids of tasks in the order in which they were started, once for each start
+        self.starts: list[str] = []
+        #: how long a task runs, by id; those that the broker made, by the name of the function
         self.durations: dict[str, float] = {}
+        #: from when to when no broker ran
+        self.absences: list[tuple[float, float]] = []
         #: tasks that kill their process when they run
         self.deadly: set[str] = set()
         #: tasks that fail
@@ -75,6 +81,9 @@ class World:
         self.replaced: dict[str, str] = {}
         #: how often a task asks for another run before it succeeds
         self.unlucky: dict[str, int] = {}
+        #: … and how often it rejects itself, and what is different in its next run
+        self.unwilling: dict[str, int] = {}
+        self.fickle: dict[str, m.Changes] = {}
         #: the last of what the broker was told and said, for whoever has to find out what went wrong
         self.story: deque[tuple[float, str, m.AnyMessage]] = deque(maxlen=20_000)
         self._latency = latency
@@ -153,7 +162,7 @@ class World:
     def _perform(self, actions: Sequence[Action]) -> None:
         """As the daemon does it where writing waits for the disk: news, then the journal, then promises."""
         sends = [action for action in actions if isinstance(action, Send)]
-        self._send(action for action in sends if not isinstance(action.message, PROMISES))
+        self._send(action for action in sends if not promises(action.message))
         keeps = [action for action in actions if isinstance(action, Keep)]
         if keeps and self.writes_to_live is not None:
             self.writes_to_live -= 1
@@ -163,7 +172,7 @@ class World:
                 return
         for keep in keeps:
             self.disk.write(keep.entries)
-        self._send(action for action in sends if isinstance(action.message, PROMISES))
+        self._send(action for action in sends if promises(action.message))
         self.on_change()
         self._arm()
 
@@ -201,6 +210,7 @@ class World:
         if self.down:
             return
         self.down = True
+        self.absences.append((self.now, float("inf")))
         self._tick_at = None
         self.disk.abandon_snapshot()
         executors = [e for w in self.workers for e in w.executors]
@@ -215,6 +225,8 @@ class World:
         """Another broker starts with what the last one wrote down."""
         self.core = self._start_broker()
         self.down = False
+        if self.absences:
+            self.absences[-1] = (self.absences[-1][0], self.now)
         self.on_change()
         self._arm()
 
@@ -369,6 +381,24 @@ class SimulatedClient:
         self.session.say(m.Cancel([record.id], terminate))
         self._flush()
 
+    def schedule(self, name: str, every: float, *, missed: str = "once", **fields: Any) -> list[str]:
+        """Register a periodic task of the application "app"; what is returned will hold the broker's answer,
+        "" if all went well.  ``fields`` are those of ``messages.Task`` and ``messages.Periodic``."""
+        skip = fields.pop("skip_if_running", False)
+        task = m.Task("", **{"name": name, "definition": "d", "payload": b"", **fields})
+        periodic = m.Periodic(name, m.Timetable(every=every), task, missed, skip)
+        return self._order(lambda number: m.Schedule(number, "app", [periodic]), Blob("d", b"definition"))
+
+    def unschedule(self, name: str) -> list[str]:
+        """Drop a periodic task; returns as :meth:`schedule`."""
+        return self._order(lambda number: m.Unschedule(number, "app", [name]))
+
+    def _order(self, message: Callable[[int], m.AnyMessage], *blobs: Blob) -> list[str]:
+        answers: list[str] = []
+        self.session.order(message, blobs, lambda answer: answers.append(answer.error))
+        self._flush()
+        return answers
+
     def forget(self, record: TaskRecord) -> None:
         self.session.forget([record.id], [record])
         self._flush()
@@ -410,8 +440,8 @@ class SimulatedWorker:
             self.wire.send([self.hello])
         elif isinstance(message, m.Kill):
             for executor in self.executors:
-                if executor.id == message.executor and executor.token == message.token:
-                    executor.die(-9)
+                if executor.id == message.executor and executor.tokens == [message.token]:
+                    executor.die(-9)  # with others beside it, its outcome is refused, and that is all
 
     def _heartbeat(self) -> None:
         if self.alive:
@@ -422,8 +452,16 @@ class SimulatedWorker:
         """One of its processes has died."""
         self.executors.remove(executor)
         if self.alive:
-            self.wire.send([m.ExecutorLost(executor.id, executor.token, exit_code)])
+            token, *others = executor.tokens or [0]
+            self.wire.send([m.ExecutorLost(executor.id, token, exit_code, others=others)])
             self._start()
+
+    def consume(self, *queues: str) -> None:
+        """Serve these queues from now on."""
+        self.hello = msgspec.structs.replace(self.hello, queues=list(queues))
+        self.wire.send([self.hello])
+        for executor in self.executors:
+            executor.main.send(executor.core.consume(list(queues)))
 
     def vanish(self) -> None:
         """The machine is gone."""
@@ -450,6 +488,7 @@ class SimulatedExecutor:
                 python=worker.hello.python,
                 env=worker.hello.env,
                 registered=worker.hello.registered,
+                slots=worker.hello.slots,
             )
         )
         self._alive = True
@@ -464,8 +503,9 @@ class SimulatedExecutor:
         self._heartbeat()
 
     @property
-    def token(self) -> int:
-        return self.core.running.token if self.core.running is not None else 0
+    def tokens(self) -> list[int]:
+        """Of what runs."""
+        return list(self.core.running)
 
     def _receive(self, role: str, message: m.AnyMessage) -> None:
         wire = self.main if role == m.EXECUTOR else self.control
@@ -478,13 +518,14 @@ class SimulatedExecutor:
         self._next()
 
     def _next(self) -> None:
-        if self.core.running is not None or not self._alive:
-            return
-        assignment = self.core.take()
-        if assignment is None:
-            return
+        while self._alive and (assignment := self.core.take()) is not None:
+            self._begin(assignment)
+
+    def _begin(self, assignment: m.Assignment) -> None:
         id, token, began = assignment.task.id, assignment.token, self._world.now
-        duration = self._world.durations[id]
+        durations = self._world.durations
+        duration = durations[id] if id in durations else durations.get(assignment.task.name, 0.0)
+        self._world.starts.append(id)
         if duration > 0.05 and not self.silent:
             self._world.after(0.05, lambda: self._report(id, token))
         if id in self._world.deadly:
@@ -493,24 +534,30 @@ class SimulatedExecutor:
             self._world.after(duration, lambda: self._end(token, SUCCESS, began))
 
     def _report(self, id: str, token: int) -> None:
-        if self._alive and self.token == token:
+        if self._alive and token in self.core.running:
             self.control.send([m.Started(id, token)])
 
     def _die_of(self, token: int) -> None:
-        if self._alive and self.token == token:
+        if self._alive and token in self.core.running:
             self.die(-11)
 
     def _end(self, token: int, state: str, began: float = 0.0) -> None:
-        if not self._alive or self.token != token or self.core.running is None:
+        if not self._alive or token not in self.core.running:
             return
-        id = self.core.running.task.id
+        id = self.core.running[token].task.id
+        if state == SUCCESS and self._world.unwilling.get(id):
+            self._world.unwilling[id] -= 1
+            self.core.give_back(token)
+            self.main.send([m.Returned([token], rejected=True)])
+            self._next()
+            return
         by = self._world.replaced.get(id)
         if state == SUCCESS and by is not None and not self._world.is_accepted(by):
             self._world.after(0.5, lambda: self._end(token, state, began))  # it waits for that
             return
         if state == SUCCESS and self._world.unlucky.get(id):
             self._world.unlucky[id] -= 1
-            self.core.finish(m.Retry(id, token, 0.5))
+            self.core.finish(m.Retry(id, token, 0.5, changes=self._world.fickle.get(id)))
             self.main.send(self.core.flush())
             self._next()
             return

@@ -57,21 +57,22 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
 _decoder = msgspec.msgpack.Decoder(list[AnyMessage])
 
 
-def sized(data: bytes, what: str, limit: int = 0) -> bytes:
-    """The pickled value itself; ``what`` it is, for the message.
+def fits(data: bytes, limit: int = 0) -> bool:
+    """Whether a pickled value may travel.  ``limit``: bytes that the broker takes
+    (``Welcome.max_payload_bytes``); 0: as many as a message holds."""
+    return len(data) <= (limit if 0 < limit < MAX_VALUE_BYTES else MAX_VALUE_BYTES)
 
-    Parameters
-    ----------
-    limit
-        Bytes that the broker takes (``Welcome.max_payload_bytes``); 0: as many as a message holds.
+
+def sized(data: bytes, what: str, limit: int = 0) -> bytes:
+    """The pickled value itself; ``what`` it is, for the message, and ``limit`` as in :func:`fits`.
 
     Raises
     ------
     SerializationError
         It is too large.
     """
-    if len(data) > (most := min(limit or MAX_VALUE_BYTES, MAX_VALUE_BYTES)):
-        raise SerializationError(too_large(what, len(data), most))
+    if not fits(data, limit):
+        raise SerializationError(too_large(what, len(data), min(limit or MAX_VALUE_BYTES, MAX_VALUE_BYTES)))
     return data
 
 

@@ -31,6 +31,8 @@ class LoadedTask(NamedTuple):
 
     function: Callable[..., Any]
     options: TaskOptions
+    #: of the task's class, if it has one with methods that are to be told of runs
+    instance: Any = None
 
 
 class Definitions:
@@ -51,9 +53,11 @@ class Definitions:
         self._loaded: _Kept[_Loaded] = _Kept(_KEPT_DEFINITIONS)
         self._captured: _Kept[Captured] = _Kept(_KEPT_CAPTURED)
 
-    def register(self, name: str, function: Callable[..., Any], options: TaskOptions) -> None:
+    def register(
+        self, name: str, function: Callable[..., Any], options: TaskOptions, instance: Any = None
+    ) -> None:
         """A task that the worker has of its own: whatever definition comes under that name, this one runs."""
-        self._registered[name] = LoadedTask(function, options)
+        self._registered[name] = LoadedTask(function, options, instance)
 
     def load(self, task: m.Task) -> LoadedTask:
         """The function of a task, with the values that it reads set as they were at the task's submission.

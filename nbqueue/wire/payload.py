@@ -41,7 +41,7 @@ __all__ = [
 
 
 def dumps_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "", limit: int = 0) -> bytes:
-    """Pickle the arguments of a call; ``name`` is the task's, for messages; ``limit`` as in ``codec.sized``.
+    """Pickle the arguments of a call; ``name`` is the task's, for messages; ``limit`` as in ``codec.fits``.
 
     Raises
     ------
@@ -53,11 +53,13 @@ def dumps_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "
     except Exception as error:
         # the message has what the pickler said; its frames help nobody
         raise arguments_error(args, kwargs, name, error) from None
+    if codec.fits(data, limit):  # the text costs more than the question
+        return data
     return codec.sized(data, f"the arguments of {name}()" if name else "the arguments", limit)
 
 
 def dumps_value(value: Any, what: str = "the return value", limit: int = 0) -> bytes:
-    """Pickle what a task returns or reports; ``what`` it is, for messages; ``limit`` as in ``codec.sized``.
+    """Pickle what a task returns or reports; ``what`` it is, for messages; ``limit`` as in ``codec.fits``.
 
     What local modules define goes by name: the client is where they came from.
 

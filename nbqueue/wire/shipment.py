@@ -26,7 +26,7 @@ class Blob(NamedTuple):
         return blob
 
     def check(self, limit: int) -> None:
-        """Raise SerializationError if it is too large; ``limit`` as in ``codec.sized``."""
+        """Raise SerializationError if it is too large; ``limit`` as in ``codec.fits``."""
         codec.sized(self.data, "the function, with what it uses from the notebook", limit)
 
 
@@ -59,3 +59,7 @@ class TaskOptions:
     retry_backoff_max: float = 600.0
     #: pauses are drawn at random up to what ``retry_backoff`` says
     retry_jitter: bool = True
+    #: exceptions after which it is not run again, though ``autoretry_for`` has a base of theirs
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    #: exceptions that are no surprise: the worker logs them without a traceback
+    throws: tuple[type[BaseException], ...] = ()

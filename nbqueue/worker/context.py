@@ -1,25 +1,25 @@
-"""What a task knows of itself: ``self`` of a task with ``bind=True``, and :func:`progress`."""
+"""What a task knows of itself and can say while it runs: ``self`` of a task with ``bind=True``."""
 
-import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from numbers import Real
-from typing import Any, Final, NoReturn, SupportsFloat, TypeVar, cast
+from time import time
+from typing import Any, Final, NoReturn, SupportsFloat, cast
 
+from nbqueue import exceptions
 from nbqueue.core import retry
 from nbqueue.current import Run
 from nbqueue.current import run as current_run
-from nbqueue.exceptions import Ignore, MaxRetriesExceededError, Retry
-from nbqueue.messages import Assignment, Task
-from nbqueue.states import PROGRESS
+from nbqueue.exceptions import ConfigurationError, Ignore, Retry
+from nbqueue.messages import Assignment, Changes
+from nbqueue.request import Request
+from nbqueue.states import FAILURE, PROGRESS, SUCCESS
 from nbqueue.wire import payload
 from nbqueue.worker.output import OutputBuffer
 from nbqueue.worker.reports import Reports
 
-T = TypeVar("T")
-
-
+#: what ``self.retry`` may change of the call, beside its arguments
+_CHANGEABLE: Final = ("queue", "priority", "time_limit", "soft_time_limit", "headers")
 _DEFAULT_OPTIONS: Final = payload.TaskOptions(name="")
 
 
@@ -39,60 +39,6 @@ def output_buffer() -> OutputBuffer | None:
     return None if context is None else context.reports.output
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The call that is being run, in Celery's words; durations in seconds."""
-
-    id: str
-    task: str
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    #: runs that ended in RETRY before this one
-    retries: int
-    #: 1 for the first lease, whatever ended the earlier ones
-    attempt: int
-    root_id: str | None
-    parent_id: str | None
-    group: str | None
-    #: name of the worker
-    hostname: str
-    delivery_info: Mapping[str, Any]
-    #: how long after its submission it may start, and how long it was held back
-    expires: float | None
-    eta: float | None
-    timelimit: tuple[float | None, float | None]
-    ignore_result: bool
-    called_directly: bool = field(default=False, init=False)
-
-
-def request_of(
-    task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, retries: int, attempt: int, hostname: str
-) -> Request:
-    """The request of a run of a task."""
-    return Request(
-        id=task.id,
-        task=task.name,
-        args=args,
-        kwargs=kwargs,
-        retries=retries,
-        attempt=attempt,
-        root_id=task.root_id or task.id,
-        parent_id=task.parent_id or None,
-        group=task.group or None,
-        hostname=hostname,
-        delivery_info={
-            "exchange": "",
-            "routing_key": task.queue,
-            "priority": task.priority,
-            "redelivered": attempt > retries + 1,
-        },
-        expires=task.expires,
-        eta=task.countdown or None,
-        timelimit=(task.time_limit, task.soft_time_limit),
-        ignore_result=task.ignore_result,
-    )
-
-
 class Replacement(Ignore):
     """Ends a run whose task is to end as another one does."""
 
@@ -104,6 +50,9 @@ class Replacement(Ignore):
 class TaskContext(Run):
     """The running task: what it was called with, and what it can say while it runs."""
 
+    #: Celery's tasks have it as an attribute: ``except self.MaxRetriesExceededError``
+    MaxRetriesExceededError: Final = exceptions.MaxRetriesExceededError
+
     def __init__(
         self, assignment: Assignment, reports: Reports, hostname: str, payload_limit: int = 0
     ) -> None:
@@ -112,38 +61,51 @@ class TaskContext(Run):
         self.payload_limit = payload_limit
         #: options it was defined with; the defaults until they are loaded
         self.options = _DEFAULT_OPTIONS
+        #: of the task's class, whose methods are told of the run; None when it has none
+        self.instance: Any = None
         self.args: tuple[Any, ...] = ()
         self.kwargs: dict[str, Any] = {}
-        #: the retry that :meth:`retry` has granted
+        #: the retry that :meth:`retry` has granted, and what is to be different then
         self.granted: Retry | None = None
+        self.changes: Changes | None = None
+        #: the end that ``update_state`` has claimed: it counts if the task then raises Ignore
+        self.claimed: tuple[str, Any] | None = None
         super().__init__(assignment.task)
         self._assignment = assignment
         self._hostname = hostname
+        self._request: Request | None = None
 
     @property
     def name(self) -> str:
         return self._assignment.task.name
+
+    #: see nbqueue.signals
+    __nbqueue_sender__ = name
 
     @property
     def max_retries(self) -> int | None:
         return self.options.max_retries
 
     @property
+    def default_retry_delay(self) -> float:
+        return self.options.default_retry_delay
+
+    def called_with(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The arguments are there."""
+        self.args, self.kwargs, self._request = args, kwargs, None
+
+    @property
     def request(self) -> Request:
-        assignment = self._assignment
-        return request_of(
-            assignment.task,
-            self.args,
-            self.kwargs,
-            retries=assignment.retries,
-            attempt=assignment.attempt,
-            hostname=self._hostname,
-        )
+        """The call that is being run."""
+        if self._request is None:
+            self._request = request_of(self._assignment, self.args, self.kwargs, self._hostname)
+        return self._request
 
     def update_state(self, state: str | None = None, meta: Any = None) -> None:
         """Set a custom state; it is reported within 50 ms, the latest one only.
 
-        ``current``, ``total`` and ``description`` in a meta dict also move the progress bar.
+        ``current``, ``total`` and ``description`` in a meta dict also move the progress bar.  FAILURE and
+        SUCCESS count when the task then raises Ignore: the way to choose what the record says.
 
         Raises
         ------
@@ -152,8 +114,11 @@ class TaskContext(Run):
         TypeError
             The state is no text.
         ConfigurationError
-            The state is one that nothing follows: a task gets there by returning or raising.
+            The state is REVOKED, which only others can say.
         """
+        if state in (SUCCESS, FAILURE):
+            self.claimed = (state, meta)
+            return
         pickled = payload.dumps_value(meta, "the meta of update_state", self.payload_limit)
         self.reports.update(PROGRESS if state is None else state, pickled)
         if isinstance(meta, dict) and isinstance(current := meta.get("current"), Real):
@@ -175,13 +140,33 @@ class TaskContext(Run):
 
     def retry(
         self,
-        *,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
         exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
         countdown: float | timedelta | None = None,
         max_retries: int | None = None,
-    ) -> NoReturn:
-        """End this run and ask for another, ``countdown`` seconds from now (or a timedelta; the task's
-        ``default_retry_delay`` unless given).  Never returns: ``raise self.retry()`` says so to readers.
+        **options: Any,
+    ) -> Retry:
+        """End this run and ask for another.  ``raise self.retry()`` tells readers that it does not return.
+
+        Parameters
+        ----------
+        args, kwargs
+            Of the next run; those of this one unless given.
+        exc
+            What the task ends with when no retries are left.
+        throw
+            False: return the exception instead of raising it.  However this run then returns, it is the next
+            one that counts; if it raises something else, that counts.
+        eta, countdown
+            When: a datetime with time zone; seconds from now or a timedelta.  Else after the task's
+            ``default_retry_delay``.
+        max_retries
+            In place of the task's.
+        options
+            ``queue``, ``priority``, ``time_limit``, ``soft_time_limit``, ``headers`` of the next run.
 
         Raises
         ------
@@ -193,11 +178,19 @@ class TaskContext(Run):
         limit = self.options.max_retries if max_retries is None else max_retries
         if not retry.allowed(limit, self._assignment.retries):
             raise exc if exc is not None else self.exhausted(limit)
+        self.changes = self._changes(args, kwargs, options)
+        self.granted = Retry(exc=exc, countdown=self._pause(eta, countdown))
+        if throw:
+            raise self.granted
+        return self.granted
+
+    def _pause(self, eta: datetime | None, countdown: float | timedelta | None) -> float:
+        if eta is not None:
+            if eta.tzinfo is None:
+                raise ConfigurationError(f"eta={eta} has no time zone: use datetime.now(timezone.utc) + …")
+            return max(0.0, eta.timestamp() - time())
         delay = self.options.default_retry_delay if countdown is None else countdown
-        if isinstance(delay, timedelta):
-            delay = delay.total_seconds()
-        self.granted = Retry(exc=exc, countdown=float(delay))
-        raise self.granted
+        return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
 
     def replace(self, signature: Any) -> NoReturn:
         """End this run, and have the task end as a signature does: its value is that of the signature's last
@@ -226,54 +219,65 @@ class TaskContext(Run):
             " raise self.replace(group(…))"
         )
 
-    def exhausted(self, limit: int | None) -> MaxRetriesExceededError:
+    def _changes(
+        self, args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None, options: dict[str, Any]
+    ) -> Changes | None:
+        if unknown := options.keys() - set(_CHANGEABLE):
+            raise TypeError(
+                f"retry() cannot change {', '.join(sorted(unknown))}; it can: {', '.join(_CHANGEABLE)}"
+            )
+        data = None
+        if args is not None or kwargs is not None:
+            call = (
+                self.args if args is None else tuple(args),
+                self.kwargs if kwargs is None else dict(kwargs),
+            )
+            data = payload.dumps_arguments(*call, self.name, self.payload_limit)
+        given = {name: value for name, value in options.items() if value is not None}
+        return Changes(payload=data, **given) if data is not None or given else None
+
+    def exhausted(self, limit: int | None) -> exceptions.MaxRetriesExceededError:
         """The error of a task that asks for more retries than it has."""
-        return MaxRetriesExceededError(f"{self.name}[{self._assignment.task.id}] was retried {limit} times")
+        return exceptions.MaxRetriesExceededError(
+            f"{self.name}[{self._assignment.task.id}] was retried {limit} times"
+        )
 
 
-class _Loop:
-    """One ``for`` loop that reports; see :meth:`Reports.claim`."""
+def request_of(
+    assignment: Assignment, args: tuple[Any, ...], kwargs: Mapping[str, Any], hostname: str
+) -> Request:
+    """The request of a run."""
+    task = assignment.task
+    return Request(
+        id=task.id,
+        task=task.name,
+        args=args,
+        kwargs=kwargs,
+        retries=assignment.retries,
+        attempt=assignment.attempt,
+        root_id=task.root_id or task.id,
+        parent_id=task.parent_id or None,
+        group=task.group or None,
+        eta=_moment(assignment.at, task.countdown or None),
+        expires=_moment(assignment.at, task.expires),
+        timelimit=(task.time_limit, task.soft_time_limit),
+        hostname=hostname,
+        delivery_info={
+            "exchange": "",
+            "routing_key": task.queue,
+            "priority": task.priority,
+            "redelivered": assignment.attempt > assignment.retries + 1,
+        },
+        origin=task.origin or None,
+        headers=task.headers,
+        correlation_id=task.id,
+        ignore_result=task.ignore_result,
+        called_directly=False,
+    )
 
-    __slots__ = ("__weakref__",)
 
-
-def progress(iterable: Iterable[T], total: float | None = None, description: str = "") -> Iterator[T]:
-    """Yield the items of an iterable and report how many are done, as the running task's progress.
-
-    ``total`` is ``len(iterable)`` where it has one.  Outside of tasks the items are yielded and nothing
-    else is done.  Of loops inside of loops the outermost one reports.
-    """
-    context = current()
-    if context is None:
-        return iter(iterable)
-    if total is None:
-        total = _length(iterable)
-    return _counted(iterable, total, description, context.reports)
-
-
-def _length(iterable: Iterable[object]) -> int | None:
-    if not isinstance(iterable, Sized):
+def _moment(at: float, delay: float | None) -> str | None:
+    """So many seconds after then, as ISO 8601; None if there is no such moment."""
+    if delay is None or not at:
         return None
-    try:
-        return len(iterable)
-    except TypeError:  # a loader of data that comes as a stream, say
-        return None
-
-
-def _counted(
-    iterable: Iterable[T], total: SupportsFloat | None, description: object, reports: Reports
-) -> Iterator[T]:
-    loop = _Loop()
-    own = weakref.ref(loop)
-    if not reports.claim(own):
-        yield from iterable
-        return
-    done = 0
-    reports.show(done, total, description)
-    try:
-        for item in iterable:
-            yield item
-            done += 1
-            reports.show(done, total, description)
-    finally:
-        reports.release(own)
+    return datetime.fromtimestamp(at + delay, UTC).isoformat()

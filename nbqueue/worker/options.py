@@ -35,6 +35,12 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     app: str = ""
     #: "DEBUG", "INFO", "WARNING", "ERROR"
     loglevel: str = "WARNING"
+    #: file that takes the place of standard error; %h, %n, %d as in the name, %i the executor's number (0 for
+    #: the supervisor), %I the same after a dash (nothing for the supervisor)
+    logfile: str = ""
+    #: of its own lines and of those of tasks, as in :mod:`logging`; "json"; "" for Celery's
+    log_format: str = ""
+    task_log_format: str = ""
     #: part of the local cluster: ends with its broker
     local: bool = False
     #: see the setting of that name; those of the local cluster have a patience of their own

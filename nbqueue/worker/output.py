@@ -230,8 +230,13 @@ def show_logging() -> None:
 
     The *last resort* handler steps back by itself as soon as a task calls ``logging.basicConfig``.
     """
-    handler = _CurrentStderr()
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    logging.lastResort = handler
+    logging.lastResort = logging_handler()
     if logging.root.level == logging.WARNING:
         logging.root.setLevel(logging.INFO)
+
+
+def logging_handler() -> logging.Handler:
+    """Brings log records into the output of the task that makes them."""
+    handler = _CurrentStderr()
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    return handler

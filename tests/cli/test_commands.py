@@ -272,6 +272,12 @@ def test_a_worker_for_an_application_that_is_not_there_exits_78(folders):
     assert "no_such_module" in result.stderr
 
 
+def test_a_worker_that_would_serve_no_queue_exits_2(folders):
+    result = quickly("worker", "-Q", " , ")
+    assert result.returncode == 2
+    assert "name at least one queue" in result.stderr
+
+
 def test_the_application_may_stand_before_the_subcommand(foreground, broker, tmp_path):
     (tmp_path / "shop.py").write_text(
         "from nbqueue import App\napp = App('shop')\n@app.task\ndef add(x, y):\n    return x + y\n"

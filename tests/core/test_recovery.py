@@ -17,7 +17,9 @@ from nbqueue.core.entries import (
     Took,
     decode,
     encode,
-    halves,
+    encode_large,
+    singles,
+    size,
 )
 from nbqueue.core.records import DONE, LEASED, READY, Record, Sender
 from nbqueue.testing import invariants
@@ -122,15 +124,39 @@ def test_portions_of_a_snapshot_are_small_whatever_the_tasks_are() -> None:
 
 
 @pytest.mark.parametrize("entry", [took(*"abcde"), Ended([*ended("a").outcomes, *ended("b").outcomes])])
-def test_entries_in_halves_say_the_same(entry: AnyEntry) -> None:
-    def pieces(entries: list[AnyEntry]) -> list[AnyEntry]:
-        parts = halves(entries)
-        return entries if parts is None else pieces(parts[0]) + pieces(parts[1])
-
+def test_entries_of_one_task_each_say_the_same(entry: AnyEntry) -> None:
     before = [took(*"abcde")]
-    parts = pieces([entry])
+    parts = list(singles([entry]))
     assert len(parts) > 1
     assert list(restored(*before, entry).tasks.records) == list(restored(*before, *parts).tasks.records)
+
+
+LARGE = bytes(2**20)
+LARGE_OUTCOME = m.Outcome("a", 1, "SUCCESS", LARGE, runtime=0.1, worker="w", at=1.0)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Took(1, 2.0, SENDER, [m.Task("a", "f", "d", LARGE, countdown=3.0, time_limit=None)]),
+        Took(1, 2.0, SENDER, [m.Task("a", "f", "d", b"", LARGE)]),
+        Ended([LARGE_OUTCOME]),
+        Ended([m.Outcome("a", 1, "FAILURE", failure=m.Failure("E", "m", "text", "", exception=LARGE))]),
+        Defined("key", LARGE),
+    ],
+)
+def test_a_large_entry_is_written_from_where_its_value_lies(entry: AnyEntry) -> None:
+    parts = encode_large(entry)
+    assert size([entry]) == len(LARGE)
+    assert any(part is LARGE for part in parts)
+    assert decode(b"".join(parts)) == [entry]
+
+
+def test_a_record_with_a_large_value_is_written_in_parts_too() -> None:
+    core = restored(took("a"), Ended([LARGE_OUTCOME]))
+    (entry,) = (e for portion in core.standing() for e in portion if isinstance(e, Stood))
+    assert size([entry]) == len(LARGE)
+    assert decode(b"".join(encode_large(entry))) == [entry]
 
 
 def test_when_a_run_began_is_known_to_the_next_broker() -> None:

@@ -12,6 +12,7 @@ from nbqueue.messages import (
     Acknowledge,
     Assign,
     Assignment,
+    Consume,
     Drop,
     Held,
     Hello,
@@ -232,8 +233,9 @@ def test_a_refusal_ends_the_executor_with_the_reason(core):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_lease_is_settled_or_returned_exactly_once_whatever_happens(core, seed):
+def test_every_lease_is_settled_or_returned_exactly_once_whatever_happens(seed):
     rng = random.Random(seed)
+    core = ExecutorCore(Hello(EXECUTOR, "e1", queues=["default"], slots=1 + seed % 3))
     issued, returned, settled = set[int](), list[int](), list[int]()
 
     def sent(messages):
@@ -257,13 +259,27 @@ def test_every_lease_is_settled_or_returned_exactly_once_whatever_happens(core, 
         elif event == 3:
             sent(core.flush())
             core.receive(EXECUTOR, Acknowledge(settled))
-        elif core.running is not None:
-            core.finish(outcome(core.running.token))
-        else:
-            core.take()
+        elif not (rng.random() < 0.5 and core.take()) and core.running:
+            core.finish(outcome(rng.choice(list(core.running))))
         assert len(set(core.held())) == len(core.held())
-    if core.running is not None:
-        core.finish(outcome(core.running.token))
+    for token in list(core.running):
+        core.finish(outcome(token))
     sent(core.drain())
     sent(core.flush())
     assert sorted(returned + settled) == sorted(issued)
+
+
+def test_it_runs_as_many_at_once_as_it_has_slots():
+    core = ExecutorCore(Hello(EXECUTOR, "e1", slots=2))
+    assign(core, 1, 2, 3)
+    assert [core.take(), core.take(), core.take()] == [assignment(1), assignment(2), None]
+    assert not core.can_take
+    assert core.receive(CONTROL, Interrupt("id2", 2, "cancel")) == [Raise(2, "cancel")]
+    core.finish(outcome(1))
+    assert core.can_take
+    assert [token for _, token in core._leases()] == [1, 2, 3]
+
+
+def test_other_queues_are_said_now_and_in_every_hello_from_now_on(core):
+    assert core.consume(["gpu"]) == [Consume(["gpu"])]
+    assert core.introduce(EXECUTOR)[0].queues == ["gpu"]

@@ -166,18 +166,17 @@ def talk(count: int, seed: int, connection: Connection, keys: list[Connection]) 
         for number in range(count):
             dealer = dealers[number % len(dealers)]
             nearly = number % 3 == 0
-            dealer.send(mutated(dice, _frame(words)) if nearly else codec.encode([_but_stop(words)])[0])
+            frame = mutated(dice, _frame(words)) if nearly else codec.encode([words.message()])[0]
+            if not any(map(_is_stop, _decoded(frame))):
+                dealer.send(frame)
             if number % 50 == 0:
                 _drain(dealers)
                 is_served(link)
 
 
-def _but_stop(words: Words) -> m.AnyMessage:
-    """Anything; but who may end the broker would do so."""
-    while True:
-        message = words.message()
-        if not (isinstance(message, m.Ask) and message.topic == "stop"):
-            return message
+def _is_stop(message: m.AnyMessage) -> bool:
+    """Whether the broker would rightly end, if who may do so says it."""
+    return isinstance(message, m.Ask) and message.topic == "stop"
 
 
 def _drain(dealers: "list[zmq.Socket[bytes]]") -> None:

@@ -35,6 +35,8 @@ CALM_STEPS = {
     "submit": 56, "submit a workflow": 4, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3,
     "wait": 20,
 }  # fmt: skip
+#: periodic tasks: seconds between firings, what is made up for
+PERIODIC = {"tidy": (3.0, "once"), "poll": (0.7, "skip"), "report": (7.0, "all")}
 #: seconds of virtual time in which everything has to be done once nothing breaks any more
 PATIENCE = 900.0
 
@@ -45,13 +47,18 @@ class Schedule:
     def __init__(self, seed: int) -> None:
         self.choose = random.Random(seed)
         choose = self.choose
+        #: for choices that were not there when older seeds failed, which keep their stories so
+        self.also = random.Random(-seed - 1)
         self.calm = seed % 4 == 0
         self.world = World(
             seed, settings=BrokerSettings(max_task_deaths=3), echo=choose.choice([0.0, 0.0, 0.02])
         )
         self.world.on_change = self._look
         self.clients = [self.world.add_client() for _ in range(2)]
-        self.workers = [self.world.add_worker(executors=choose.randint(1, 3)) for _ in range(3)]
+        self.workers = [
+            self.world.add_worker(executors=choose.randint(1, 3), slots=self.also.choice([1, 1, 4]))
+            for _ in range(3)
+        ]
         self.records: list[TaskRecord] = []
         self.forgotten: set[str] = set()
         #: a moment before which a task must not run
@@ -61,6 +68,12 @@ class Schedule:
         self.steps: list[TaskRecord] = []
         #: how often a task asks for another run
         self.retries: dict[str, int] = {}
+        #: … and how often it rejects itself
+        self.rejects: dict[str, int] = {}
+        #: tasks that must not be started twice
+        self.once: set[str] = set()
+        #: answers to those who register schedules
+        self.answers: list[list[str]] = []
         #: outcomes that a client was told of: none may change any more, whatever dies
         self.told: dict[str, tuple[str, int]] = {}
 
@@ -78,6 +91,7 @@ class Schedule:
             getattr(self, "_" + step.replace(" ", "_"))()
         for wire in self.slowed:
             wire.slowness = 0.0
+        self._end_schedules()
         waiting = [record for record in self.records if record.id not in self.forgotten]
         assert self.world.run_until(lambda: all(r.settled for r in waiting), PATIENCE), [
             (r.id, r.state) for r in waiting if not r.settled
@@ -90,6 +104,7 @@ class Schedule:
         choose, world = self.choose, self.world
         name, duration = choose.choice([("quick", 0.0002), ("slow", 1.0), ("mixed", choose.uniform(0, 2))])
         countdown = choose.choice([0.0, 0.0, 0.0, 1.0, 10.0])
+        late = self.also.random() > 0.15
         record = choose.choice(self.clients).submit(
             duration,
             name=name,
@@ -98,13 +113,30 @@ class Schedule:
             countdown=countdown,
             expires=choose.choice([None] * 9 + [20.0]) if not self.calm else None,
             time_limit=choose.choice([None] * 9 + [5.0]) if not self.calm else None,
+            acks_late=late,
         )
         self.records.append(record)
+        if not late:
+            self.once.add(record.id)
         self.not_before[record.id] = world.now + countdown
         if choose.random() < 0.03 and not self.calm:
             world.deadly.add(record.id)
         if choose.random() < 0.05:
             world.unlucky[record.id] = self.retries[record.id] = choose.randint(1, 3)
+            changes = m.Changes(payload=bytes(self.also.randint(0, 50)), priority=self.also.randint(0, 9))
+            world.fickle[record.id] = changes
+        if self.also.random() < 0.05:
+            world.unwilling[record.id] = self.rejects[record.id] = self.also.randint(1, 3)
+        if self.also.random() < 0.05:
+            self._change_queues()
+        if self.also.random() < 0.05:
+            self._register_a_schedule()
+
+    def _change_queues(self) -> None:
+        """A worker takes no more of this queue, and then again; the others may be gone by then."""
+        worker: SimulatedWorker = self.also.choice(self.workers)
+        worker.consume("other")
+        self.world.after(self.also.uniform(0, 5), lambda: worker.consume("default", "other"))
 
     def _submit_a_workflow(self) -> None:
         """A group, perhaps after a task that may fail, and a body with what is to be called after it."""
@@ -188,6 +220,53 @@ class Schedule:
             self.told.pop(record.id, None)
             self.choose.choice(self.clients).forget(record)
 
+    def _register_a_schedule(self) -> None:
+        """Any client may, at any time, and often: it is the same one."""
+        client: SimulatedClient = self.also.choice(self.clients)
+        for name, (every, missed) in PERIODIC.items():
+            self.world.durations[name] = self.also.choice([0.0002, 0.3])
+            self.answers.append(client.schedule(name, every, missed=missed, acks_late=False))
+        self.world.run_until(lambda: all(self.answers), self.also.choice([0.0, 20.0]))
+
+    def _end_schedules(self) -> None:
+        """Look at what has fired, then take it all back."""
+        world, client = self.world, self.clients[0]
+        assert world.run_until(lambda: all(self.answers), PATIENCE), "nobody answers who registers"
+        assert not any(answer for answers in self.answers for answer in answers), self.answers
+        world.run_for(8)
+        self._no_firing_is_missing()
+        removed = [client.unschedule(name) for name in PERIODIC]
+        assert world.run_until(lambda: all(removed), PATIENCE), "nobody answers who takes back"
+        assert not world.core.schedules.entries
+        fired = [record for record in world.core.tasks.records if record.task.id.startswith("app/")]
+        assert world.run_until(lambda: all(r.place == DONE for r in fired), PATIENCE), fired
+
+    def _no_firing_is_missing(self) -> None:
+        """Each entry has fired at each of its times at which a broker ran; of the others, as it says."""
+        world, now = self.world, self.world.now
+        for entry in world.core.schedules.entries.values():
+            every, missed = PERIODIC[entry.periodic.name]
+            steps = range(1, int((now - entry.anchor) / every) + 1)
+            times = [entry.anchor + step * every for step in steps]
+            fired = {at: world.core.tasks.records.get(entry.id_of(at)) for at in times}
+            for at, record in fired.items():
+                absent = any(gone - 0.001 <= at <= back for gone, back in world.absences)
+                assert record is not None or (absent and missed != "all"), (entry.key, at, "it has not fired")
+                assert record is None or record.at + world.core.welcome.epoch >= at - 1e-6, (entry.key, at)
+            if missed == "once":
+                for gone, back in self._absences():
+                    meanwhile = [at for at in times if gone < at < back + 0.001]
+                    assert not meanwhile or any(fired[at] for at in meanwhile), (entry.key, gone, back)
+
+    def _absences(self) -> list[tuple[float, float]]:
+        """When no broker ran; one that dies at its first word does not count."""
+        merged: list[tuple[float, float]] = []
+        for gone, back in self.world.absences:
+            if merged and gone - merged[-1][1] < 0.01:
+                gone = merged.pop()[0]
+            merged.append((gone, back))
+        return merged
+
     def _wait(self) -> None:
         self.world.run_for(self.choose.uniform(0, 1))
 
@@ -210,7 +289,7 @@ class Schedule:
     def _look_back(self, waited_for: Iterable[TaskRecord]) -> None:
         """At the end: each task ended as it may end, and nobody holds anything."""
         world = self.world
-        assert all(began >= self.not_before[id] for id, _, began, _ in world.runs)
+        assert all(began >= self.not_before.get(id, 0.0) for id, _, began, _ in world.runs)
         for record in waited_for:
             assert not record.missing, (record.id, "it was accepted, and is gone")
             allowed = {SUCCESS, REVOKED, FAILURE} - ({SUCCESS} if record.id in world.deadly else set())
@@ -225,6 +304,7 @@ class Schedule:
         assert not left, left
         self._nothing_is_held(world.core)
         self._steps_ran_in_order()
+        self._nothing_was_started_twice_that_must_not_be()
         if self.calm:
             self._nothing_ran_twice()
 
@@ -241,6 +321,14 @@ class Schedule:
             if step is not None and record.state == SUCCESS and step.on == SUCCESS and record.id in began:
                 for id in step.after:
                     assert min(ended[id]) <= min(began[record.id]), (record.id, id, "ran before it")
+
+    def _nothing_was_started_twice_that_must_not_be(self) -> None:
+        starts = Counter(self.world.starts)
+        for id in self.once:
+            wanted = 1 + self.retries.get(id, 0) + self.rejects.get(id, 0)
+            assert starts[id] <= wanted, (id, starts[id], "starts")
+        firings = [id for id in starts if id.startswith("app/")]
+        assert all(starts[id] == 1 for id in firings), [(id, starts[id]) for id in firings if starts[id] > 1]
 
     def _nothing_ran_twice(self) -> None:
         """No worker was lost: a task runs again only if it asks to, or if the broker died in the moment in

@@ -355,8 +355,8 @@ def test_a_task_that_runs_again_shows_nothing_of_its_last_run() -> None:
     record = client.submit(duration=100.0)
     world.run_for(1)
     executor = worker.executors[0]
-    executor.main.send([m.Update(record.id, executor.token, "LOADING", b"")])
-    executor.main.send([m.Progress(record.id, executor.token, 5, 10)])
+    executor.main.send([m.Update(record.id, executor.tokens[0], "LOADING", b"")])
+    executor.main.send([m.Progress(record.id, executor.tokens[0], 5, 10)])
     world.run_for(1)
     assert record.state == "LOADING"
     executor.die(-9)
@@ -453,3 +453,132 @@ def test_a_broker_that_cannot_write_refuses_new_tasks_and_keeps_the_others() -> 
     world.core.may_write(1e9, "", at_all=True, now=world.now)
     world.add_worker()
     assert world.run_until(lambda: settled(kept), limit=5)
+
+
+# ── tasks that are started at most once ──────────────────────────────────────────────────────────
+
+
+def once(client: SimulatedClient, duration: float = 10.0, **fields: object) -> TaskRecord:
+    return client.submit(duration=duration, acks_late=False, **fields)
+
+
+def is_lost(record: TaskRecord, why: str) -> bool:
+    failure = record.failure
+    return (
+        record.state == FAILURE
+        and failure is not None
+        and failure.type == "WorkerLostError"
+        and why in failure.message
+        and "is not started again (acks_late=False)" in failure.message
+    )
+
+
+def test_a_task_that_must_not_run_twice_fails_when_its_process_dies() -> None:
+    world = World()
+    (executor,) = world.add_worker().executors
+    record = once(world.add_client())
+    world.run_for(1)
+    executor.die(-11)
+    assert world.run_until(lambda: record.settled, limit=1)
+    assert is_lost(record, "signal 11 (SIGSEGV")
+    world.run_for(60)
+    assert world.starts == [record.id]
+
+
+def test_it_fails_when_its_machine_is_lost() -> None:
+    world = World()
+    worker = world.add_worker()
+    record = once(world.add_client())
+    world.run_for(1)
+    worker.vanish()
+    world.add_worker()
+    assert world.run_until(lambda: record.settled, limit=20)
+    assert is_lost(record, "worker-0 was not heard of for 10 s")
+    assert world.starts == [record.id]
+
+
+def test_it_runs_on_while_the_broker_is_away() -> None:
+    world = World()
+    world.add_worker()
+    record = once(world.add_client())
+    world.run_for(1)
+    world.kill_broker()
+    world.run_for(2)
+    world.restart_broker()
+    assert world.run_until(lambda: record.settled, limit=20)
+    assert (record.state, world.starts) == (SUCCESS, [record.id])
+
+
+def test_it_fails_when_broker_and_machine_are_lost_together() -> None:
+    world = World()
+    worker = world.add_worker()
+    record = once(world.add_client())
+    world.run_for(1)
+    world.kill_broker()
+    worker.vanish()
+    world.add_worker()
+    world.restart_broker()
+    assert world.run_until(lambda: record.settled, limit=30)
+    assert is_lost(record, "was not heard of")
+    assert world.starts == [record.id]
+
+
+def test_it_is_not_handed_out_before_that_is_written_down() -> None:
+    """The broker dies in the moment in which it hands out the task: nobody has got it."""
+    world = World()
+    world.add_worker()
+    client = world.add_client()
+    world.run_for(1)
+    world.writes_to_live = 0
+    record = once(client, duration=1.0)
+    assert world.run_until(lambda: world.down, limit=1)
+    world.run_for(5)
+    assert world.starts == []
+    world.restart_broker()
+    assert world.run_until(lambda: record.settled, limit=20)
+    assert (record.state, world.starts) == (SUCCESS, [record.id])
+
+
+def test_one_that_waits_behind_others_is_not_lost_with_them() -> None:
+    world = World()
+    worker = world.add_worker()
+    client = world.add_client()
+    measure(world, client)
+    quick = client.submit(duration=5.0)  # thought to take a millisecond, as those before
+    record = once(client, duration=1.0)
+    world.run_for(0.5)
+    assert len(worker.executors[0].core.held()) == 2
+    worker.executors[0].die(-9)
+    assert world.run_until(lambda: settled(quick, record), limit=20)
+    assert (quick.state, record.state) == (SUCCESS, SUCCESS)
+    assert world.starts.count(record.id) == 1
+
+
+def test_it_runs_again_if_it_asks_to() -> None:
+    world = World()
+    world.add_worker()
+    record = once(world.add_client(), duration=0.1)
+    world.unlucky[record.id] = 2
+    assert world.run_until(lambda: record.settled, limit=10)
+    assert (record.state, world.starts) == (SUCCESS, [record.id] * 3)
+
+
+# ── periodic tasks ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_periodic_task_fires_through_restarts_of_the_broker() -> None:
+    world = World()
+    world.add_worker()
+    clients = [world.add_client(), world.add_client()]
+    answers = [client.schedule("tidy", 10.0, acks_late=False) for client in clients]
+    assert world.run_until(lambda: answers == [[""], [""]], limit=1)
+    for _ in range(3):
+        world.run_for(12)
+        world.kill_broker()
+        world.run_for(1)
+        world.restart_broker()
+    world.run_for(12)
+    assert len(world.starts) == len(set(world.starts)) == 5
+    assert clients[0].unschedule("tidy") == []
+    world.run_for(60)
+    assert len(world.starts) == 5

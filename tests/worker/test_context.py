@@ -128,9 +128,16 @@ def test_a_state_that_is_no_text_is_the_callers_error(state):
         make().update_state(state=state)
 
 
-def test_update_state_cannot_end_a_task():
+def test_update_state_cannot_revoke_a_task():
     with pytest.raises(ConfigurationError, match="by returning or raising"):
-        make().update_state(state="SUCCESS")
+        make().update_state(state="REVOKED")
+
+
+def test_an_end_that_is_claimed_is_not_reported_before_the_task_ends():
+    task = make()
+    task.update_state(state="FAILURE", meta={"exc_type": "Bad"})
+    assert task.reports.collect() == []
+    assert task.claimed == ("FAILURE", {"exc_type": "Bad"})
 
 
 def test_the_request_has_celerys_fields():

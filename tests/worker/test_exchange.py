@@ -306,7 +306,9 @@ def test_a_broker_that_finds_its_words_malformed_ends_the_executor(rig):
 def test_a_log_that_takes_long_can_be_killed_for_its_task():
     seen = []
     slot = SimpleNamespace(token=0)
-    log = SimpleNamespace(received=lambda task: None, ended=lambda task, ending: seen.append(slot.token))
+    log = SimpleNamespace(
+        received=lambda task: None, ended=lambda task, ending, expected: seen.append(slot.token)
+    )
     transport = FakeTransport()
     done = RegisteredTask("done", lambda: None, TaskOptions(name="done"))
     executor = Executor(transport, m.Hello(m.EXECUTOR, "e1"), tasks=[done], slot=slot, log=log)

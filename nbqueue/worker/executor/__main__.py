@@ -13,9 +13,9 @@ from nbqueue.platform import import_from, in_forked_children
 from nbqueue.transports import transport
 from nbqueue.wire import keys
 from nbqueue.worker import context, output, registry
+from nbqueue.worker import log as logs
 from nbqueue.worker.executor.loop import Executor
 from nbqueue.worker.lifeline import MISCONFIGURED, Lifeline
-from nbqueue.worker.log import TaskLog, logger
 from nbqueue.worker.options import ExecutorOptions, executor_identity, remember
 from nbqueue.worker.slot import Slot
 
@@ -60,6 +60,8 @@ def _prepare(options: ExecutorOptions) -> None:
 def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
     worker = options.worker
     tasks = registry.load(worker.app) if worker.app else []
+    log = logs.set_up(worker)  # after the module, which may listen to its signals
+    logs.set_up_tasks(worker, output.logging_handler())
     slot = Slot(options.slot)
     slot.close_file()
     return Executor(
@@ -68,7 +70,7 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
         tasks=tasks,
         whole_process=True,
         slot=slot,
-        log=TaskLog(logger(worker.nodename, worker.loglevel)),
+        log=logs.TaskLog(log),
         on_welcome=lifeline.ready,
     )
 

@@ -61,7 +61,7 @@ class Control(threading.Thread):
             if stopped:
                 return
             now = monotonic()
-            if exchange.run is not None:
+            if exchange.runs:
                 busy_at = now
             exchange.attend(self.link)
             if now >= next_beat:
@@ -76,7 +76,7 @@ class Control(threading.Thread):
         """How long to wait for messages."""
         self._asleep = now - busy_at > DROWSY
         # looked at after _asleep was set: a run that began before is seen here, one after wakes us
-        if self._asleep and self._exchange.run is None:
+        if self._asleep and not self._exchange.runs:
             return max(0.0, next_beat - now)
         self._asleep = False
         return min(TICK, max(0.0, next_beat - now))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Final
 
-from nbqueue.core.worker import Ending, ExecutorCore, Leave, Raise
+from nbqueue.core.worker import ExecutorCore, Leave, Raise, RunEnd
 from nbqueue.exceptions import ProtocolError, SerializationError
 from nbqueue.messages import (
     CONTROL,
@@ -63,7 +63,9 @@ class Exchange:
     """See the module's docstring.  ``on_welcome`` is called whenever the broker welcomes the main link."""
 
     def __init__(self, link: Link, core: ExecutorCore, gate: Gate, on_welcome: Callable[[], None]) -> None:
-        #: the run that is going on, None between runs
+        #: those that are going on, by token; an executor of one slot has one at most
+        self.runs: dict[int, Run] = {}
+        #: the one that began last, None when none is going on
         self.run: Run | None = None
         #: why this executor has to end although nobody stopped it, "" as long as it has not
         self.refused = ""
@@ -75,6 +77,8 @@ class Exchange:
         self._on_welcome = on_welcome
         #: what runs reported, waiting to be sent
         self._events: list[AnyMessage] = []
+        #: by other threads, likewise
+        self._said: list[AnyMessage] = []
         self._wanted = ""
         self._blob: bytes | None = None
         self._left = False
@@ -107,7 +111,7 @@ class Exchange:
     def listen(self) -> None:
         """Take in what is there; when nothing waits to be run, wait for it, and give a sign of life if
         there is none in time."""
-        timeout = 0.0 if self._core.waiting else self.heartbeat
+        timeout = 0.0 if self._core.can_take else self.heartbeat
         with self._link_lock:
             messages = self._receive(timeout)
             self._handle(EXECUTOR, messages, self._link)
@@ -118,21 +122,30 @@ class Exchange:
         """The next task, which runs from now on; None if none waits."""
         with self._core_lock:
             assignment = self._core.take()
-            self.run = None if assignment is None else Run(assignment, self._core.welcome)
-        return self.run
+            if assignment is None:
+                return None
+            self.run = run = Run(assignment, self._core.welcome)
+            self.runs[assignment.token] = run
+        return run
 
-    def end(self, run: Run, ending: Ending | None) -> None:
-        """The run has ended; what it reported last goes out before its ending.  None: it has not begun, and
+    def end(self, run: Run, ending: RunEnd) -> None:
+        """The run has ended; what it reported last goes out before its ending.  Returned: it has not, and
         its lease goes back."""
         with self._link_lock:
             self._events += run.reports.collect(last=True)
-            with self._core_lock:
+            self._forget(run, ending)
+
+    def _forget(self, run: Run, ending: RunEnd) -> None:
+        token = run.assignment.token
+        with self._core_lock:
+            self.runs.pop(token, None)
+            if self.run is run:
                 self.run = None
-                if ending is not None:
-                    self._core.finish(ending)
-                else:
-                    self._core.running = None
-                    self._events.append(Returned([run.assignment.token]))
+            if isinstance(ending, Returned):
+                self._core.give_back(token)
+                self._events.append(ending)
+            else:
+                self._core.finish(ending)
 
     def flush(self) -> None:
         """Send what waits to be sent."""
@@ -218,29 +231,30 @@ class Exchange:
     def attend(self, link: Link) -> None:
         """Report the run that is going on, and take in what came on the main link meanwhile.
         ``link`` is the control link, which stands in for the main one after :meth:`leave`."""
-        if self.run is None or not self._link_lock.acquire(blocking=False):
+        if not self.runs or not self._link_lock.acquire(blocking=False):
             return
         try:
             outlet = link if self._left else self._link
-            if self.run is not None:
-                self._report(self.run)
+            if self.runs:
+                self._report()
                 self._send_waiting(outlet)
                 self._handle(EXECUTOR, self._receive(0), outlet)
         finally:
             self._link_lock.release()
 
-    def _report(self, run: Run) -> None:
-        news = run.reports.collect()
-        if not run.reported and (news or monotonic() - run.began >= SHORT):
-            run.reported = True
-            self._events.append(Started(run.assignment.task.id, run.assignment.token))
-        self._events += news
+    def _report(self) -> None:
+        for run in list(self.runs.values()):
+            news = run.reports.collect()
+            if not run.reported and (news or monotonic() - run.began >= SHORT):
+                run.reported = True
+                self._events.append(Started(run.assignment.task.id, run.assignment.token))
+            self._events += news
 
     def beat(self, link: Link) -> None:
         """The control link's sign of life, and the main link's while a task runs."""
         with self._core_lock:
             link.send(self._core.heartbeat(CONTROL))
-        if self.run is not None and not self._left and self._link_lock.acquire(blocking=False):
+        if self.runs and not self._left and self._link_lock.acquire(blocking=False):
             try:
                 self._beat()
             finally:
@@ -268,6 +282,12 @@ class Exchange:
             self._core.draining = True
         self._link.wake()
 
+    def consume(self, queues: list[str]) -> None:
+        """Serve these queues from now on.  Said by whoever sends next; the link is woken for it."""
+        with self._core_lock:
+            self._said += self._core.consume(queues)
+        self._link.wake()
+
     def fail(self, reason: str) -> None:
         """End the executor after what runs."""
         self.refused = reason
@@ -292,9 +312,10 @@ class Exchange:
 
     def _report_again(self) -> None:
         """The broker has welcomed us, perhaps another one than before."""
-        if self.run is not None and self.run.reported:
-            self.run.reported = False
-            self.run.reports.repeat()
+        for run in list(self.runs.values()):
+            if run.reported:
+                run.reported = False
+                run.reports.repeat()
 
     def _receive(self, timeout: float) -> list[AnyMessage]:
         messages = self._link.receive(timeout)
@@ -312,7 +333,8 @@ class Exchange:
 
     def _send_waiting(self, link: Link) -> None:
         with self._core_lock:
-            messages = [*self._events, *self._core.flush()]
+            messages = [*self._said, *self._events, *self._core.flush()]
+            self._said = []
         self._events = []
         if messages:
             link.send(messages)

@@ -15,9 +15,10 @@ from typing import Any
 from nbqueue.core import inputs
 from nbqueue.exceptions import SerializationError
 from nbqueue.messages import Assignment, Outcome
+from nbqueue.request import Request
 from nbqueue.states import FAILURE
 from nbqueue.wire import failure, payload
-from nbqueue.worker.context import Request, request_of
+from nbqueue.worker.context import request_of
 
 #: gets a blob of the broker's; b"" if it has none
 Fetch = Callable[[str], bytes]
@@ -97,9 +98,8 @@ def _request(assignment: Assignment, failed: Outcome) -> Request:
     if assignment.about is not None and assignment.about.payload:
         with contextlib.suppress(SerializationError):
             args, kwargs = payload.loads(assignment.about.payload)
-    return request_of(
-        task, args, kwargs, retries=failed.retries, attempt=failed.retries + 1, hostname=failed.worker
-    )
+    run = Assignment(task, failed.token, failed.retries, failed.retries + 1)
+    return request_of(run, args, kwargs, failed.worker)
 
 
 def _exception(failed: Outcome) -> BaseException | None:

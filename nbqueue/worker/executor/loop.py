@@ -5,7 +5,6 @@ while more tasks of the same function, which took less than ``SHORT_RUN``, follo
 Should one of these take long after all, the control thread sends what waits (Exchange.attend).
 """
 
-import os
 from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Final
@@ -70,7 +69,6 @@ class Executor:
         self._slot = slot
         self._log = log
         self._whole_process = whole_process
-        self._pid = os.getpid()
         self._gate = Gate() if whole_process else ThreadGate()
         self._exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
         self._control = Control(transport.connect(), self._exchange)
@@ -84,6 +82,7 @@ class Executor:
             whole_process=whole_process,
             fetch=self._exchange.fetch,
             payload_limit=lambda: self._exchange.payload_limit,
+            log=log,
         )
 
     @property
@@ -134,12 +133,7 @@ class Executor:
             self._log.received(assignment.task)
         output.capture(context.output_buffer)
         self._control.notice()
-        ending = self._runner.run(assignment, run.reports)
-        if os.getpid() != self._pid:
-            os._exit(0)  # a child that the task forked and let return
-        self._exchange.end(run, ending)
-        if self._log is not None and ending is not None:
-            self._log.ended(assignment.task, ending)
+        self._exchange.end(run, self._runner.run(assignment, run.reports))
         # last: should any of the above kill the process, or hang, it is this task's doing
         if self._slot is not None:
             self._slot.token = 0

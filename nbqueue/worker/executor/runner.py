@@ -4,34 +4,47 @@
 
     definition, arguments ─▶ function(*args, **kwargs) ─▶ Outcome SUCCESS
             │                        │ raises
-            └────────────────────────┴─▶ Outcome FAILURE or REVOKED, or Retry, or Replaced
+            └────────────────────────┴─▶ Outcome FAILURE or REVOKED, or Retry, Replaced or Returned
 
-A task whose definition cannot be had now has not begun: it has no ending, and goes back.
+A task whose definition cannot be had now has not begun: its lease goes back.  So does that of one that
+rejects itself, to the end of the line.  Who else is told of a run stands in :mod:`nbqueue.worker.hooks`.
 """
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from time import perf_counter
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any
+from typing import Any, NamedTuple
 
-from nbqueue.core import retry
-from nbqueue.core.worker import Ending
-from nbqueue.exceptions import Ignore, Reject, Retry, TaskPredicate, TaskRevokedError
-from nbqueue.messages import Assignment, Failure, Outcome, Replaced
+from nbqueue import signals
+from nbqueue.core.worker import RunEnd
+from nbqueue.exceptions import Ignore, Reject, TaskRevokedError
+from nbqueue.messages import Assignment, Failure, Outcome, Replaced, Returned
 from nbqueue.messages import Retry as RetryMessage
-from nbqueue.states import FAILURE, REVOKED, SUCCESS
+from nbqueue.states import FAILURE, RETRY, REVOKED, SUCCESS
 from nbqueue.wire import failure, payload
-from nbqueue.worker import context
+from nbqueue.worker import context, hooks
 from nbqueue.worker.context import Replacement, TaskContext
 from nbqueue.worker.executor import inputs
+from nbqueue.worker.executor.again import next_run
+from nbqueue.worker.executor.values import finished
 from nbqueue.worker.interrupts import Gate
+from nbqueue.worker.log import TaskLog
 from nbqueue.worker.reports import Reports
 
 
 class Unready(Exception):
     """The task's definition cannot be had here and now; another executor may."""
+
+
+class _Told(NamedTuple):
+    """An ending, and what hooks and logs are told of it beside."""
+
+    ending: RunEnd
+    #: what was returned, or raised
+    value: Any
+    #: an exception that the task is known to raise
+    expected: bool = False
 
 
 class Runner:
@@ -45,6 +58,8 @@ class Runner:
         Gets what a step takes from others, where it did not come along; b"" if it cannot be had.
     payload_limit
         Returns how many bytes of a value the broker takes; 0 if it has not said.
+    log
+        Where it says how tasks ended.
     """
 
     def __init__(
@@ -56,6 +71,7 @@ class Runner:
         whole_process: bool,
         fetch: inputs.Fetch = lambda key: b"",
         payload_limit: Callable[[], int] = lambda: 0,
+        log: TaskLog | None = None,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
@@ -63,33 +79,44 @@ class Runner:
         self._whole_process = whole_process
         self._fetch = fetch
         self._payload_limit = payload_limit
+        self._log = log
+        self._pid = os.getpid()
 
-    def run(self, assignment: Assignment, reports: Reports) -> Ending | None:
-        """Run the task; returns None if it could not begin.  Raises nothing."""
+    def run(self, assignment: Assignment, reports: Reports) -> RunEnd:
+        """Run the task.  Raises nothing."""
         current = TaskContext(assignment, reports, self._worker, self._payload_limit())
         context.enter(current, whole_process=self._whole_process)
+        if signals.task_received.receivers:
+            signals.task_received.send(current, request=current.request)
         began = perf_counter()
         try:
             try:
-                data = self._value(current, assignment)
+                value = self._value(current, assignment)
+                data = self._pickled(current, value)
             finally:
                 self._gate.leave()
+                if os.getpid() != self._pid:
+                    os._exit(0)  # a child that the task forked and let return
+            told = self._returned(current, assignment, value, data, perf_counter() - began)
         except Unready:
-            return None
+            return Returned([assignment.token])
         except BaseException as exc:  # whatever a task raises is how it ended
             # a pending interrupt is raised in here as soon as Python code runs, so by the first leave()
             self._gate.leave()
-            return self._ended(exc, current, assignment, perf_counter() - began)
+            told = self._ended(exc, current, assignment, perf_counter() - began)
         finally:
             _discharge(current)
             context.enter(None, whole_process=self._whole_process)
-        return self._outcome(assignment, SUCCESS, perf_counter() - began, value=data)
+        if self._log is not None:
+            self._log.ended(assignment.task, told.ending, expected=told.expected)
+        return told.ending
 
-    def _value(self, current: TaskContext, assignment: Assignment) -> bytes:
-        """What the task returns, pickled; raises what it raises."""
+    def _value(self, current: TaskContext, assignment: Assignment) -> Any:
+        """What the task returns; raises what it raises."""
         task = assignment.task
         loaded = self._definitions.load(task)
-        current.options = loaded.options
+        current.options, instance = loaded.options, loaded.instance
+        current.instance = instance
         outcomes = inputs.outcomes_of(assignment, self._fetch) if task.step is not None else ()
         self._gate.enter(assignment.token)
         args, kwargs = payload.loads(task.payload)
@@ -97,12 +124,34 @@ class Runner:
             args = inputs.arguments(
                 assignment, outcomes, loaded.function, args, kwargs, bound=loaded.options.bind
             )
-        current.args, current.kwargs = args, kwargs
-        bound = (current, *args) if loaded.options.bind else args
-        value = _finished(loaded.function(*bound, **kwargs))
-        if task.ignore_result:
+        current.called_with(args, kwargs)
+        if instance is not None or signals.task_prerun.receivers:
+            hooks.begin(current, instance)
+        if loaded.options.bind:
+            args = (current if instance is None else instance, *args)
+        return finished(loaded.function(*args, **kwargs))
+
+    def _pickled(self, current: TaskContext, value: Any) -> bytes:
+        task = current.task
+        if task.ignore_result or current.granted is not None:
             return b""
         return payload.dumps_value(value, f"the return value of {task.name}()", current.payload_limit)
+
+    def _returned(
+        self, current: TaskContext, assignment: Assignment, value: Any, data: bytes, runtime: float
+    ) -> _Told:
+        """The function returned."""
+        if current.granted is not None:  # by retry(throw=False)
+            return self._ended(current.granted, current, assignment, runtime)
+        outcome = self._outcome(assignment, SUCCESS, runtime, value=data)
+        if hooks.wanted(current.instance):
+            try:
+                hooks.success(current, current.instance, value)
+            except Exception as error:
+                hooks.internal_error(current, current.instance, error, "on_success")
+                return self._failed(error, current, assignment, runtime)
+            hooks.finish(current, current.instance, SUCCESS, value)
+        return _Told(outcome, value)
 
     def _outcome(
         self,
@@ -124,40 +173,86 @@ class Runner:
             retries=assignment.retries,
         )
 
+    # ── it raised ────────────────────────────────────────────────────────────────────────────
+
     def _ended(
         self, exc: BaseException, current: TaskContext, assignment: Assignment, runtime: float
-    ) -> Ending:
+    ) -> _Told:
         if self._gate.cancelled(assignment.token):
-            revoked = failure.capture(TaskRevokedError("cancelled while it ran"))
-            return self._outcome(assignment, REVOKED, runtime, failed=revoked)
+            return self._revoked(exc, current, assignment, runtime)
         if isinstance(exc, Replacement):
-            return Replaced(assignment.task.id, assignment.token, exc.by)
+            hooks.finish(current, current.instance, "", exc)
+            return _Told(Replaced(assignment.task.id, assignment.token, exc.by), exc)
         if isinstance(exc, Ignore):
-            return self._outcome(assignment, SUCCESS, runtime)
+            return self._ignored(exc, current, assignment, runtime)
+        if isinstance(exc, Reject) and exc.requeue:
+            hooks.finish(current, current.instance, "", exc)
+            return _Told(Returned([assignment.token], rejected=True), exc)
         try:
-            countdown, reason = _next_run(exc, current, assignment.retries)
+            countdown, reason = next_run(exc, current, assignment.retries)
             failed = failure.capture(reason)
         except Exception as error:  # options that nobody has checked
-            countdown, failed = None, failure.capture(error)
-        if countdown is not None:
-            return RetryMessage(assignment.task.id, assignment.token, countdown, failed, runtime)
-        return self._outcome(assignment, FAILURE, runtime, failed=failed)
+            return self._failed(error, current, assignment, runtime)
+        if countdown is None:
+            return self._failed(reason, current, assignment, runtime)
+        if hooks.wanted(current.instance):
+            hooks.retrying(current, current.instance, reason, countdown)
+            hooks.finish(current, current.instance, RETRY, reason)
+        again = RetryMessage(
+            assignment.task.id, assignment.token, countdown, failed, runtime, current.changes
+        )
+        return _Told(again, reason)
+
+    def _failed(
+        self, error: BaseException, current: TaskContext, assignment: Assignment, runtime: float
+    ) -> _Told:
+        outcome = self._outcome(assignment, FAILURE, runtime, failed=failure.capture(error))
+        if hooks.wanted(current.instance):
+            hooks.failure(current, current.instance, error)
+            hooks.finish(current, current.instance, FAILURE, error)
+        return _Told(outcome, error, _is_expected(error, current))
+
+    def _revoked(
+        self, exc: BaseException, current: TaskContext, assignment: Assignment, runtime: float
+    ) -> _Told:
+        revoked = failure.capture(TaskRevokedError("cancelled while it ran"))
+        if hooks.wanted(current.instance):
+            hooks.revoked(current, current.instance)
+            hooks.finish(current, current.instance, REVOKED, exc)
+        return _Told(self._outcome(assignment, REVOKED, runtime, failed=revoked), exc)
+
+    def _ignored(self, exc: Ignore, current: TaskContext, assignment: Assignment, runtime: float) -> _Told:
+        """It has no value of its own, but perhaps one that it set before."""
+        state, meta = current.claimed or (SUCCESS, None)
+        value, failed = b"", None
+        try:
+            if state == FAILURE:
+                failed = _claimed_failure(meta)
+            elif meta is not None:
+                value = self._pickled(current, meta)
+        except Exception as error:
+            state, failed = FAILURE, failure.capture(error)
+        if hooks.wanted(current.instance):
+            hooks.finish(current, current.instance, "", exc)
+        return _Told(self._outcome(assignment, state, runtime, value=value, failed=failed), exc)
 
 
-def _next_run(exc: BaseException, current: TaskContext, retries: int) -> tuple[float | None, BaseException]:
-    """In how many seconds the task is to run again (None: not), and the exception to show for it."""
-    options = current.options
-    if isinstance(exc, Retry):
-        if exc is current.granted or retry.allowed(options.max_retries, retries):
-            return float(exc.countdown), exc.exc or exc
-        return None, exc.exc or current.exhausted(options.max_retries)
-    if isinstance(exc, Reject) and exc.requeue:
-        return 0.0, exc
-    if isinstance(exc, TaskPredicate) or not isinstance(exc, options.autoretry_for):
-        return None, exc
-    if not retry.allowed(options.max_retries, retries):
-        return None, exc
-    return float(retry.delay(options, retries, int.from_bytes(os.urandom(4)) / 2**32)), exc
+def _claimed_failure(meta: Any) -> Failure:
+    """What a task says that it failed by: ``{"exc_type": …, "exc_message": …}``, as Celery keeps it."""
+    if isinstance(meta, BaseException):
+        return failure.capture(meta)
+    told = meta if isinstance(meta, dict) else {"exc_message": meta}
+    message = told.get("exc_message", "")
+    lines = message if isinstance(message, list | tuple) else [message]
+    text = "\n".join(str(line) for line in lines)
+    return Failure(str(told.get("exc_type", "Failure")), "", text, str(told.get("traceback", text)))
+
+
+def _is_expected(error: BaseException, current: TaskContext) -> bool:
+    try:
+        return isinstance(error, current.options.throws)
+    except TypeError:  # options that nobody has checked
+        return False
 
 
 def _discharge(current: TaskContext) -> None:
@@ -167,26 +262,3 @@ def _discharge(current: TaskContext) -> None:
             duty()
         except Exception as error:  # the broker is gone, say, and so is the way for the outcome
             sys.stderr.write(f"nbqueue: at the end of {current.name}: {error}\n")
-
-
-def _finished(value: Any) -> Any:
-    """The value itself; of a coroutine what it returns, of a generator the list of its items."""
-    kind = type(value)
-    if kind is GeneratorType:
-        return list(value)
-    if kind is CoroutineType:
-        return _run_async(lambda: value)
-    if kind is AsyncGeneratorType:
-        return _run_async(lambda: _items(value))
-    return value
-
-
-async def _items(generator: AsyncIterator[Any]) -> list[Any]:
-    return [item async for item in generator]
-
-
-def _run_async(start: Callable[[], Any]) -> Any:
-    # only workers that run such tasks need it
-    import asyncio
-
-    return asyncio.run(start())
