@@ -40,7 +40,7 @@ class GridWidget(LiveWidget):
     _esm = module("grid.js")
     _css = style()
 
-    def __init__(self, group: "GroupResult") -> None:
+    def __init__(self, group: "GroupResult", again: "Callable[[], GroupResult | None] | None" = None) -> None:
         results = group.tasks
         self._name = group.name
         self._tally = Tally(len(results))
@@ -49,6 +49,8 @@ class GridWidget(LiveWidget):
         self._failures: list[tuple[int, str]] = []
         #: strong until all tasks are finished: see conclude
         self._group: Callable[[], GroupResult | None] = lambda: group
+        #: how to get the group from then on, as long as somebody else has it
+        self._again = again if again is not None else weakref.ref(group)
         #: its tasks, as long as that is strong; to put them together takes a while
         self._tasks: list[AsyncResult] | None = results
         super().__init__(results)
@@ -110,7 +112,7 @@ class GridWidget(LiveWidget):
             failed = self._tally.of_kind("failed", MAX_FROZEN_FAILURES)
             results = self._members()
             self._failures = [(index, reason(results[index].peek())) for index in failed]
-            self._group, self._tasks = weakref.ref(group), None
+            self._group, self._tasks = self._again, None
         self._tell_all()
         self._tell_inspected(fresh=False)
 

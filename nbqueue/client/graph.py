@@ -158,10 +158,8 @@ class Graph:
     # ── drawn ────────────────────────────────────────────────────────────────────────────────
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/html": self._repr_html_(), "text/plain": str(self)}
-
-    def _repr_html_(self) -> str:
-        return f'<div style="overflow:auto;max-width:100%">{self.to_svg()}</div>'
+        # as a picture of its own it is shown in notebooks that are not trusted, too
+        return {"image/svg+xml": self.to_svg(), "text/plain": str(self)}
 
     def to_svg(self) -> str:
         """The picture: from left to right, a column for each step."""
@@ -224,7 +222,7 @@ def _drawn_node(node: Node, x: float, y: float) -> str:
         f"<g><title>{escape(f'{node.title} {node.id}: {node.note}')}</title>"
         f'<rect x="{x:g}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" fill="{color}"'
         f' fill-opacity="0.12" stroke="{color}" stroke-width="1.5"/>'
-        f'<text x="{x + 10:g}" y="{y + 18:g}" fill="currentColor" font-weight="bold">{escape(name)}</text>'
+        f'<text x="{x + 10:g}" y="{y + 18:g}" fill="{color}" font-weight="bold">{escape(name)}</text>'
         f'<text x="{x + 10:g}" y="{y + 34:g}" fill="{color}">{escape(note)}</text></g>'
     )
 

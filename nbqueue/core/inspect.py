@@ -74,14 +74,17 @@ def _running(executor: ExecutorState) -> dict[str, str] | None:
 
 
 def _queues(books: Books) -> dict[str, dict[str, int]]:
-    place = {READY: "ready", SCHEDULED: "scheduled", WAITING: "waiting", LEASED: "running"}
+    """Tasks by queue and place; those that wait for others are mentioned only where there are some."""
+    place = {READY: "ready", SCHEDULED: "scheduled", LEASED: "running", WAITING: "waiting"}
+    usual = dict.fromkeys(("ready", "scheduled", "running"), 0)
     queues: dict[str, dict[str, int]] = {}
     for executor in books.dispatch.executors.values():
         for name in executor.queues:
-            queues.setdefault(name, dict.fromkeys(place.values(), 0))
+            queues.setdefault(name, dict(usual))
     for record in books.records:
         if record.place != DONE:
-            queues.setdefault(record.task.queue, dict.fromkeys(place.values(), 0))[place[record.place]] += 1
+            counts, where = queues.setdefault(record.task.queue, dict(usual)), place[record.place]
+            counts[where] = counts.get(where, 0) + 1
     return queues
 
 

@@ -76,7 +76,7 @@ class Steps:
 
     def resume(self, now: float) -> None:
         """All tasks of an earlier broker are in their places: go on with those that wait for others."""
-        found = [r for r in self._records if r.place != DONE and (r.predecessors or r.place == WAITING)]
+        found = [r for r in self._records if r.place != DONE and (r.task.step is not None or r.by)]
         unknown = {record.task.id: self._workflow.join(record, self._records) for record in found}
         for record in found:
             if record.place == READY and self.is_blocked(record):

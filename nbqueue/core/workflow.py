@@ -17,7 +17,7 @@ called for the failure of its own task, and of no other.
 What a step may still take from a task is kept until the step is done: it may have to run again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Final
 
 import msgspec
@@ -75,6 +75,11 @@ class Workflow:
         for step in concerned:
             left[step.task.id] -= 1
         return concerned
+
+    @property
+    def steps(self) -> Set[str]:
+        """Ids of all that have joined and not left."""
+        return self._left.keys()
 
     def left(self, id: str) -> int:
         """How many tasks a step still waits for."""

@@ -41,22 +41,20 @@ def check(core: BrokerCore) -> None:
 def _check_steps(core: BrokerCore) -> None:
     """Who waits waits for somebody; what is needed is there; nobody is counted who is gone."""
     records, workflow = core.tasks.records, core.tasks.workflow
-    waiting = 0
-    for record in records:
-        unfinished = record.place != DONE
-        before = dict.fromkeys(record.predecessors) if unfinished else {}
+    steps = [r for r in records if r.place != DONE and (r.task.step is not None or r.by)]
+    assert workflow.steps == {record.task.id for record in steps}
+    for record in steps:
+        before = dict.fromkeys(record.predecessors)
         found = [records.get(id) for id in before]
         left = sum(r is None or r.place != DONE for r in found)
         assert workflow.left(record.task.id) == left, (repr(record), left)
-        if record.place == WAITING:
-            waiting += 1
-            assert left, (repr(record), "waits for nobody")
+        assert left or record.place != WAITING, (repr(record), "waits for nobody")
         for id, other in zip(before, found, strict=True):
             assert workflow.dependents[id][record.task.id] is record, repr(record)
             assert other is not None, (repr(record), id, "it needs a record that is gone")
-    for id, steps in workflow.dependents.items():
-        assert steps, id
-        for step in steps.values():
+    for id, dependents in workflow.dependents.items():
+        assert dependents, id
+        for step in dependents.values():
             assert records.get(step.task.id) is step, (id, repr(step))
             assert step.place != DONE, (id, repr(step))
             assert id in step.predecessors, (id, repr(step))
