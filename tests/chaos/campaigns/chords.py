@@ -1,4 +1,4 @@
-"""I: workers and the broker are killed while chords run: each body runs when its last member is done."""
+"""W: workers and the broker are killed while chords run: each body runs when its last member is done."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.chaos.checker import Report, unexplained
 from tests.chaos.client import Call
 from tests.chaos.cluster import Cluster, kill
 
-LETTER = "I"
+LETTER = "W"
 SHORT = {"chords": 20, "workers": 2, "worker_kills": 2, "broker_kills": 2, "longest": 0.1, "lease": 3.0}
 FULL = {"chords": 1_000, "workers": 4, "worker_kills": 20, "broker_kills": 10, "longest": 0.1, "lease": 5.0}
 #: members of a chord, executors of a worker
