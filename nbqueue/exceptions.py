@@ -4,12 +4,17 @@
 
     NBQueueError
     ├── ConfigurationError          the caller's: a setting or an option that cannot be
+    │   ├── UnknownSettingError     … there is none of that name (also AttributeError, KeyError)
+    │   └── ConfigModuleNotFoundError  … nor a module to read them from (also ImportError)
     ├── SerializationError          the caller's: an argument, function or result that cannot travel
     ├── ConnectionLostError         the way to the broker: nobody listens, or it went away
     │   ├── AuthenticationError     … the broker does not know our key, or we not its
     │   └── ProtocolError           … the other side speaks another version, or garbage
     ├── SubmissionRefused           the broker said no to a task
+    ├── NotRegistered               an application has no task of that name
     ├── ResultNotFoundError         the broker has no record of that id
+    ├── ResultsDisabledError        the application keeps no results (also NotImplementedError)
+    ├── ResultBackendError          a result backend did not keep a value, or cannot be asked
     ├── IncompleteStream            something that came of a result is not done yet
     ├── TimeoutError                (also the builtin one) waited long enough; the task goes on
     └── TaskError                   how a task ended, other than by its own exception
@@ -39,6 +44,16 @@ class ConfigurationError(NBQueueError, ValueError):
     """A setting or an option has no such name or value; the message names those that there are."""
 
 
+class UnknownSettingError(ConfigurationError, AttributeError, KeyError):
+    """No setting has that name; the message has the nearest one."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
+
+
+class ConfigModuleNotFoundError(ConfigurationError, ImportError):
+    """The module that settings are to be read from is not there; it is looked for when one is first used."""
+
+
 class SerializationError(NBQueueError, TypeError):
     """An argument, a function or a result cannot be pickled; the message names the part that cannot."""
 
@@ -59,9 +74,24 @@ class SubmissionRefused(NBQueueError):
     """The broker did not accept the task; the message says why.  It was not run and will not be."""
 
 
+class NotRegistered(NBQueueError, KeyError):
+    """The application has no task of that name: import the module that has it, or name it in ``include``."""
+
+    __str__ = Exception.__str__  # as above
+
+
 class ResultNotFoundError(NBQueueError, LookupError):
     """The broker has no record of that id: it was never submitted there, has expired, was forgotten, or
     made room for newer results."""
+
+
+class ResultsDisabledError(NBQueueError, NotImplementedError):
+    """The application keeps no results (``backend='disabled://'``): leave the setting out, and the broker
+    keeps them."""
+
+
+class ResultBackendError(NBQueueError):
+    """A result backend did not keep a task's value; the message has what it said."""
 
 
 class IncompleteStream(NBQueueError):

@@ -118,6 +118,8 @@ class Task(Value):
     origin: str = ""
     #: what else its sender says of it, for the task to read: plain values by name
     headers: dict[str, Any] | None = None
+    #: what keeps the value: "" for the broker, else the URL of a result backend
+    backend: str = ""
 
 
 class Timetable(Value):
@@ -216,6 +218,8 @@ class Outcome(Value):
     worker: str = ""
     at: float = 0.0
     retries: int = 0
+    #: what keeps the value in place of ``value``: the URL of a result backend, without its password
+    stored: str = ""
     #: the task for whose end this one was not run, "" if it ended by itself
     origin: str = ""
 

@@ -3,31 +3,33 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from nbqueue.settings import Settings
 
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False)
 
 
 def _queues(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
     names = tuple(name for part in value.split(",") if (name := part.strip()))
-    if not names:
+    if value and not names:
         raise click.BadParameter("name at least one queue, as in -Q default,gpu")
     return names
 
 
 @click.command()
 @click.option("--connect", default="", metavar="HOST[:PORT]", help="The broker; else the local cluster's.")
-@click.option("-A", "--app", default="", metavar="MODULE", help="Have this module's tasks.")
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Executor processes; else one a core.")
 @click.option(
     "-Q",
     "--queues",
-    default="default",
-    show_default=True,
+    default="",
     metavar="A,B",
     callback=_queues,
-    help="To consume.",
+    help="To consume; else the application's.",
 )
 @click.option("-l", "--loglevel", type=_LEVELS, default="INFO", show_default=True, help="How much to tell.")
 @click.option("-n", "--name", default="", help="Name to show, with %h, %n, %d as in Celery; else worker@%h.")
@@ -35,9 +37,8 @@ def _queues(context: click.Context, option: click.Parameter, value: str) -> tupl
 @click.option("--pidfile", default="", type=click.Path(), help="Do not start while its process runs.")
 @click.pass_obj
 def worker(
-    group_app: str,
-    connect: str,
     app: str,
+    connect: str,
     concurrency: int | None,
     queues: tuple[str, ...],
     loglevel: str,
@@ -56,7 +57,6 @@ def worker(
     from nbqueue.worker.options import WorkerOptions
     from nbqueue.worker.supervisor import main
 
-    app = app or group_app
     named = named_url(app, connect)
     url, key = _remote(named, key_file) if named else _local(app)
     # Later a worker waits for its broker as long as it takes; but now there is somebody to tell.
@@ -66,8 +66,8 @@ def worker(
     options = WorkerOptions(
         url=url,
         connection=key,
-        concurrency=concurrency or 0,
-        queues=queues,
+        concurrency=concurrency or settings.workers,
+        queues=queues or _queues_of(settings),
         name=name,
         app=app,
         loglevel=loglevel.upper(),
@@ -76,6 +76,11 @@ def worker(
         pidfile=pidfile,
     )
     sys.exit(main(options))
+
+
+def _queues_of(settings: "Settings") -> tuple[str, ...]:
+    """Those of the application, or the one for tasks that name none."""
+    return tuple(dict.fromkeys(settings.task_queues or (settings.task_default_queue,)))
 
 
 def _remote(url: str, key_file: Path | None) -> tuple[str, str]:

@@ -268,12 +268,13 @@ class chord(_Several):  # noqa: N801 - Celery's name
         self.header.set_immutable(immutable)
 
     def link(self, callback: Any) -> Any:
-        return self._with_body().link(callback)
+        return self.with_body().link(callback)
 
     def link_error(self, errback: Any) -> Any:
-        return self._with_body().link_error(errback)
+        return self.with_body().link_error(errback)
 
-    def _with_body(self) -> Any:
+    def with_body(self) -> Any:
+        """Its body; raises ValueError if it has none."""
         if self.body is None:
             raise ValueError("a chord needs a body: chord(header, body), or chord(header)(body)")
         return self.body
@@ -283,12 +284,6 @@ class chord(_Several):  # noqa: N801 - Celery's name
         __tracebackhide__ = True
         complete = self if body is None else chord(self.header, body, **self.options)
         return complete.apply_async(**options)
-
-    def apply_async(
-        self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
-        self._with_body()
-        return super().apply_async(args, kwargs, **options)
 
     def __length_hint__(self) -> int:
         return len(self.tasks)

@@ -21,13 +21,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from nbqueue import current, platform
+from nbqueue import current, platform, results
 from nbqueue import messages as m
 from nbqueue._version import __version__
+from nbqueue.client import backends
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.revival import LOOK, Revival
 from nbqueue.client.session import Session, Submission, singly
 from nbqueue.client.subscription import Subscription
+from nbqueue.conversions import SERIALIZERS
 from nbqueue.exceptions import AuthenticationError, ConnectionLostError, NBQueueError, TimeoutError
 from nbqueue.settings import Settings
 from nbqueue.transports.base import Link, Transport
@@ -81,6 +83,11 @@ class Client:
         self._silence = 0.0
         self._subscriptions: set[Subscription] = set()
         self._max_unacknowledged: int = settings.max_unacknowledged
+        #: serializers whose content may be loaded, None for all: what all applications that use it accept
+        self.accepted: frozenset[str] | None = None
+        #: result backends of these applications: full URLs by those without passwords
+        self.backends: dict[str, str] = {}
+        self._accepted_by: weakref.WeakKeyDictionary[Settings, frozenset[str]] = weakref.WeakKeyDictionary()
         self._thread = threading.Thread(target=self._run, name="nbqueue I/O", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -111,6 +118,16 @@ class Client:
             return self._news.wait_for(lambda: self._session.welcome is not None and self.connected, seconds)
 
     # ── for callers, from any thread ─────────────────────────────────────────────────────────
+
+    def accept_as(self, settings: Settings) -> None:
+        """Load of results what these settings (of one of the applications that use it) allow, too."""
+        own = settings.result_accept_content
+        self._accepted_by[settings] = frozenset(settings.accept_content if own is None else own)
+        url = settings.backend
+        if not results.is_with_broker(url) and url != results.DISABLED:
+            self.backends[results.shown(url)] = url
+        accepted = frozenset(SERIALIZERS.values()).intersection(*self._accepted_by.values())
+        self.accepted = None if accepted == frozenset(SERIALIZERS.values()) else accepted
 
     def submit(self, task: m.Task, blobs: tuple[Blob, ...], *, fresh: bool = False) -> TaskRecord:
         """Send a task; blocks (interruptibly) only while ``max_unacknowledged`` submissions are under way.
@@ -223,6 +240,8 @@ class Client:
 
     def forget(self, ids: list[str]) -> None:
         """Ask the broker to delete records; returns at once."""
+        if self.backends:
+            backends.forget(self.backends, ids)
         gone = [record for id in ids if (record := self._session.records.pop(id)) is not None]
         self._do(lambda: self._session.forget(ids, gone))
 

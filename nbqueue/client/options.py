@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, cast
 
+from nbqueue import conversions
 from nbqueue.client.publish import checked
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.wire.payload import TaskOptions
@@ -37,11 +38,22 @@ class CallOptions(TypedDict, total=False):
     soft_time_limit: float
     #: keep the state, drop the value
     ignore_result: bool
+    #: "cloudpickle", "json" or "msgpack": how the arguments are written
+    serializer: str
+    #: False: raise at once while the broker is away, instead of sending when it is back
+    retry: bool
     #: signatures to be called with its value, and about its failure
     link: Any
     link_error: Any
     #: plain values by name, for the task to read: ``self.request.headers``
     headers: dict[str, Any]
+
+
+class TaskCallOptions(CallOptions, total=False):
+    """What may be said of a task's calls, but not of a single one."""
+
+    #: False: it is started at most once, even if its worker dies of it
+    acks_late: bool
 
 
 def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptions:
@@ -55,7 +67,11 @@ def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptio
         It cannot have that value, or not together with another.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    merged = cast(CallOptions, {**defaults, **_converted(given, _CALL)})
+    return agreeing(cast(CallOptions, {**defaults, **_converted(given, _CALL)}))
+
+
+def agreeing(merged: CallOptions) -> CallOptions:
+    """The same options; raises ConfigurationError if one makes no sense beside another."""
     hard, soft = merged.get("time_limit"), merged.get("soft_time_limit")
     if hard is not None and soft is not None and soft > hard:
         raise ConfigurationError(
@@ -82,7 +98,36 @@ def split(options: Mapping[str, Any]) -> tuple[TaskOptions, CallOptions]:
     converted = _converted(_spelt_out(said), {**_TASK, **_DEFAULTS}, also=_SHORT)
     task = {k: v for k, v in converted.items() if k in _TASK}
     call = {k: v for k, v in converted.items() if k in _DEFAULTS}
-    return TaskOptions(**task), call_options({}, call)
+    return TaskOptions(**task), agreeing(cast(CallOptions, call))
+
+
+def routed(options: Mapping[str, Any]) -> CallOptions:
+    """The options of a route, as they are sent.  Raises as :func:`call_options`."""
+    return cast(CallOptions, _converted({k: v for k, v in options.items() if v is not None}, _DEFAULTS))
+
+
+def in_zone(options: CallOptions, zone: datetime.tzinfo | None) -> CallOptions:
+    """The options with the time zone added to times that have none; None: they must have one.
+
+    Raises
+    ------
+    ConfigurationError
+        A time is there twice, or not at all: it is the night in which the clocks are changed.
+    """
+    if zone is None:
+        return options
+    return cast(CallOptions, {name: _localized(name, value, zone) for name, value in options.items()})
+
+
+def _localized(name: str, value: Any, zone: datetime.tzinfo) -> Any:
+    if name not in ("eta", "expires") or not isinstance(value, datetime.datetime) or value.tzinfo is not None:
+        return value
+    first, second = (value.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if first.utcoffset() != second.utcoffset():
+        raise ConfigurationError(
+            f"{name}={value} is ambiguous: that night the clocks are changed; say its tzinfo"
+        )
+    return first
 
 
 def _spelt_out(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +153,10 @@ def _converted(
     options: Mapping[str, Any], table: Mapping[str, Callable[[str, Any], Any]], also: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     __tracebackhide__ = True
+    if pointless := _POINTLESS.keys() & options.keys():
+        for name in sorted(pointless):
+            _tell_pointless(name)
+        options = {name: value for name, value in options.items() if name not in pointless}
     if unknown := sorted(options.keys() - table.keys()):
         raise TypeError(f"no option is called {', '.join(unknown)}; {_advice(unknown[0], [*table, *also])}")
     return {name: table[name](name, value) for name, value in options.items()}
@@ -118,6 +167,12 @@ def _advice(unknown: str, known: list[str]) -> str:
         return f"{unknown} is an option of the task, not of a call: @task({unknown}=…)"
     near = difflib.get_close_matches(unknown, known, n=1)
     return f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
+
+
+def _tell_pointless(name: str) -> None:
+    if name not in _told:
+        _told.add(name)
+        warnings.warn(f"the option {name} has no effect: {_POINTLESS[name]}", stacklevel=6)
 
 
 def text(name: str, value: Any) -> str:
@@ -171,6 +226,21 @@ def _flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def _serializer(name: str, value: Any) -> str:
+    try:
+        return conversions.serializer(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}={value!r}: {error}") from None
+
+
+def _base(name: str, value: Any) -> Any:
+    if value is not None and not (
+        isinstance(value, type) and getattr(value, "__nbqueue_definition__", None) is True
+    ):
+        raise TypeError(f"{name} is a subclass of nbqueue.Task, not {value!r}")
+    return value
+
+
 def _backoff(name: str, value: Any) -> float:
     return float(value) if isinstance(value, bool) else _seconds(name, value)  # True: one second, as Celery
 
@@ -193,10 +263,15 @@ _CALL: Mapping[str, Callable[[str, Any], Any]] = {
     "time_limit": _seconds,
     "soft_time_limit": _seconds,
     "ignore_result": _flag,
+    "serializer": _serializer,
+    "retry": _flag,
     "headers": lambda name, value: checked(value),
 }
 #: what a task may say of its calls
-_DEFAULTS = {name: convert for name, convert in _CALL.items() if name not in ("task_id", "eta")}
+_DEFAULTS = {
+    **{name: convert for name, convert in _CALL.items() if name not in ("task_id", "eta", "retry")},
+    "acks_late": _flag,
+}
 #: what else may be said of a task, in other words
 _SHORT = ("retries", "retry_kwargs")
 _TASK: Mapping[str, Callable[[str, Any], Any]] = {
@@ -210,4 +285,28 @@ _TASK: Mapping[str, Callable[[str, Any], Any]] = {
     "retry_jitter": _flag,
     "dont_autoretry_for": _exceptions,
     "throws": _exceptions,
+    "base": _base,
 }
+#: what a class of tasks may say, in its body
+CLASS_OPTIONS = (*_TASK, *_DEFAULTS, *_SHORT)
+
+_NO_EXCHANGES = "there are no exchanges; queue= says where a task goes"
+_ALWAYS = "it is always so"
+#: options of Celery's that mean nothing here, and why
+_POINTLESS: Mapping[str, str] = {
+    "acks_on_failure_or_timeout": "a run that ended has an outcome, and is not delivered again",
+    "add_to_parent": "parent_id of the task says where it comes from",
+    "compression": "arguments are sent as they are",
+    "delivery_mode": "the broker keeps what it has accepted in its journal",
+    "exchange": _NO_EXCHANGES,
+    "exchange_type": _NO_EXCHANGES,
+    "reject_on_worker_lost": "the setting max_task_deaths says how often a task may lose its worker",
+    "retry_policy": "a client goes on trying until its broker is back",
+    "routing_key": _NO_EXCHANGES,
+    "send_events": "events are sent when somebody listens",
+    "store_errors_even_if_ignored": _ALWAYS,
+    "track_started": _ALWAYS,
+    "trail": "parent_id of each task says where it comes from",
+}
+#: those of which this process has heard
+_told: set[str] = set()

@@ -7,7 +7,8 @@ which may be a function of this notebook.  What came as JSON finds its task by i
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-from nbqueue.client import builtin, names
+from nbqueue.client import builtin, eager_workflow, names
+from nbqueue.client.registry import current_application
 from nbqueue.client.weaving import Given, Loom
 from nbqueue.exceptions import ConfigurationError
 
@@ -36,6 +37,7 @@ class Signature(dict[str, Any]):
     #: how it is laid out, see client.weaving
     kind: ClassVar[str] = "task"
     _type: Any = None
+    _app: Any = None
 
     def __init__(
         self,
@@ -49,10 +51,12 @@ class Signature(dict[str, Any]):
         app: Any = None,
         **more: Any,
     ) -> None:
+        self._app = app
         if isinstance(task, dict):
             super().__init__(task)
             self["options"] = with_callbacks(self.get("options") or {})
             self._type = getattr(task, "_type", None)
+            self._app = app or getattr(task, "_app", None)
             return
         if not isinstance(task, str):
             self._type, task = task, task.name
@@ -83,7 +87,7 @@ class Signature(dict[str, Any]):
         own = Signature.TYPES.get(d.get("subtask_type") or "")
         if own is not None and own is not cls:
             return own.from_dict(d, app=app)
-        return Signature(dict(d) if not isinstance(d, Signature) else d)
+        return Signature(dict(d) if not isinstance(d, Signature) else d, app=app)
 
     # ── what it is ───────────────────────────────────────────────────────────────────────────
 
@@ -136,24 +140,17 @@ class Signature(dict[str, Any]):
 
     @property
     def type(self) -> Any:
-        """Its task.
-
-        Raises
-        ------
-        ConfigurationError
-            This process has no task of that name.
-        """
+        """Its task; one that only workers have, if this process has none of that name."""
         if self._type is None:
-            self._type = names.find(self.task)
-        if self._type is None:
-            raise ConfigurationError(
-                f"this process has no task called {self.task!r}: import its module first"
-            )
+            app = self._app
+            self._type = names.find(self.task) if app is None else app.tasks.get(self.task)
+            if self._type is None:
+                self._type = (app or current_application()).named(self.task)
         return self._type
 
     @property
     def app(self) -> Any:
-        return getattr(self.type, "app", None)
+        return self._app or getattr(self.type, "app", None)
 
     @property
     def title(self) -> str:
@@ -196,7 +193,7 @@ class Signature(dict[str, Any]):
         }
         copy = type(self).__new__(type(self))
         dict.update(copy, self, args=tuple(self.args), kwargs=dict(self.kwargs), options=options)
-        copy._type = self._type
+        copy._type, copy._app = self._type, self._app
         return copy
 
     def replace(
@@ -264,6 +261,10 @@ class Signature(dict[str, Any]):
         """Run it here and now."""
         __tracebackhide__ = True
         complete = self.clone(args, kwargs)
+        if self.type.function is None:
+            raise ConfigurationError(
+                f"this process has no task called {self.task!r}: import its module first"
+            )
         return self.type(*complete.args, **complete.kwargs)
 
     def delay(self, *args: Any, **kwargs: Any) -> Any:
@@ -284,8 +285,23 @@ class Signature(dict[str, Any]):
         __tracebackhide__ = True
         said = {name: value for name, value in options.items() if value is not None}
         loom = Loom(self._gather)
-        given = Given(tuple(args or ()), dict(kwargs or {}), with_callbacks(said))
-        return loom.send(loom.lay(self, None, given))
+        thread = loom.lay(self, None, Given(tuple(args or ()), dict(kwargs or {}), with_callbacks(said)))
+        return eager_workflow.run(loom, thread) if loom.is_eager else loom.send(thread)
+
+    def apply(
+        self,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        throw: bool | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run it here and now, as workers would, callbacks included; see ``Task.apply``."""
+        __tracebackhide__ = True
+        said = {name: value for name, value in options.items() if value is not None}
+        loom = Loom(self._gather)
+        thread = loom.lay(self, None, Given(tuple(args or ()), dict(kwargs or {}), with_callbacks(said)))
+        return eager_workflow.run(loom, thread, throw=throw)
 
     def _gather(self) -> "Signature":
         """A task that returns what it takes."""

@@ -3,34 +3,56 @@
 import functools
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Unpack
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from types import MethodType
+from typing import Any, Generic, Self, TypeVar, Unpack, overload
+
+import msgspec
 
 from nbqueue import current
 from nbqueue import messages as m
-from nbqueue.client import canvas, publish
+from nbqueue.client import canvas, eager, publish
 from nbqueue.client.arguments import checker
+from nbqueue.client.backends import Backend
+from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router
+from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
 from nbqueue.client.ids import new_id
-from nbqueue.client.inline import InlineContext
-from nbqueue.client.options import CallOptions, call_options, seconds_from_now
+from nbqueue.client.inline import Inline
+from nbqueue.client.options import (
+    CLASS_OPTIONS,
+    CallOptions,
+    agreeing,
+    call_options,
+    in_zone,
+    seconds_from_now,
+    split,
+)
+from nbqueue.client.plan import Plan, make_plan
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.weaving import Call
-from nbqueue.exceptions import ConfigurationError
+from nbqueue.exceptions import ConfigurationError, ConnectionLostError, Retry
+from nbqueue.request import Request
 from nbqueue.signals import after_task_publish, before_task_publish
 from nbqueue.states import FAILURE
 from nbqueue.wire import payload
-from nbqueue.wire.payload import Definer, TaskOptions
+from nbqueue.wire.payload import TaskOptions
+
+T = TypeVar("T")
 
 #: workers of the local cluster serve the environment that they were started from
 _ENV = sys.prefix
 
 
-class Task:
+class Task(Generic[P, R]):
     """Made by ``@app.task``, ``@nbqueue.task`` or ``%%task``.
 
     ``task(2)`` runs the function here; ``task.delay(2)`` on a worker.
+
+    A subclass is a base of tasks: ``@app.task(base=MyTask)``.  What stands in its body under the name of an
+    option (``max_retries = 5``) is that option; ``self`` of a task with ``bind=True`` is an object of it, one
+    a process, on workers too.  With a method ``run`` it is a task by itself: ``app.register_task(MyTask())``.
     """
 
     #: tells wire.payload that it is part of a definition, not a value to be captured
@@ -38,41 +60,258 @@ class Task:
 
     #: the application that made it, None if it came from another process
     app: Any = None
+    name: str = ""
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        options: TaskOptions,
-        call: CallOptions,
+    _router: Router
+    #: what a worker calls, None for one that only workers have
+    function: Callable[..., Any] | None
+    #: options as they were said: of the class, of @task, of whoever has set one since
+    _said: dict[str, Any]
+    _plan: Plan | None
+    #: of the plan that it had where it comes from
+    _carried: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # not __init__: a subclass may have one of its own, and need not call ours
+        self = super().__new__(cls)
+        vars(self).update(_router=default_router, _plan=None, _carried={}, _said=_said_by(cls), function=None)
+        if (run := _own_run(cls)) is not None:
+            self._become(run, {"bind": True})
+        return self
+
+    @classmethod
+    def of(
+        cls,
+        function: Callable[..., Any] | None,
+        said: Mapping[str, Any],
         *,
+        app: Any = None,
         router: Router = default_router,
-    ) -> None:
-        functools.update_wrapper(self, function)
-        self.run = function
-        self.name = options.name
-        self.options = options
-        self._call = call_options({}, call)
-        self._check = checker(function, bound=options.bind)
-        self._definer = Definer(function, options)
-        self._router = router
-        self._siblings: dict[str, Task] = {}
+    ) -> Self:
+        """The task of a function; ``said`` are options of ``@task`` with its name, which win over those of
+        the class.
+
+        Raises
+        ------
+        TypeError, ConfigurationError
+            An option is none, or cannot have that value.
+        """
+        task = cls()
+        vars(task).update(app=app, _router=router)
+        task._become(function, said)
+        return task
+
+    def _become(self, function: Callable[..., Any] | None, said: Mapping[str, Any]) -> None:
+        own = vars(self)
+        said = {**self._said, **said}
+        typing = said.pop("typing", True)
+        if type(self) not in _PLAIN:
+            said["base"] = type(self)
+        name = (
+            said.pop("name", None) or self.name or (function is not None and _name_of(function, type(self)))
+        )
+        own.update(_said=said, _plan=None, name=name, function=function)
+        options, call = split({"name": name, **said})  # a wrong option is told where it was written
+        if "priority" in call:
+            said["priority"] = call["priority"]  # one above the highest is told once
+        own["name"] = options.name
+        bound = options.bind
+        own["_check"] = _check_nothing
+        if function is None:
+            return
+        if typing is not False:
+            own["_check"] = checker(function, bound=bound)
+        if function is not _own_run(type(self)):
+            functools.update_wrapper(self, function)
+            own["run"] = MethodType(function, self) if bound else function
 
     def __repr__(self) -> str:
         return f"<@task: {self.name}>"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    # ── options ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def options(self) -> TaskOptions:
+        """What workers are told of it, beside its function."""
+        return self._planned().options
+
+    @property
+    def _call(self) -> CallOptions:
+        """Options of a call that says none."""
+        return self._planned().call
+
+    def _planned(self) -> Plan:
+        plan = self._plan
+        settings = self._router.settings
+        if plan is None or plan.version != settings.version:
+            plan = make_plan(self, self.function, self._said, settings)._replace(**self._carried)
+            vars(self)["_plan"] = plan
+        return plan
+
+    def __getattr__(self, name: str) -> Any:
+        """An option (``task.max_retries``, ``task.queue``), or what the run that goes on has to offer."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name == "options":  # an unknown setting is an AttributeError, too
+            return self._planned().options
+        if name in _ATTRIBUTES:
+            plan = self._planned()
+            return getattr(plan.options, name, plan.call.get(name))
+        run = self._run()
+        if run is not None and hasattr(type(run), name):
+            return getattr(run, name)
+        raise AttributeError(f"{type(self).__name__} {self.name!r} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _ATTRIBUTES:
+            split({"name": self.name, **self._said, name: value})
+            self._said[name] = value
+            vars(self)["_plan"] = None
+        else:
+            object.__setattr__(self, name, value)
+
+    @property
+    def backend(self) -> Any:
+        """Where its results are kept."""
+        plan = self._planned()
+        return plan.backend or Backend(None, self._router.settings.broker)
+
+    # ── here and now ─────────────────────────────────────────────────────────────────────────
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now."""
         __tracebackhide__ = True
-        if self.options.bind:
-            return self.run(InlineContext(self.name, args, kwargs), *args, **kwargs)
-        return self.run(*args, **kwargs)
+        if Inline.is_called_by_worker(self):
+            with Inline(self, Inline.of(self)):
+                return self.run(*args, **kwargs)  # type: ignore[no-any-return]  # whatever it returns
+        with Inline(self, Request(task=self.name, args=args, kwargs=kwargs)):
+            return self.run(*args, **kwargs)  # type: ignore[no-any-return]
 
-    def __reduce__(self) -> tuple[Callable[..., "Task"], tuple[Any, ...]]:
-        return Task, (self.run, self.options, dict(self._call))
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """What the task does; of a subclass without a function."""
+        raise NotImplementedError(f"{type(self).__name__} has no run()")
+
+    def _run(self) -> Any:
+        """The run of this task that the caller is part of, None if there is none."""
+        if Inline.of(self) is not None:
+            return None
+        run = current.run.get()
+        return run if run is not None and run.task.name == self.name else None
+
+    @property
+    def request(self) -> Any:
+        """The call that is being run: ``self.request.id``, ``.retries``, …; an empty one outside of runs."""
+        inline = Inline.of(self)
+        if inline is not None:
+            return inline
+        run: Any = self._run()
+        return Request(task=self.name) if run is None else run.request
+
+    def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
+        """Set a custom state of the running task; nobody watches a call, where there is nothing to report."""
+        run: Any = self._run()
+        if run is not None:
+            run.update_state(state, meta)
+
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        **options: Any,
+    ) -> Any:
+        """End this run and ask for another; see the same of ``self`` in a plain task.  Called directly there
+        is no later: raises ``exc``, as Celery does, or Retry."""
+        run: Any = self._run()
+        if run is not None:
+            return run.retry(args, kwargs, exc, **options)
+        request = self.request
+        if not request.is_eager:
+            raise exc if exc is not None else Retry("called directly: there is nothing to retry")
+        raise eager.EagerRetry(exc, options.get("max_retries", self.options.max_retries))
+
+    def apply(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        throw: bool | None = None,
+        retries: int = 0,
+        **options: Unpack[CallOptions],
+    ) -> "eager.EagerResult":
+        """Run it here and now, as a worker would: with retries (at once), ``self.request`` and hooks.
+
+        Parameters
+        ----------
+        throw
+            Raise what it raises; None: the setting ``task_eager_propagates``.
+        retries
+            How often it counts as retried already.
+        """
+        __tracebackhide__ = True
+        if "link" in options or "link_error" in options:
+            return self.signature(args, kwargs, options).apply(throw=throw)  # type: ignore[no-any-return]
+        args, kwargs = tuple(args or ()), dict(kwargs or {})
+        self._check(*args, **kwargs)
+        return self._apply(args, kwargs, self._given(options), throw=throw, retries=retries)
+
+    def _apply(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        call: CallOptions,
+        *,
+        throw: bool | None = None,
+        retries: int = 0,
+    ) -> "eager.EagerResult":
+        __tracebackhide__ = True
+        settings = self._router.settings
+        if self.function is None:
+            raise ConfigurationError(f"task {self.name!r} is not defined here: it cannot be run here")
+        throw = settings.task_eager_propagates if throw is None else throw
+        keep = settings.task_store_eager_result and not call.get("ignore_result")
+        return eager.run(self, args, kwargs, id=call.get("task_id"), retries=retries, throw=throw, keep=keep)
+
+    # ── hooks: what a subclass may do around a run ───────────────────────────────────────────
+
+    def before_start(self, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A run begins."""
+
+    def on_success(self, retval: Any, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """It has a value."""
+
+    def on_failure(
+        self, exc: BaseException, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], einfo: Any
+    ) -> None:
+        """It has failed; ``einfo.traceback`` is the text."""
+
+    def on_retry(
+        self, exc: BaseException, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], einfo: Any
+    ) -> None:
+        """It is to be run again."""
+
+    def after_return(
+        self,
+        status: str,
+        retval: Any,
+        task_id: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        einfo: Any,
+    ) -> None:
+        """It has ended in whatever state."""
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────
 
-    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+    @overload
+    def delay(
+        self: "Task[P, Coroutine[Any, Any, T]]", *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncResult[T]: ...
+    @overload
+    def delay(self: "Task[P, Iterator[T]]", *args: P.args, **kwargs: P.kwargs) -> AsyncResult[list[T]]: ...
+    @overload
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]: ...
+    def delay(self, *args: Any, **kwargs: Any) -> Any:
         """Run it on a worker; returns at once.
 
         Raises
@@ -85,14 +324,14 @@ class Task:
             The broker cannot be reached.
         """
         __tracebackhide__ = True
-        return self._send(args, kwargs, self._call)
+        return self._send(args, kwargs, {})
 
     def apply_async(
         self,
-        args: Sequence[Any] = (),
+        args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[CallOptions],
-    ) -> AsyncResult:
+    ) -> AsyncResult[R]:
         """As :meth:`delay`, with options for this call (see ``CallOptions``).
 
         Raises
@@ -103,9 +342,11 @@ class Task:
         __tracebackhide__ = True
         if "link" in options or "link_error" in options:
             return self.signature(args, kwargs, options).apply_async()  # type: ignore[no-any-return]
-        if not isinstance(args, Iterable) or isinstance(args, str | bytes):
+        if args is None:
+            args = ()
+        elif not isinstance(args, Iterable) or isinstance(args, str | bytes):
             raise TypeError(f"apply_async() takes the arguments as a tuple or list, args=({args!r},)")
-        return self._send(tuple(args), dict(kwargs or {}), call_options(self._call, options))
+        return self._send(tuple(args), dict(kwargs or {}), self._given(options))
 
     def map(self, items: Iterable[Any], **options: Unpack[CallOptions]) -> GroupResult:
         """One task for each item: ``f.map([1, 2])`` is ``f(1)`` and ``f(2)``."""
@@ -116,11 +357,21 @@ class Task:
         """One task for each tuple of arguments: ``f.starmap([(1, 2), (3, 4)])``: ``f(1, 2)``, ``f(3, 4)``."""
         __tracebackhide__ = True
         group = str(uuid.uuid4())
-        call = call_options(self._call, options)
-        if "task_id" in call:
+        given = self._given(options)
+        if "task_id" in given:
             raise ConfigurationError("task_id names one task: map() makes many")
         calls = [_iterated("starmap", args) for args in _iterated("starmap", items)]
-        return GroupResult(group, [self._send(tuple(args), {}, call, group) for args in calls], self.name)
+        return GroupResult(group, [self._send(tuple(args), {}, given, group) for args in calls], self.name)
+
+    def _given(self, options: Mapping[str, Any]) -> CallOptions:
+        """The options of a call, checked against those that hold anyway."""
+        __tracebackhide__ = True
+        if not options:
+            return {}
+        plan = self._planned()
+        given = call_options({}, in_zone(options, plan.zone))  # type: ignore[arg-type]  # not checked yet
+        agreeing({**plan.call, **given})
+        return given
 
     def chunks(self, items: Iterable[Sequence[Any]], n: int, **options: Unpack[CallOptions]) -> GroupResult:
         """:meth:`starmap` in parts: each task makes ``n`` of the calls, and returns their values."""
@@ -155,10 +406,31 @@ class Task:
 
     def sibling(self, function: Callable[..., Any], name: str) -> "Task":
         """A task of another function that goes the same way."""
-        task = self._siblings.get(name)
-        if task is None:
-            task = self._siblings[name] = Task(function, TaskOptions(name), {}, router=self._router)
-        return task
+        siblings: dict[str, Task] = vars(self).setdefault("_siblings", {})
+        if name not in siblings:
+            siblings[name] = Task.of(function, {"name": name}, app=self.app, router=self._router)
+        return siblings[name]
+
+    def replace(self, sig: Any) -> Any:
+        """Have the running task end as a signature does; see the same of ``self`` in a plain task.
+
+        Raises
+        ------
+        RuntimeError
+            There is no running task: it was called directly.
+        """
+        run: Any = self._run()
+        if run is not None:
+            run.replace(sig)
+        if not self.request.is_eager:
+            raise RuntimeError("called directly: there is no task that could be replaced")
+        result = sig.apply()
+        raise eager.EagerReplaced(result.get(disable_sync_subtasks=False))
+
+    @property
+    def always_eager(self) -> bool:
+        """Whether it runs here instead of being sent."""
+        return self._planned().eager
 
     def check_step(self, step: m.Step | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError if it cannot be called so, as a step of a workflow."""
@@ -172,52 +444,89 @@ class Task:
                 pass  # an errback of the other kind: it takes an id
         self._check(*(None,) * taken, *args, **kwargs)
 
-    def send_step(self, id: str, call: Call) -> AsyncResult:
+    def send_step(self, call: Call) -> AsyncResult[Any]:
         """Send it as a part of a workflow, which has been checked."""
         __tracebackhide__ = True
-        options = call_options(self._call, call.options)
-        return self._send(call.args, call.kwargs, options, call.group, id=id, step=call.step, check=False)
+        return self._send(call.args, call.kwargs, self._given(call.options), call.group, call)
 
     def _send(
         self,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        call: CallOptions,
+        given: CallOptions,
         group: str = "",
-        *,
-        id: str = "",
-        step: m.Step | None = None,
-        check: bool = True,
-    ) -> AsyncResult:
+        step: Call | None = None,
+    ) -> AsyncResult[Any]:
         __tracebackhide__ = True
-        if check:
+        if step is None:
             self._check(*args, **kwargs)
-        client, default_queue, _ = self._router.route
-        shipment = self._definer.shipment()
-        blobs = (
-            (shipment.definition,)
-            if shipment.captured_blob is None
-            else (shipment.definition, shipment.captured_blob)
-        )
+        router, plan = self._router, self._plan
+        version = router.settings.version
+        if plan is None or plan.version != version:
+            plan = self._planned()
+        call = plan.call
+        if given or plan.routes is not None:
+            call = plan.options_of(self.name, args, kwargs, given)
+        if plan.eager:
+            return self._apply(args, kwargs, call)
+        client = router.client(version)
+        task, blobs = self._message(client, plan, call, args, kwargs, group, step)
+        if step is not None and step.taken:
+            task = _kept(task, whole=step.whole or plan.keeps_nothing)
+        if before_task_publish.receivers:
+            task = publish.announced(task, args, kwargs)
+        record = client.submit(task, blobs, fresh="task_id" not in call or step is not None)
+        result: AsyncResult[Any] = AsyncResult(task.id, client, record, plan.backend)
+        if after_task_publish.receivers:
+            publish.sent(task, args, kwargs)
+        run = current.run.get()
+        if run is not None:
+            run.before_end(client.drain)
+        return result
+
+    def _message(
+        self,
+        client: Client,
+        plan: Plan,
+        call: CallOptions,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        group: str = "",
+        step: Call | None = None,
+    ) -> tuple[m.Task, tuple[payload.Blob, ...]]:
+        """What a call is sent as, and what has to be there before it."""
+        __tracebackhide__ = True
+        if call.get("retry") is False:
+            _check_connected(client)
         limit = client.max_payload_bytes
-        for blob in blobs:
-            blob.check(limit)
-        arguments = payload.dumps_arguments(args, kwargs, self.name, limit)
+        blobs: tuple[payload.Blob, ...] = ()
+        definition, captured, captured_key, python = "", b"", "", ""
+        if plan.definer is not None:
+            shipment = plan.definer.shipment()
+            definition, captured, python = shipment.definition.key, shipment.captured, shipment.python
+            blobs = (shipment.definition,)
+            if shipment.captured_blob is not None:
+                captured_key = shipment.captured_blob.key
+                blobs = (shipment.definition, shipment.captured_blob)
+            for blob in blobs:
+                blob.check(limit)
+        serializer = call.get("serializer", "") if call else ""
         run = current.run.get()
         parent = run.task if run is not None else None
-        named = call.get("task_id")
-        id = id or named or new_id()
+        priority = call.get("priority", plan.priority)
+        if plan.inherits_priority and parent is not None and "priority" not in call:
+            priority = parent.priority
         task = m.Task(
-            id=id,
+            id=step.id if step is not None else call.get("task_id") or new_id(),
             name=self.name,
-            definition=shipment.definition.key,
-            payload=arguments,
-            captured=shipment.captured,
-            captured_key=shipment.captured_blob.key if shipment.captured_blob is not None else "",
-            queue=call.get("queue") or default_queue,
-            priority=call.get("priority", 0),
-            python=shipment.python,
-            env=_ENV,
+            definition=definition,
+            payload=payload.dumps_arguments(args, kwargs, self.name, limit, serializer),
+            captured=captured,
+            captured_key=captured_key,
+            queue=call.get("queue") or plan.queue,
+            priority=priority,
+            python=python,
+            env=_ENV if definition else "",
             countdown=seconds_from_now(call.get("eta", call.get("countdown", 0.0))),
             expires=seconds_from_now(call["expires"]) if call.get("expires") is not None else None,
             time_limit=call.get("time_limit"),
@@ -225,19 +534,109 @@ class Task:
             group=group,
             parent_id=parent.id if parent is not None else "",
             root_id=(parent.root_id or parent.id) if parent is not None else "",
-            ignore_result=call.get("ignore_result", False),
-            step=step,
+            ignore_result=call.get("ignore_result", False) or plan.keeps_nothing,
+            acks_late=call.get("acks_late", True),  # type: ignore[arg-type]  # TaskCallOptions
+            serializer="" if serializer == "cloudpickle" else serializer,
+            result_serializer=plan.result_serializer,
+            backend=plan.backend_url,
+            step=step.step if step is not None else None,
             origin=client.origin,
             headers=call.get("headers"),
         )
-        if before_task_publish.receivers:
-            task = publish.announced(task, args, kwargs)
-        result = AsyncResult(id, client, client.submit(task, blobs, fresh=not named))
-        if after_task_publish.receivers:
-            publish.sent(task, args, kwargs)
-        if run is not None:
-            run.before_end(client.drain)
-        return result
+        return task, blobs
+
+    # ── on its way ───────────────────────────────────────────────────────────────────────────
+
+    def __reduce__(self) -> tuple[Callable[..., "Task"], tuple[Any, ...]]:
+        # with what settings say: where it is unpickled, there are others
+        plan = self._planned()
+        call = {name: value for name, value in plan.call.items() if name != "retry"}
+        said = {**call, **_differing(plan.options)}
+        carried = {name: getattr(plan, name) for name in _CARRIED}
+        return _restored, (type(self), self.function, self.name, said, carried)
+
+    @classmethod
+    def on_worker(cls, function: Callable[..., Any], options: TaskOptions) -> "Task":
+        """The object that is ``self`` of a task on a worker: what ``TaskOptions.base`` is asked for."""
+        return cls.of(function, {"name": options.name, **_differing(options)})
+
+    def call_by_worker(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run it as a worker does: through ``__call__`` if the class has one of its own."""
+        if type(self).__call__ is Task.__call__:
+            return self.run(*args, **kwargs)
+        with Inline.by_worker(self):
+            return self(*args, **kwargs)
+
+
+#: classes that add nothing of a user's
+_PLAIN: set[type] = {Task}
+#: what settings say of a task beside its options
+_CARRIED = (
+    "queue",
+    "priority",
+    "result_serializer",
+    "inherits_priority",
+    "backend",
+    "backend_url",
+    "keeps_nothing",
+)
+#: options that are attributes of tasks, and may be set in the body of a class
+_ATTRIBUTES = frozenset(CLASS_OPTIONS) - {"name", "base", "retry"}
+
+
+def _said_by(cls: type) -> dict[str, Any]:
+    """The options in the bodies of a class and of those that it comes from."""
+    said: dict[str, Any] = {}
+    for each in reversed(cls.__mro__[: cls.__mro__.index(Task)]):
+        said |= {name: value for name, value in vars(each).items() if name in _ATTRIBUTES or name == "name"}
+    return {name: value for name, value in said.items() if value is not None or name == "max_retries"}
+
+
+def _own_run(cls: type) -> Callable[..., Any] | None:
+    """The method that makes a subclass a task by itself."""
+    return next((vars(c)["run"] for c in cls.__mro__[: cls.__mro__.index(Task)] if "run" in vars(c)), None)
+
+
+def _name_of(function: Callable[..., Any], cls: type) -> str:
+    own = cls if cls not in _PLAIN else function
+    return getattr(own, "__name__", type(own).__name__)
+
+
+def _check_nothing(*args: Any, **kwargs: Any) -> None:
+    """Whatever the arguments are, they are right."""
+
+
+def _kept(task: m.Task, *, whole: bool) -> m.Task:
+    """Others take its value, so there has to be one; ``whole``: with the broker, whatever the backend is."""
+    backend = "rpc://" if whole else task.backend
+    return msgspec.structs.replace(task, ignore_result=False, backend=backend)
+
+
+def _check_connected(client: Any) -> None:
+    if not client.connected:
+        raise client.trouble or ConnectionLostError(f"the broker at {client.url} is away")
+
+
+def _differing(options: TaskOptions) -> dict[str, Any]:
+    """Options that are not what they are by default, but for the name and the class."""
+    plain = TaskOptions(name=options.name)
+    return {
+        name: value
+        for name in TaskOptions.__slots__
+        if name != "base" and (value := getattr(options, name)) != getattr(plain, name)
+    }
+
+
+def _restored(
+    cls: type[Task],
+    function: Callable[..., Any] | None,
+    name: str,
+    said: dict[str, Any],
+    carried: dict[str, Any],
+) -> Task:
+    task = cls.of(function, {**said, "name": name})
+    vars(task)["_carried"] = carried
+    return task
 
 
 def _iterated(method: str, items: Any) -> Iterable[Any]:

@@ -60,6 +60,11 @@ class Call:
     options: dict[str, Any]
     group: str
     step: m.Step | None
+    id: str
+    #: whether another one takes its value
+    taken: bool = False
+    #: … of which it has to be the broker that keeps it
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,11 +123,11 @@ class Loom:
         task.check_step(step, tuple(args), kwargs)
         if step is not None and step.takes is not None:
             for id in step.after:  # its value is wanted, whatever else is said
-                self.calls[id].options["ignore_result"] = False
+                self.calls[id].taken = True
         strand: Strand = self._add(
             Strand(options.pop("task_id", None) or new_id(), source.thread if source is not None else None)
         )
-        self.calls[strand.id] = Call(task, tuple(args), dict(kwargs), options, group, step)
+        self.calls[strand.id] = Call(task, tuple(args), dict(kwargs), options, group, step, strand.id)
         for callback in callbacks:
             self.lay(callback, Source(strand, SUCCESS, optional=True), Given())
         for errback in errbacks:
@@ -158,27 +163,36 @@ class Loom:
         return braid
 
     def _lay_chord(self, signature: Any, source: Source | None, given: "Given", group: str) -> Thread:
+        body = signature.with_body()
         header = self.lay(signature.header, source, given.part(first=True, last=False, error=False))
         own = given.part(first=False, last=True)
-        return self.lay(signature.body, Source(header), own, group)
+        return self.lay(body, Source(header), own, group)
 
     def single(self, thread: Thread) -> Strand:
         """One task that has what comes out of a thread as its value."""
         if isinstance(thread, Braid):
             thread = self.lay(self.gather(), Source(thread), Given())
         assert isinstance(thread, Strand)
+        call = self.calls[thread.id]
+        call.taken = call.whole = True
         return thread
 
     def _add(self, thread: Any) -> Any:
         self.threads.append(thread)
         return thread
 
+    @property
+    def is_eager(self) -> bool:
+        """Whether the settings say that tasks are to be run here (``task_always_eager``)."""
+        first = next(iter(self.calls.values()), None)
+        return first is not None and first.task.always_eager
+
     # ── sending ──────────────────────────────────────────────────────────────────────────────
 
     def send(self, thread: Thread) -> Any:
         """Submit everything; returns the result of a thread."""
         __tracebackhide__ = True
-        sent = {id: call.task.send_step(id, call) for id, call in self.calls.items()}
+        sent = {id: call.task.send_step(call) for id, call in self.calls.items()}
         results: dict[int, Any] = {}
         for each in self.threads:
             parent = results.get(id(each.parent))

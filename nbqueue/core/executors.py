@@ -152,4 +152,5 @@ class Durations:
             return TARGET
         if not task.acks_late:  # what is lost with its worker is lost for good: let it be little
             return TARGET
-        return max(average, OVERHEAD)
+        # no more than fills it: sums of very large and small numbers are not taken apart again
+        return min(max(average, OVERHEAD), TARGET)

@@ -140,6 +140,12 @@ def _entry(books: Books, entry: Entry) -> dict[str, Any]:
     }
 
 
+def arguments(books: Books, args: dict[str, Any], now: float) -> bytes | None:
+    """What a task was called with, as it was sent: None if it is not known, or was large and has ended."""
+    record = books.records.get(str(args.get("id", "")))
+    return record.task.payload or None if record is not None else None
+
+
 def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
     """One sentence, ``text``: why the task is not done yet; ``stuck`` if nothing that is there can run it."""
     record = books.records.get(str(args.get("id", "")))
@@ -232,6 +238,7 @@ TOPICS: Final[dict[str, Callable[[Books, dict[str, Any], float], Any]]] = {
     "children": children,
     "workflow": workflow,
     "periodic": periodic,
+    "arguments": arguments,
     "why": why,
     "stop": stop,
 }

@@ -200,7 +200,7 @@ class Tasks:
                 record,
                 m.Outcome(
                     record.task.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime,
-                    worker, now, record.retries,
+                    worker, now, record.retries, outcome.stored,
                 ),
                 now,
             )  # fmt: skip

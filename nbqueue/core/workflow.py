@@ -152,7 +152,7 @@ def broker_outcome(
     failure = Failure(error, "nbqueue.exceptions", text, f"nbqueue.exceptions.{error}: {text}\n")
     runtime = now - record.started_at if record.started_at is not None else 0.0
     return Outcome(
-        record.task.id, record.token, state, b"", failure, runtime, "", now, record.retries, origin
+        record.task.id, record.token, state, b"", failure, runtime, "", now, record.retries, origin=origin
     )
 
 

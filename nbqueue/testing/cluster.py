@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import uuid
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,12 +16,26 @@ from nbqueue.messages import EXECUTOR, WORKER, Goodbye, Heartbeat, Hello, Unknow
 from nbqueue.transports import memory
 from nbqueue.transports.base import Link
 from nbqueue.worker.executor import Executor
+from nbqueue.worker.registry import tasks_in
 
 _numbers = itertools.count(1)
 
 
 class InProcessCluster:
     """A context manager: ``url`` is that of a broker with so many executors behind it.
+
+    Parameters
+    ----------
+    executors
+        How many tasks it runs at once.
+    settings
+        Of the broker.
+    queues
+        That are consumed.
+    tasks
+        Applications, and tasks, that it has by name, as a worker with ``-A``.
+    url
+        ``memory://NAME``; one of its own unless given.
 
     What runs in a thread cannot be killed, so hard time limits do not end their task here.
     """
@@ -31,13 +46,18 @@ class InProcessCluster:
         *,
         settings: BrokerSettings | None = None,
         queues: tuple[str, ...] = ("default",),
+        tasks: Iterable[object] = (),
+        url: str = "",
     ) -> None:
-        self.url = f"memory://{os.getpid()}-{next(_numbers)}"
+        self.url = url or f"memory://{os.getpid()}-{next(_numbers)}"
         self._broker = memory.broker(self.url, settings)
         self._transport = memory.MemoryTransport(self.url)
         self._worker = uuid.uuid4().hex
-        identity = self._hello(EXECUTOR, queues)
-        self._executors = [Executor(self._transport, _named(identity)) for _ in range(executors)]
+        registered = tasks_in(*tasks)
+        identity = self._hello(EXECUTOR, queues, [task.name for task in registered])
+        self._executors = [
+            Executor(self._transport, _named(identity), tasks=registered) for _ in range(executors)
+        ]
         self._threads = [
             threading.Thread(target=executor.run, name=f"executor {n}", daemon=True)
             for n, executor in enumerate(self._executors)
@@ -46,7 +66,7 @@ class InProcessCluster:
         self._supervisor: Link = self._transport.connect()
         self._threads.append(threading.Thread(target=self._supervise, args=(queues,), daemon=True))
 
-    def _hello(self, role: str, queues: tuple[str, ...]) -> Hello:
+    def _hello(self, role: str, queues: tuple[str, ...], registered: Sequence[str] = ()) -> Hello:
         return Hello(
             role=role,
             id=self._worker,
@@ -55,6 +75,7 @@ class InProcessCluster:
             pid=os.getpid(),
             python=f"{sys.version_info.major}.{sys.version_info.minor}",
             queues=list(queues),
+            registered=list(registered),
         )
 
     def _supervise(self, queues: tuple[str, ...]) -> None:

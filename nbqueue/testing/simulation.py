@@ -98,7 +98,10 @@ class World:
 
     def after(self, delay: float, call: Callable[[], None]) -> None:
         """Call in so many seconds."""
-        heapq.heappush(self._events, (self.now + delay, next(self._number), call))
+        self._at(self.now + delay, call)
+
+    def _at(self, time: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (time, next(self._number), call))
 
     def step(self) -> bool:
         """The next event; False when nothing is left to happen."""
@@ -245,7 +248,7 @@ class World:
         deadline = None if due is None else due + self._clock_zero
         if deadline is not None and (self._tick_at is None or deadline < self._tick_at):
             self._tick_at = max(deadline, self.now)
-            self.after(self._tick_at - self.now, self._tick)
+            self._at(self._tick_at, self._tick)  # not after(): the sum could fall just short of it
 
     def _tick(self) -> None:
         if self._tick_at is not None and self.now >= self._tick_at and not self.down:

@@ -1,6 +1,7 @@
 """Ways to a broker, by the scheme of its URL."""
 
 import importlib
+import re
 
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.transports.base import Transport
@@ -10,6 +11,42 @@ _TRANSPORTS = {
     "zmq": ("nbqueue.transports.zmq", "ZmqTransport"),
     "memory": ("nbqueue.transports.memory", "MemoryTransport"),
 }
+
+#: a class of one's own: ``proj.transports:Mine://…``
+_DOTTED = re.compile(r"[A-Za-z_][\w.]*[.:][A-Za-z_]\w*")
+#: brokers of Celery's that are none of ours
+_ELSEWHERE = {
+    **dict.fromkeys(("amqp", "amqps", "pyamqp", "librabbitmq", "qpid"), "RabbitMQ"),
+    "sqs": "Amazon SQS",
+    "gcpubsub": "Google Pub/Sub",
+    "kafka": "Kafka",
+    "confluentkafka": "Kafka",
+    "mongodb": "MongoDB",
+    "sentinel": "Redis Sentinel",
+    "zookeeper": "ZooKeeper",
+    "consul": "Consul",
+    "etcd": "etcd",
+    "filesystem": "a folder",
+    **dict.fromkeys(("db", "sqla", "sqlalchemy", "django"), "a database"),
+    **dict.fromkeys(("azurestoragequeues", "azureservicebus"), "Azure"),
+}
+
+
+def _own(path: str, url: str) -> Transport:
+    """One of a class of the user's own, by its dotted path."""
+    module, _, name = path.rpartition(":" if ":" in path else ".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"the broker {without_password(url)!r} cannot be loaded: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Transport)):
+        raise ConfigurationError(f"{path!r} is no subclass of nbqueue.transports.base.Transport")
+    return found(url)  # type: ignore[call-arg]  # what a transport is made with
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", url)
 
 
 def transport(url: str) -> Transport:
@@ -21,9 +58,18 @@ def transport(url: str) -> Transport:
         There is no transport for its scheme, or the rest of it cannot be an address.
     """
     scheme, separator, _ = url.partition("://")
+    if separator and _DOTTED.fullmatch(scheme):
+        return _own(scheme, url)
     if not separator or scheme not in _TRANSPORTS:
         known = ", ".join(f"{name}://" for name in _TRANSPORTS)
-        raise ConfigurationError(f"no transport for {url!r}; there are: {known}")
+        shown = without_password(url)
+        if scheme in _ELSEWHERE:
+            raise ConfigurationError(
+                f"{_ELSEWHERE[scheme]} as broker ({shown!r}) is not supported; there are: {known}."
+                "  Leave the broker out, or set NBQUEUE_BROKER=zmq:// which wins over what code says, and the"
+                " local cluster is started on first use; for several machines, `nbqueue broker` and zmq://HOST:PORT"
+            )
+        raise ConfigurationError(f"no transport for {shown!r}; there are: {known}")
     module, name = _TRANSPORTS[scheme]
     made: Transport = getattr(importlib.import_module(module), name)(url)
     return made

@@ -119,7 +119,8 @@ class TaskContext(Run):
         if state in (SUCCESS, FAILURE):
             self.claimed = (state, meta)
             return
-        pickled = payload.dumps_value(meta, "the meta of update_state", self.payload_limit)
+        written_by = self._assignment.task.result_serializer
+        pickled = payload.dumps_value(meta, "the meta of update_state", self.payload_limit, written_by)
         self.reports.update(PROGRESS if state is None else state, pickled)
         if isinstance(meta, dict) and isinstance(current := meta.get("current"), Real):
             total = meta.get("total")
@@ -232,7 +233,8 @@ class TaskContext(Run):
                 self.args if args is None else tuple(args),
                 self.kwargs if kwargs is None else dict(kwargs),
             )
-            data = payload.dumps_arguments(*call, self.name, self.payload_limit)
+            serializer = self._assignment.task.serializer
+            data = payload.dumps_arguments(*call, self.name, self.payload_limit, serializer)
         given = {name: value for name, value in options.items() if value is not None}
         return Changes(payload=data, **given) if data is not None or given else None
 

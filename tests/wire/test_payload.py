@@ -699,7 +699,7 @@ def test_a_registered_task_runs_whatever_definition_comes(notebook: Notebook) ->
     definitions = payload.Definitions({}.__getitem__)
     options = payload.TaskOptions(name="add")
     definitions.register("add", max, options)
-    assert definitions.load(_task("add", "unknown")) == (max, options)
+    assert definitions.load(_task("add", "unknown")) == (max, options, None)
 
 
 # ── a script ─────────────────────────────────────────────────────────────────────────────────────
@@ -727,7 +727,7 @@ LOADER = """
 import pickle, sys
 from nbqueue.wire import payload
 task, blobs = pickle.loads(bytes.fromhex(sys.stdin.read()))
-function, options = payload.Definitions(blobs.__getitem__).load(task)
+function, options, _ = payload.Definitions(blobs.__getitem__).load(task)
 args, kwargs = payload.loads(task.payload)
 print(function(*args, **kwargs).x, options.autoretry_for[0].__name__, function.__module__)
 """

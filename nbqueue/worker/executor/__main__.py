@@ -8,13 +8,17 @@ from typing import Final
 
 import msgspec
 
+from nbqueue.conversions import SERIALIZERS
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.platform import import_from, in_forked_children
+from nbqueue.settings import Settings
 from nbqueue.transports import transport
 from nbqueue.wire import keys
+from nbqueue.wire.serializers import PICKLED
 from nbqueue.worker import context, output, registry
 from nbqueue.worker import log as logs
 from nbqueue.worker.executor.loop import Executor
+from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.lifeline import MISCONFIGURED, Lifeline
 from nbqueue.worker.options import ExecutorOptions, executor_identity, remember
 from nbqueue.worker.slot import Slot
@@ -59,7 +63,7 @@ def _prepare(options: ExecutorOptions) -> None:
 
 def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
     worker = options.worker
-    tasks = registry.load(worker.app) if worker.app else []
+    tasks, settings = registry.load(worker.app)
     log = logs.set_up(worker)  # after the module, which may listen to its signals
     logs.set_up_tasks(worker, output.logging_handler())
     slot = Slot(options.slot)
@@ -68,11 +72,24 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
         transport(worker.url),
         executor_identity(options, [task.name for task in tasks]),
         tasks=tasks,
+        accepted=_accepted(settings),
+        storage=Storage(settings.backend, settings.result_expires, trusts=_trusts(settings)),
         whole_process=True,
         slot=slot,
         log=logs.TaskLog(log),
         on_welcome=lifeline.ready,
     )
+
+
+def _accepted(settings: Settings) -> frozenset[str] | None:
+    """Serializers whose content is loaded, None for all."""
+    accepted = frozenset(settings.accept_content)
+    return None if accepted == frozenset(SERIALIZERS.values()) else accepted
+
+
+def _trusts(settings: Settings) -> bool:
+    """Whether tasks may name what is imported here, as their pickles do."""
+    return PICKLED in settings.accept_content
 
 
 def _give_up_soon(code: int) -> None:

@@ -19,65 +19,94 @@ from nbqueue.request import Request
 from nbqueue.states import FAILURE
 from nbqueue.wire import failure, payload
 from nbqueue.worker.context import request_of
+from nbqueue.worker.executor.storage import Storage
 
 #: gets a blob of the broker's; b"" if it has none
 Fetch = Callable[[str], bytes]
 
 
-def outcomes_of(assignment: Assignment, fetch: Fetch) -> Sequence[Outcome]:
-    """How those that a step takes from have ended.
+class Inputs:
+    """See the module's docstring.
 
-    Raises
-    ------
-    SerializationError
-        The broker has them no longer.
+    Parameters
+    ----------
+    fetch
+        Gets what did not come along.
+    storage
+        Where values may be that the broker does not keep.
+    accepted
+        Serializers whose content is loaded; None: all.
     """
-    step = assignment.task.step
-    if step is None or step.takes is None or assignment.inputs:
-        return assignment.inputs
-    found: list[Outcome] = []
-    while len(found) < len(step.after):
-        portion = fetch(inputs.key_of(assignment.task.id, len(found)))
-        if not portion:
-            raise SerializationError("the broker no longer has what this step takes from those before it")
-        found += inputs.unpack(portion)
-    return found
 
+    def __init__(self, fetch: Fetch, storage: Storage, accepted: frozenset[str] | None = None) -> None:
+        self._fetch = fetch
+        self._storage = storage
+        self._accepted = accepted
 
-def arguments(
-    assignment: Assignment,
-    outcomes: Sequence[Outcome],
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    bound: bool,
-) -> tuple[Any, ...]:
-    """All positional arguments of a step; ``args`` and ``kwargs`` are its own.
+    def outcomes(self, assignment: Assignment) -> Sequence[Outcome]:
+        """How those that a step takes from have ended.
 
-    Raises
-    ------
-    SerializationError
-        A value cannot be loaded here.
-    """
-    step = assignment.task.step
-    if step is None or step.takes is None:
-        return args
-    if step.on != FAILURE:
-        return (_value(step.takes, outcomes), *args)
-    failed = outcomes[0]
-    told = (_request(assignment, failed), _exception(failed), _traceback(failed))
-    if _takes(function, (*((None,) if bound else ()), *told, *args), kwargs):
-        return (*told, *args)
-    return (failed.id, *args)
+        Raises
+        ------
+        SerializationError
+            The broker has them no longer.
+        """
+        step = assignment.task.step
+        if step is None or step.takes is None or assignment.inputs:
+            return assignment.inputs
+        found: list[Outcome] = []
+        while len(found) < len(step.after):
+            portion = self._fetch(inputs.key_of(assignment.task.id, len(found)))
+            if not portion:
+                raise SerializationError("the broker no longer has what this step takes from those before it")
+            found += inputs.unpack(portion)
+        return found
 
+    def arguments(
+        self,
+        assignment: Assignment,
+        outcomes: Sequence[Outcome],
+        loaded: payload.LoadedTask,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[Any, ...]:
+        """All positional arguments of a step; ``args`` and ``kwargs`` are its own.
 
-def _value(takes: Any, outcomes: Sequence[Outcome]) -> Any:
-    """The values of outcomes, in lists as ``takes`` has their indices."""
-    if isinstance(takes, list):
-        return [_value(item, outcomes) for item in takes]
-    value = outcomes[takes].value
-    return payload.loads(value) if value else None
+        Raises
+        ------
+        SerializationError, ResultBackendError
+            A value cannot be loaded here.
+        """
+        step = assignment.task.step
+        if step is None or step.takes is None:
+            return args
+        if step.on != FAILURE:
+            return (self._value(step.takes, outcomes, assignment), *args)
+        failed = outcomes[0]
+        told = (self._request(assignment, failed), _exception(failed), _traceback(failed))
+        first = (None,) if loaded.options.bind else ()
+        if _takes(loaded.function, (*first, *told, *args), kwargs):
+            return (*told, *args)
+        return (failed.id, *args)
+
+    def _value(self, takes: Any, outcomes: Sequence[Outcome], assignment: Assignment) -> Any:
+        """The values of outcomes, in lists as ``takes`` has their indices."""
+        if isinstance(takes, list):
+            return [self._value(item, outcomes, assignment) for item in takes]
+        outcome = outcomes[takes]
+        value = self._storage.load(assignment, outcome) if outcome.stored else outcome.value
+        return payload.loads(value, self._accepted) if value else None
+
+    def _request(self, assignment: Assignment, failed: Outcome) -> Request:
+        """The call that failed; its arguments only if they can be had here."""
+        args: tuple[Any, ...] = ()
+        kwargs: dict[str, Any] = {}
+        task = assignment.about or assignment.task
+        if assignment.about is not None and assignment.about.payload:
+            with contextlib.suppress(SerializationError):
+                args, kwargs = payload.loads(assignment.about.payload, self._accepted)
+        run = Assignment(task, failed.token, failed.retries, failed.retries + 1)
+        return request_of(run, args, kwargs, failed.worker)
 
 
 def _takes(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -88,18 +117,6 @@ def _takes(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     except ValueError:  # it has no signature: Celery's newer way
         return True
     return True
-
-
-def _request(assignment: Assignment, failed: Outcome) -> Request:
-    """The call that failed; its arguments only if they can be had here."""
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
-    task = assignment.about or assignment.task
-    if assignment.about is not None and assignment.about.payload:
-        with contextlib.suppress(SerializationError):
-            args, kwargs = payload.loads(assignment.about.payload)
-    run = Assignment(task, failed.token, failed.retries, failed.retries + 1)
-    return request_of(run, args, kwargs, failed.worker)
 
 
 def _exception(failed: Outcome) -> BaseException | None:

@@ -17,6 +17,7 @@ from nbqueue.worker import context, output, tqdm
 from nbqueue.worker.executor.control import Control
 from nbqueue.worker.executor.exchange import Exchange, Run
 from nbqueue.worker.executor.runner import Runner
+from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.interrupts import Gate, ThreadGate
 from nbqueue.worker.log import TaskLog
 from nbqueue.worker.registry import RegisteredTask
@@ -43,6 +44,10 @@ class Executor:
         Its Hello: id, worker, name, python, env, queues, … (role and leases are filled in).
     tasks
         Tasks that it has without their definitions (``-A``).
+    accepted
+        Serializers whose content it loads; None: all.
+    storage
+        Where it keeps values; with the broker unless a task says otherwise.
     whole_process
         It has the process for itself and runs in its main thread: SIGINT interrupts tasks, and
         threads started by a task belong to that task.
@@ -60,6 +65,8 @@ class Executor:
         identity: Hello,
         *,
         tasks: Iterable[RegisteredTask] = (),
+        accepted: frozenset[str] | None = None,
+        storage: Storage | None = None,
         whole_process: bool = False,
         slot: Slot | None = None,
         log: TaskLog | None = None,
@@ -72,9 +79,9 @@ class Executor:
         self._gate = Gate() if whole_process else ThreadGate()
         self._exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
         self._control = Control(transport.connect(), self._exchange)
-        definitions = payload.Definitions(self._exchange.fetch_definition, identity.name)
+        definitions = payload.Definitions(self._exchange.fetch_definition, identity.name, accepted)
         for task in tasks:
-            definitions.register(task.name, task.function, task.options)
+            definitions.register(task.name, task.function, task.options, task.instance)
         self._runner = Runner(
             definitions,
             self._gate,
@@ -82,6 +89,8 @@ class Executor:
             whole_process=whole_process,
             fetch=self._exchange.fetch,
             payload_limit=lambda: self._exchange.payload_limit,
+            accepted=accepted,
+            storage=storage,
             log=log,
         )
 

@@ -25,8 +25,9 @@ from nbqueue.states import FAILURE, RETRY, REVOKED, SUCCESS
 from nbqueue.wire import failure, payload
 from nbqueue.worker import context, hooks
 from nbqueue.worker.context import Replacement, TaskContext
-from nbqueue.worker.executor import inputs
 from nbqueue.worker.executor.again import next_run
+from nbqueue.worker.executor.inputs import Fetch, Inputs
+from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.executor.values import finished
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.log import TaskLog
@@ -58,6 +59,10 @@ class Runner:
         Gets what a step takes from others, where it did not come along; b"" if it cannot be had.
     payload_limit
         Returns how many bytes of a value the broker takes; 0 if it has not said.
+    accepted
+        Serializers whose arguments are loaded; None: all.
+    storage
+        Where values are kept; with the broker unless a task says otherwise.
     log
         Where it says how tasks ended.
     """
@@ -69,16 +74,20 @@ class Runner:
         *,
         worker: str,
         whole_process: bool,
-        fetch: inputs.Fetch = lambda key: b"",
+        fetch: Fetch = lambda key: b"",
         payload_limit: Callable[[], int] = lambda: 0,
+        accepted: frozenset[str] | None = None,
+        storage: Storage | None = None,
         log: TaskLog | None = None,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
         self._worker = worker
         self._whole_process = whole_process
-        self._fetch = fetch
         self._payload_limit = payload_limit
+        self._accepted = accepted
+        self._storage = storage if storage is not None else Storage()
+        self._inputs = Inputs(fetch, self._storage, accepted)
         self._log = log
         self._pid = os.getpid()
 
@@ -92,12 +101,12 @@ class Runner:
         try:
             try:
                 value = self._value(current, assignment)
-                data = self._pickled(current, value)
+                kept = self._kept(current, assignment, value)
             finally:
                 self._gate.leave()
                 if os.getpid() != self._pid:
                     os._exit(0)  # a child that the task forked and let return
-            told = self._returned(current, assignment, value, data, perf_counter() - began)
+            told = self._returned(current, assignment, value, kept, perf_counter() - began)
         except Unready:
             return Returned([assignment.token])
         except BaseException as exc:  # whatever a task raises is how it ended
@@ -117,33 +126,42 @@ class Runner:
         loaded = self._definitions.load(task)
         current.options, instance = loaded.options, loaded.instance
         current.instance = instance
-        outcomes = inputs.outcomes_of(assignment, self._fetch) if task.step is not None else ()
+        outcomes = self._inputs.outcomes(assignment) if task.step is not None else ()
         self._gate.enter(assignment.token)
-        args, kwargs = payload.loads(task.payload)
+        args, kwargs = payload.loads(task.payload, self._accepted)
         if task.step is not None:
-            args = inputs.arguments(
-                assignment, outcomes, loaded.function, args, kwargs, bound=loaded.options.bind
-            )
+            args = self._inputs.arguments(assignment, outcomes, loaded, args, kwargs)
         current.called_with(args, kwargs)
         if instance is not None or signals.task_prerun.receivers:
             hooks.begin(current, instance)
+        if instance is not None:
+            return finished(instance.call_by_worker(args, kwargs))
         if loaded.options.bind:
-            args = (current if instance is None else instance, *args)
+            args = (current, *args)
         return finished(loaded.function(*args, **kwargs))
 
-    def _pickled(self, current: TaskContext, value: Any) -> bytes:
+    def _kept(self, current: TaskContext, assignment: Assignment, value: Any) -> tuple[bytes, str]:
+        """What of a value goes to the broker, and which backend has it otherwise."""
         task = current.task
         if task.ignore_result or current.granted is not None:
-            return b""
-        return payload.dumps_value(value, f"the return value of {task.name}()", current.payload_limit)
+            return b"", ""
+        what = f"the return value of {task.name}()"
+        data = payload.dumps_value(value, what, current.payload_limit, task.result_serializer)
+        return self._storage.keep(assignment, data)
 
     def _returned(
-        self, current: TaskContext, assignment: Assignment, value: Any, data: bytes, runtime: float
+        self,
+        current: TaskContext,
+        assignment: Assignment,
+        value: Any,
+        kept: tuple[bytes, str],
+        runtime: float,
     ) -> _Told:
         """The function returned."""
         if current.granted is not None:  # by retry(throw=False)
             return self._ended(current.granted, current, assignment, runtime)
-        outcome = self._outcome(assignment, SUCCESS, runtime, value=data)
+        data, stored = kept
+        outcome = self._outcome(assignment, SUCCESS, runtime, value=data, stored=stored)
         if hooks.wanted(current.instance):
             try:
                 hooks.success(current, current.instance, value)
@@ -161,6 +179,7 @@ class Runner:
         *,
         value: bytes = b"",
         failed: Failure | None = None,
+        stored: str = "",
     ) -> Outcome:
         return Outcome(
             assignment.task.id,
@@ -171,6 +190,7 @@ class Runner:
             runtime,
             self._worker,
             retries=assignment.retries,
+            stored=stored,
         )
 
     # ── it raised ────────────────────────────────────────────────────────────────────────────
@@ -224,17 +244,18 @@ class Runner:
     def _ignored(self, exc: Ignore, current: TaskContext, assignment: Assignment, runtime: float) -> _Told:
         """It has no value of its own, but perhaps one that it set before."""
         state, meta = current.claimed or (SUCCESS, None)
-        value, failed = b"", None
+        value, stored, failed = b"", "", None
         try:
             if state == FAILURE:
                 failed = _claimed_failure(meta)
             elif meta is not None:
-                value = self._pickled(current, meta)
+                value, stored = self._kept(current, assignment, meta)
         except Exception as error:
             state, failed = FAILURE, failure.capture(error)
         if hooks.wanted(current.instance):
             hooks.finish(current, current.instance, "", exc)
-        return _Told(self._outcome(assignment, state, runtime, value=value, failed=failed), exc)
+        outcome = self._outcome(assignment, state, runtime, value=value, failed=failed, stored=stored)
+        return _Told(outcome, exc)
 
 
 def _claimed_failure(meta: Any) -> Failure:
