@@ -533,7 +533,8 @@ class Assign(Message, tag=40):
 
 
 class Need(Message, tag=41):
-    """An executor lacks a blob; answered by Define (with an empty blob if nobody has it any more)."""
+    """An executor lacks a blob, or what a step takes from others (``core.inputs``); answered by Define (with
+    an empty blob if nobody has it any more)."""
 
     key: str
 

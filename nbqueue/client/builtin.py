@@ -1,7 +1,9 @@
 """Functions that workflows are made of, beside the user's: they run on workers, as tasks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
+
+from nbqueue.client.signature import as_signature
 
 T = TypeVar("T")
 
@@ -11,11 +13,13 @@ def gather(values: T) -> T:
     return values
 
 
-def map_items(task: Callable[[Any], T], it: Iterable[Any]) -> list[T]:
-    """Many calls in one task."""
-    return [task(item) for item in it]
+def map_items(task: Any, it: Iterable[Any]) -> list[Any]:
+    """Many calls in one task; ``task`` is a signature, which JSON has made a ``dict`` of."""
+    function = as_signature(task)
+    return [function(item) for item in it]
 
 
-def starmap_items(task: Callable[..., T], it: Iterable[Iterable[Any]]) -> list[T]:
+def starmap_items(task: Any, it: Iterable[Iterable[Any]]) -> list[Any]:
     """The same, of tuples of arguments."""
-    return [task(*args) for args in it]
+    function = as_signature(task)
+    return [function(*args) for args in it]

@@ -409,6 +409,7 @@ class chunks(group):  # noqa: N801 - Celery's name
 
 
 Signature.join = staticmethod(join)
+Signature.gather = staticmethod(builtin.gather)
 
 __all__: Sequence[str] = (
     "Signature", "chain", "chord", "chunks", "group", "maybe_signature", "signature", "subtask", "xmap",

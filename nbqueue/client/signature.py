@@ -7,7 +7,7 @@ which may be a function of this notebook.  What came as JSON finds its task by i
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-from nbqueue.client import builtin, eager_workflow, names
+from nbqueue.client import eager_workflow, names
 from nbqueue.client.registry import current_application
 from nbqueue.client.weaving import Given, Loom
 from nbqueue.exceptions import ConfigurationError
@@ -34,6 +34,8 @@ class Signature(dict[str, Any]):
     TYPES: ClassVar[dict[str, type["Signature"]]] = {}
     #: how two are put one after the other: set by client.canvas, which builds on this
     join: ClassVar[Callable[["Signature", "Signature"], "Signature"]]
+    #: what a task does that returns what it takes: likewise
+    gather: ClassVar[Callable[[Any], Any]]
     #: how it is laid out, see client.weaving
     kind: ClassVar[str] = "task"
     _type: Any = None
@@ -305,7 +307,7 @@ class Signature(dict[str, Any]):
 
     def _gather(self) -> "Signature":
         """A task that returns what it takes."""
-        return Signature(self.type.sibling(builtin.gather, "nbqueue.gather"))
+        return Signature(self.type.sibling(Signature.gather, "nbqueue.gather"))
 
     def __invert__(self) -> Any:
         """``~add.s(2, 2)`` sends it and waits for its value."""

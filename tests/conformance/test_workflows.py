@@ -222,3 +222,18 @@ def test_the_failure_of_a_replacement_is_that_of_the_task(tasks: Tasks, app: App
 
     with pytest.raises(KeyError, match="bad"):
         fails.delay().get(LIMIT)
+
+
+def test_a_workflow_may_be_written_as_json(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = App("wfjson", broker=broker_url, task_serializer="json", result_serializer="json")
+    add: Task = plain.task(lambda x, y: x + y, name="wfjson.add")
+    xsum: Task = plain.task(_xsum, name="wfjson.xsum")
+    assert (group(add.s(i, i) for i in range(3)) | xsum.s() | add.s(1)).delay().get(LIMIT) == 7
+    plain.close()
+
+
+def test_where_results_are_not_kept_steps_still_take_values(broker_url: str, app: App) -> None:
+    silent = App("wfsilent", broker=broker_url, backend="disabled://")
+    add: Task = silent.task(lambda x, y: x + y, name="wfsilent.add")
+    kept: Task = app.task(_xsum, name="wfsilent.xsum")
+    assert (group(add.s(i, i) for i in range(3)) | kept.s()).delay().get(LIMIT) == 6
