@@ -13,6 +13,7 @@ from typing import Any, Concatenate, Literal, overload
 from nbqueue import current
 from nbqueue.client import eager, names
 from nbqueue.client.backends import Backend
+from nbqueue.client.canvas import Signature, signature
 from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router, default_settings
 from nbqueue.client.generics import P, R
@@ -308,6 +309,11 @@ class App:
         """
         __tracebackhide__ = True
         return self.named(name).apply_async(args, kwargs, **options)
+
+    def signature(self, *args: Any, **kwargs: Any) -> Signature:
+        """A signature whose tasks are those of this application: see ``nbqueue.signature``."""
+        made: Signature = signature(*args, app=self, **kwargs)
+        return made
 
     def named(self, name: str) -> _Task:
         """A task that only workers have."""
