@@ -126,6 +126,10 @@ class ExecutorState:
         """Whether a task that it holds refers to this blob."""
         return any(blob in (r.task.definition, r.task.captured_key) for r in self.held.values())
 
+    def holds_task(self, id: str) -> bool:
+        """Whether it has a lease on that task."""
+        return any(record.task.id == id for record in self.held.values())
+
     def runs(self, token: int) -> bool:
         """Whether that lease is one that runs (or is about to): the first, or one of the first."""
         if self.slots == 1:

@@ -5,6 +5,7 @@ from types import ModuleType
 from tests.chaos.campaigns import (
     broker_killed,
     cable_cut,
+    chords,
     clients_killed,
     no_faults,
     poison,
@@ -24,5 +25,6 @@ CAMPAIGNS: dict[str, ModuleType] = {
         poison,
         no_faults,
         revoked,
+        chords,
     )
 }
