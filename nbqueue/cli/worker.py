@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nbqueue import conversions
+
 if TYPE_CHECKING:
     from nbqueue.settings import Settings
 
-#: as in worker.options, which needs sockets
-POOLS = ("processes", "threads")
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False)
 
 
@@ -37,6 +37,13 @@ def _queues(context: click.Context, option: click.Parameter, value: str) -> tupl
     return names
 
 
+def _pool(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else conversions.pool(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 _COUNT = click.IntRange(min=1)
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
@@ -56,7 +63,13 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("-f", "--logfile", default="", metavar="FILE", help="Tell it there; %n, %h, %i as in Celery.")
 @click.option("--log-format", default="", metavar="FORMAT", help="As in logging, or: json.")
 @click.option("-n", "--name", default="", help="Name to show, with %h, %n, %d as in Celery; else worker@%h.")
-@click.option("-P", "--pool", type=click.Choice(POOLS), help="Processes of one task each, or threads of one.")
+@click.option(
+    "-P",
+    "--pool",
+    metavar="POOL",
+    callback=_pool,
+    help="processes (or: prefork), which run one task each, or: threads, of one process.",
+)
 @click.option("--concurrency-async", type=_COUNT, default=1, help="Async tasks that a process runs together.")
 @click.option("--autoscale", type=_Pair(), help="As many processes as there is work for.")
 @click.option("--max-tasks-per-child", type=_COUNT, help="Replace a process after so many tasks.")

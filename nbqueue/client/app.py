@@ -31,8 +31,9 @@ from nbqueue.client.registry import (
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.task import Task
 from nbqueue.config_source import ConfigSource
-from nbqueue.exceptions import ConfigModuleNotFoundError, ConfigurationError
+from nbqueue.exceptions import ConfigModuleNotFoundError, ConfigurationError, NBQueueError
 from nbqueue.settings import Settings
+from nbqueue.transports import without_password
 
 # an application has attributes of these names
 _Group = GroupResult
@@ -96,7 +97,11 @@ class App:
             self.set_current()
 
     def __repr__(self) -> str:
-        return f"<App {self.main or '__main__'} at {self.conf.broker or 'the local cluster'}>"
+        try:
+            broker = without_password(self.conf.broker) or "the local cluster"
+        except NBQueueError:  # a configuration that is not there is told where it is needed
+            broker = "a broker that its settings do not say"
+        return f"<App {self.main or '__main__'} at {broker}>"
 
     def __reduce__(self) -> tuple[Callable[..., "App"], tuple[str]]:
         # a task that mentions its application: where it is unpickled, the broker is the one it came by
@@ -435,6 +440,6 @@ def set_default_broker(url: str) -> None:
 def check_default_broker(url: str) -> None:
     """Raise ConfigurationError if the environment names another broker than ``url``, and wins over it."""
     value, source = default_app().conf.lookup("broker")
-    if source not in ("code", "default") and value != url:
+    if source in os.environ and value != url:
         other = repr(url) if url else "the local cluster"
         raise ConfigurationError(f"{source} is set to {value!r} and wins over {other}: unset it first")

@@ -13,15 +13,14 @@ rejects itself, to the end of the line.  Who else is told of a run stands in :mo
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
-from nbqueue import signals
 from nbqueue.core.worker import RunEnd
 from nbqueue.exceptions import Ignore, Reject, TaskRevokedError
 from nbqueue.messages import Assignment, Failure, Outcome, Returned
 from nbqueue.messages import Retry as RetryMessage
+from nbqueue.signals import Signal, task_received
 from nbqueue.states import FAILURE, RETRY, REVOKED, SUCCESS
 from nbqueue.wire import failure, payload
 from nbqueue.worker import context, hooks
@@ -40,14 +39,8 @@ class Unready(Exception):
     """The task's definition cannot be had here and now; another executor may."""
 
 
-class _Told(NamedTuple):
-    """An ending, and what hooks and logs are told of it beside."""
-
-    ending: RunEnd
-    #: what was returned, or raised
-    value: Any
-    #: an exception that the task is known to raise
-    expected: bool = False
+#: an ending, and whether it is by an exception that the task is known to raise
+_Told: TypeAlias = tuple[RunEnd, bool]
 
 
 class Runner:
@@ -103,8 +96,8 @@ class Runner:
         """Run the task.  Raises nothing."""
         current = TaskContext(assignment, reports, self._worker, self._payload_limit())
         context.enter(current, whole_process=self._whole_process)
-        if signals.task_received.receivers:
-            signals.task_received.send(current, request=current.request)
+        if Signal.used:
+            task_received.send(current, request=current.request)
         began = perf_counter()
         try:
             try:
@@ -125,8 +118,8 @@ class Runner:
             _discharge(current)
             context.enter(None, whole_process=self._whole_process)
         if self._log is not None:
-            self._log.ended(assignment.task, told.ending, expected=told.expected)
-        return told.ending
+            self._log.ended(assignment.task, told[0], expected=told[1])
+        return told[0]
 
     def _value(self, current: TaskContext, assignment: Assignment) -> Any:
         """What the task returns; raises what it raises."""
@@ -137,14 +130,13 @@ class Runner:
         self._gate.enter(assignment.token)
         args, kwargs = payload.loads(task.payload, self._accepted)
         current.called_with(args, kwargs)
-        if instance is not None or signals.task_prerun.receivers:
+        if instance is not None or Signal.used:
             hooks.begin(current, instance)
-        open_stream = partial(self._stream, current)
         if instance is not None:
-            return self._call(instance.call_by_worker, (args, kwargs), {}, open_stream)
+            return self._call(instance.call_by_worker, (args, kwargs), {}, lambda: self._stream(current))
         if loaded.options.bind:
             args = (current, *args)
-        return self._call(loaded.function, args, kwargs, open_stream)
+        return self._call(loaded.function, args, kwargs, lambda: self._stream(current))
 
     def _stream(self, current: TaskContext) -> ItemStream:
         """Where the items of a generator go."""
@@ -184,14 +176,14 @@ class Runner:
             return self._ended(current.granted, current, assignment, runtime)
         data, stored = kept
         outcome = self._outcome(assignment, SUCCESS, runtime, value=data, stored=stored)
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             try:
                 hooks.success(current, current.instance, value)
             except Exception as error:
                 hooks.internal_error(current, current.instance, error, "on_success")
                 return self._failed(error, current, assignment, runtime)
             hooks.finish(current, current.instance, SUCCESS, value)
-        return _Told(outcome, value)
+        return outcome, False
 
     def _outcome(
         self,
@@ -226,7 +218,7 @@ class Runner:
             return self._ignored(exc, current, assignment, runtime)
         if isinstance(exc, Reject) and exc.requeue:
             hooks.finish(current, current.instance, "", exc)
-            return _Told(Returned([assignment.token], rejected=True), exc)
+            return Returned([assignment.token], rejected=True), False
         try:
             countdown, reason = next_run(exc, current, assignment.retries)
             failed = failure.capture(reason)
@@ -234,31 +226,31 @@ class Runner:
             return self._failed(error, current, assignment, runtime)
         if countdown is None:
             return self._failed(reason, current, assignment, runtime)
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.retrying(current, current.instance, reason, countdown)
             hooks.finish(current, current.instance, RETRY, reason)
         again = RetryMessage(
             assignment.task.id, assignment.token, countdown, failed, runtime, current.changes
         )
-        return _Told(again, reason)
+        return again, False
 
     def _failed(
         self, error: BaseException, current: TaskContext, assignment: Assignment, runtime: float
     ) -> _Told:
         outcome = self._outcome(assignment, FAILURE, runtime, failed=failure.capture(error))
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.failure(current, current.instance, error)
             hooks.finish(current, current.instance, FAILURE, error)
-        return _Told(outcome, error, _is_expected(error, current))
+        return outcome, _is_expected(error, current)
 
     def _revoked(
         self, exc: BaseException, current: TaskContext, assignment: Assignment, runtime: float
     ) -> _Told:
         revoked = failure.capture(TaskRevokedError("cancelled while it ran"))
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.revoked(current, current.instance)
             hooks.finish(current, current.instance, REVOKED, exc)
-        return _Told(self._outcome(assignment, REVOKED, runtime, failed=revoked), exc)
+        return self._outcome(assignment, REVOKED, runtime, failed=revoked), False
 
     def _ignored(self, exc: Ignore, current: TaskContext, assignment: Assignment, runtime: float) -> _Told:
         """It has no value of its own, but perhaps one that it set before."""
@@ -271,10 +263,10 @@ class Runner:
                 value, stored = self._kept(current, assignment, meta)
         except Exception as error:
             state, failed = FAILURE, failure.capture(error)
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.finish(current, current.instance, "", exc)
         outcome = self._outcome(assignment, state, runtime, value=value, failed=failed, stored=stored)
-        return _Told(outcome, exc)
+        return outcome, False
 
 
 def _claimed_failure(meta: Any) -> Failure:
