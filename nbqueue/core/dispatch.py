@@ -188,8 +188,7 @@ class Dispatcher:
             if record is None:
                 break
             self._assign(record, executor, now)
-            if record.task.demand is not None or record.task.rate or self.limits.rates:
-                lane = self.lane(record.task)
+            if self.lanes.special and not (lane := self.lane(record.task)).is_plain:
                 self._await(lane.limiter, now)
                 self._stir(lane)
         self.lanes.line_up(executor)

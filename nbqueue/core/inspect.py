@@ -197,6 +197,9 @@ def _shortage(books: Books, lane: Lane, now: float) -> str:
                 f"waiting for {resource}: it needs {quantity(resource, amount)}, and the most that a worker"
                 f" has free is {quantity(resource, free)}"
             )
+    if lane.key.resources and lane.hungry:
+        names = ", ".join(resource for resource, _ in lane.key.resources)
+        return f"waiting for {names}: what is free is kept for a task that came before it, and needs more"
     return ""
 
 
