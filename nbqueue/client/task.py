@@ -452,7 +452,7 @@ class Task(Hooks, Generic[P, R]):
             )
         client = router.client(version)
         task, blobs = self._message(client, plan, call, args, kwargs, group, step)
-        if step is not None and step.taken:
+        if step is not None and step.taken and (task.ignore_result or step.whole):
             task = _kept(task, whole=step.whole or plan.keeps_nothing)
         if before_task_publish.receivers:
             task = publish.announced(task, args, kwargs)
