@@ -471,7 +471,7 @@ class Task(Generic[P, R]):
             return self._apply(args, kwargs, call)
         client = router.client(version)
         task, blobs = self._message(client, plan, call, args, kwargs, group, step)
-        if step is not None and step.taken:
+        if step is not None and step.taken and (task.ignore_result or step.whole):
             task = _kept(task, whole=step.whole or plan.keeps_nothing)
         if before_task_publish.receivers:
             task = publish.announced(task, args, kwargs)
