@@ -171,7 +171,10 @@ def settings() -> Iterator[str]:
         "These are settings of Celery's that mean nothing here. Setting one is allowed, and warns once, with "
         "the reason."
     )
-    yield table(("setting", "why"), ((f"`{name}`", why) for name, why in WITHOUT_EFFECT.items()))
+    yield table(
+        ("setting", "why"),
+        ((f"`{name}`", why) for name, why in WITHOUT_EFFECT.items() if name not in SETTINGS),
+    )
     yield table(("settings", "why"), ((f"`{name}…`", why) for name, why in FAMILIES.items()))
 
 

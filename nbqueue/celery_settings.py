@@ -13,11 +13,16 @@ _BACKEND = "there is no such result backend: the broker keeps results, see the s
 _PREFETCH = "how many tasks a worker takes in advance adapts to how long they take"
 _PARTS = "the parts of a worker cannot be exchanged"
 _KEPT = "the broker keeps what it has accepted in its journal: see journal_sync"
+_EVENTS = "events are sent when somebody listens"
+_SHUTDOWN = "TERM lets what runs end; INT twice or QUIT gives it back"
 _OUTCOME = "a run that ended has an outcome, of whatever kind, and is not delivered again"
 
 #: name → why it has no effect
 WITHOUT_EFFECT: Mapping[str, str] = {
+    "beat_cron_starting_deadline": "beat_missed says what becomes of missed firings",
+    "beat_enable_remote_control": "there is no beat process: the broker keeps the schedule",
     "beat_max_loop_interval": "the broker's own timers fire periodic tasks",
+    "beat_remote_control_max_tick_age": "there is no beat process: the broker keeps the schedule",
     "beat_schedule_filename": "the broker keeps the schedule in its journal",
     "beat_scheduler": "the broker keeps the schedule itself",
     "beat_sync_every": "the broker keeps the schedule in its journal",
@@ -77,9 +82,11 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "task_remote_tracebacks": "exceptions always come with the worker's lines",
     "task_repr_maxlevels": "arguments are shown as they are, shortened",
     "task_retry_on_worker_lost": "max_task_deaths says how often a task may lose its worker",
+    "task_send_sent_event": _EVENTS,
     "task_store_errors_even_if_ignored": "errors are always kept",
     "task_track_started": "STARTED is always reported, of tasks that take longer than 25 ms",
     "worker_agent": _PARTS,
+    "worker_autoscaler": _PARTS,
     "worker_cancel_long_running_tasks_on_connection_loss": "a worker that has lost its broker finishes what it"
     " runs, and delivers when it is back",
     "worker_consumer": _PARTS,
@@ -87,15 +94,26 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "worker_detect_quorum_queues": "there is one kind of queue",
     "worker_direct": "a queue of a worker's own is named by -Q",
     "worker_disable_prefetch": _PREFETCH,
+    "worker_disable_rate_limits": "a rate is the task's: rate_limit, also by task_annotations",
     "worker_enable_prefetch_count_reduction": _PREFETCH,
+    "worker_enable_soft_shutdown_on_idle": _SHUTDOWN,
     "worker_enable_remote_control": "the broker answers for workers: who may ask says a key's role",
     "worker_eta_task_limit": "the broker holds tasks until their time, not the worker",
+    "worker_hijack_root_logger": "a worker's lines and those of tasks have loggers of their own",
+    "worker_log_color": "a worker's lines have no colours",
+    "worker_log_datefmt": "worker_log_format has the form of times in it",
     "worker_lost_wait": "the broker hears of a dead process at once: see worker_lease",
     "worker_pool_putlocks": _PARTS,
+    "worker_pool_restarts": "`nbqueue control pool restart` is always allowed",
     "worker_pool_start_method": "processes are started anew, not forked",
     "worker_prefetch_multiplier": _PREFETCH,
     "worker_proc_alive_timeout": "the broker waits for its workers as long as it takes",
+    "worker_redirect_stdouts": "what a task prints is its output: result.output",
+    "worker_redirect_stdouts_level": "what a task prints is its output: result.output",
+    "worker_send_task_events": _EVENTS,
+    "worker_soft_shutdown_timeout": _SHUTDOWN,
     "worker_state_db": "the broker remembers what is revoked",
+    "worker_task_log_datefmt": "worker_task_log_format has the form of times in it",
     "worker_timer": _PARTS,
     "worker_timer_precision": "the broker's own timers fire on time",
 }

@@ -86,6 +86,22 @@ def flag(value: Any) -> bool:
     raise ValueError("True or False is expected")
 
 
+#: pools of workers by every name that they have
+POOLS: Mapping[str, str] = {"processes": "processes", "prefork": "processes", "threads": "threads"}
+
+
+def pool(value: Any) -> str:
+    """What tasks of a worker run in, by our name or Celery's."""
+    if value in POOLS:
+        return POOLS[value]
+    advice = {
+        "solo": ": processes with one executor (workers=1, -c 1) are the nearest thing",
+        "gevent": ": threads, or async tasks and --concurrency-async, wait for many things at once",
+    }
+    advice["eventlet"] = advice["gevent"]
+    raise ValueError(f"processes (Celery's prefork) or threads is expected{advice.get(str(value), '')}")
+
+
 def one_of(*words: str) -> Callable[[Any], str]:
     """One of these words."""
 

@@ -184,3 +184,8 @@ class Reject(TaskPredicate):
 
 class SoftTimeLimitExceeded(Exception):
     """Raised inside of a task when its ``soft_time_limit`` has passed, so that it can clean up."""
+
+
+#: Celery's and kombu's names for errors of the same kind
+ImproperlyConfigured = ConfigurationError
+OperationalError = ConnectionLostError

@@ -270,6 +270,11 @@ class Hello(Message, tag=1):
     notebook: str = ""
     #: tasks that an executor runs at once
     slots: int = 1
+    #: what a worker was given, and how much of each resource its executors share (``memory`` in bytes)
+    tags: list[str] = []
+    resources: dict[str, float] = {}
+    #: its hard and soft time limit for tasks that have none, or nothing
+    limits: list[float | None] = []
 
 
 class Welcome(Message, tag=2):
@@ -584,6 +589,8 @@ class Heartbeat(Message, tag=48):
     """A worker is alive, with these executors."""
 
     executors: list[str]
+    #: of its machine: processes that run or want to, over the last 1, 5 and 15 minutes
+    load: list[float] = []
 
 
 class Kill(Message, tag=49):
@@ -615,6 +622,75 @@ class Consume(Message, tag=80):
     queues: list[str]
 
 
+# ── remote control, and events of everything ─────────────────────────────────────────────────────
+
+
+class Order(Message, tag=90):
+    """Broker to worker: do this, or tell that; answered by one Reply of the same number."""
+
+    number: int
+    command: str
+    args: dict[str, Any] = {}
+
+
+class Reply(Message, tag=91):
+    """A worker's answer to an Order."""
+
+    number: int
+    data: Any = None
+    #: why not, "" if it was done
+    error: str = ""
+
+
+class Listen(Message, tag=92):
+    """Client to broker: tell me of events from now on; ``types`` are those of Celery."""
+
+    #: None: all; an empty list: no more
+    types: list[str] | None = None
+
+
+class Events(Message, tag=93):
+    """What happened, in order: each a dict with ``type`` and ``timestamp``."""
+
+    events: list[dict[str, Any]]
+    #: so many before these were dropped, since the client did not read them in time
+    lost: int = 0
+
+
+# ── items of generator tasks: see core.streams ───────────────────────────────────────────────────
+
+
+class Stream(Message, tag=81):
+    """Client to broker: I read the items of this task, have all before number ``position``, and can take
+    those before ``upto`` (below 0: no more of them)."""
+
+    id: str
+    position: int
+    upto: int
+    #: some were sent and did not arrive
+    again: bool = False
+
+
+class Pull(Message, tag=82):
+    """To a control link: the same, of all clients that read the items of that run."""
+
+    id: str
+    token: int
+    start: int
+    upto: int
+    again: bool = False
+
+
+class Item(Message, tag=83):
+    """Executor to broker to clients: item number ``position``, pickled; those before ``base`` are gone."""
+
+    id: str
+    token: int
+    position: int
+    value: bytes
+    base: int = 0
+
+
 AnyMessage: TypeAlias = (
     Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
     | Define | Submit | Cancel | Watch | Forget | Ask | Schedule | Unschedule
@@ -622,4 +698,6 @@ AnyMessage: TypeAlias = (
     | Started | Progress | Update | Output | Settle | Retry | Replaced
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
     | Heartbeat | Kill | ExecutorLost | Consume
+    | Order | Reply | Listen | Events
+    | Stream | Pull | Item
 )  # fmt: skip

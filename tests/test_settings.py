@@ -12,9 +12,18 @@ import numpy as np
 import pytest
 
 from nbqueue import settings
+from nbqueue.celery_settings import WITHOUT_EFFECT
 from nbqueue.config_source import ConfigSource
 from nbqueue.exceptions import ConfigurationError
-from nbqueue.settings import OTHER_VARIABLES, SETTINGS, Setting, Settings, full_url, unread_variables
+from nbqueue.settings import (
+    OTHER_VARIABLES,
+    SETTINGS,
+    Setting,
+    Settings,
+    canonical,
+    full_url,
+    unread_variables,
+)
 
 
 def test_the_environment_wins_over_code_and_code_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,3 +345,39 @@ def test_a_namespace_picks_what_is_meant_for_us(config: Callable[[str], str]) ->
     assert (made.task_default_queue, made.broker, made.timezone) == ("django", "memory://d", None)
     with pytest.raises(ConfigurationError, match="result_backed"):
         _ = read_from(config("CELERY_RESULT_BACKED = 1"), "CELERY").workers
+
+
+# ── all of Celery's ──────────────────────────────────────────────────────────────────────────────
+
+#: those of Celery 5.7, by the beginning of their names
+CELERYS = {
+    "": "accept_content result_accept_content enable_utc imports include timezone",
+    "beat_": "max_loop_interval scheduler schedule_filename sync_every cron_starting_deadline",
+    "broker_": "url read_url write_url transport transport_options connection_timeout connection_retry"
+    " connection_retry_on_startup connection_max_retries channel_error_retry failover_strategy heartbeat"
+    " heartbeat_checkrate login_method pool_limit use_ssl host port user password vhost",
+    "result_": "backend cache_max compression exchange exchange_type expires chord_expires failure_expires"
+    " persistent extended serializer backend_transport_options chord_retry_interval chord_join_timeout"
+    " backend_max_retries backend_always_retry",
+    "task_": "acks_late acks_on_failure_or_timeout acks_on_failure acks_on_timeout always_eager annotations"
+    " compression create_missing_queues inherit_parent_priority default_delivery_mode default_queue"
+    " default_queue_type default_exchange default_exchange_type default_routing_key default_rate_limit"
+    " default_priority eager_propagates ignore_result store_eager_result protocol publish_retry"
+    " publish_retry_policy queues queue_max_priority reject_on_worker_lost remote_tracebacks repr_maxlevels"
+    " routes send_sent_event serializer soft_time_limit time_limit store_errors_even_if_ignored"
+    " track_started allow_error_cb_on_chord_header",
+    "worker_": "agent autoscaler cancel_long_running_tasks_on_connection_loss soft_shutdown_timeout"
+    " enable_soft_shutdown_on_idle concurrency consumer direct disable_rate_limits"
+    " deduplicate_successful_tasks enable_remote_control hijack_root_logger log_color log_datefmt log_format"
+    " lost_wait max_memory_per_child max_tasks_per_child pool pool_putlocks pool_restarts pool_start_method"
+    " proc_alive_timeout prefetch_multiplier eta_task_limit disable_prefetch redirect_stdouts"
+    " redirect_stdouts_level send_task_events state_db task_log_datefmt task_log_format timer"
+    " timer_precision detect_quorum_queues",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [beginning + name for beginning, names in CELERYS.items() for name in names.split()]
+)
+def test_every_setting_of_celerys_is_known(name: str) -> None:
+    assert canonical(name) in {**SETTINGS, **WITHOUT_EFFECT}

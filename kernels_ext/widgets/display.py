@@ -4,11 +4,13 @@ What draws, and ipywidgets with it, is imported at the first result that a noteb
 """
 
 import weakref
+from html import escape
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from kernels_ext.text import describe, describe_group
 from nbqueue.client.cluster import Cluster
 from nbqueue.client.group import GroupResult
+from nbqueue.client.replies import Replies
 from nbqueue.client.result import AsyncResult
 
 if TYPE_CHECKING:
@@ -23,8 +25,13 @@ MAX_NAMES: Final = 4
 _widgets: "weakref.WeakValueDictionary[str, LiveWidget]" = weakref.WeakValueDictionary()
 
 
+def _formatters(ip: "InteractiveShell") -> Any:
+    return ip.display_formatter.formatters["text/html"]
+
+
 def register(ip: "InteractiveShell") -> None:
     """Have this shell show results."""
+    _formatters(ip).for_type(Replies, table)
     if getattr(ip, "kernel", None) is None:
         bundles = ip.display_formatter.mimebundle_formatter
         bundles.for_type(AsyncResult, _result_as_text)
@@ -41,6 +48,7 @@ def register(ip: "InteractiveShell") -> None:
 
 def unregister(ip: "InteractiveShell") -> None:
     """Have this shell show results as any other object.  Widgets that are there go on."""
+    _formatters(ip).pop(Replies, None)
     formatter = ip.display_formatter
     for formatters in (formatter.mimebundle_formatter, formatter.ipython_display_formatter):
         formatters.pop(AsyncResult, None)
@@ -111,6 +119,14 @@ def show_cluster(cluster: Cluster) -> None:
             show_group(item)
         else:
             show_result(item)
+
+
+def table(replies: Replies) -> str:
+    """Replies of workers as html; whatever a task is called is escaped."""
+    heads, rows = replies.rows()
+    lines = ["".join(f"<th>{escape(head)}</th>" for head in heads)]
+    lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _settle(*_: object) -> None:

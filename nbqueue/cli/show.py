@@ -11,6 +11,7 @@ from rich.text import Text
 from nbqueue.cli.examination import Finding
 from nbqueue.cli.words import duration
 from nbqueue.settings import SETTINGS, Settings
+from nbqueue.transports import without_password
 from nbqueue.wire.keyring import NamedKey
 
 #: Columns when nobody looks: a pipe wants one row a line.
@@ -112,6 +113,7 @@ def settings_table(settings: Settings) -> Table:
     table = _table("Setting", "Value", "From", "What it is")
     for row in SETTINGS.values():
         value, source = settings.lookup(row.name)
-        shown = Text(str(value)) if value != "" else Text("(none)", style="dim")
+        text = without_password(value) if isinstance(value, str) else str(value)
+        shown = Text(text) if value not in ("", None) else Text("(none)", style="dim")
         table.add_row(row.name, shown, source, Text(row.doc, style="dim"))
     return table

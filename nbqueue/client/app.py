@@ -16,6 +16,8 @@ from nbqueue.client.backends import Backend
 from nbqueue.client.canvas import Signature, signature
 from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router, default_settings
+from nbqueue.client.control import Control
+from nbqueue.client.events import Events
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
 from nbqueue.client.modules import import_related, place_of
@@ -30,8 +32,9 @@ from nbqueue.client.registry import (
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.task import Task
 from nbqueue.config_source import ConfigSource
-from nbqueue.exceptions import ConfigModuleNotFoundError, ConfigurationError
+from nbqueue.exceptions import ConfigModuleNotFoundError, ConfigurationError, NBQueueError
 from nbqueue.settings import Settings
+from nbqueue.transports import without_password
 
 # an application has attributes of these names
 _Group = GroupResult
@@ -95,7 +98,11 @@ class App:
             self.set_current()
 
     def __repr__(self) -> str:
-        return f"<App {self.main or '__main__'} at {self.conf.broker or 'the local cluster'}>"
+        try:
+            broker = without_password(self.conf.broker) or "the local cluster"
+        except NBQueueError:  # a configuration that is not there is told where it is needed
+            broker = "a broker that its settings do not say"
+        return f"<App {self.main or '__main__'} at {broker}>"
 
     def __reduce__(self) -> tuple[Callable[..., "App"], tuple[str]]:
         # a task that mentions its application: where it is unpickled, the broker is the one it came by
@@ -191,8 +198,11 @@ class App:
             False: it is started at most once, even if its worker dies of it.
         typing
             False: do not check calls against its signature.
-        queue, priority, countdown, expires, time_limit, soft_time_limit, ignore_result, serializer
+        queue, priority, countdown, expires, time_limit, soft_time_limit, ignore_result, serializer,
+        tags, resources
             For each call that does not say otherwise (see ``CallOptions``).
+        rate_limit
+            Starts of tasks of this name over all workers, evenly spaced: ``"10/m"`` is one each six seconds.
         """
         if function is None:
             return lambda function: self.task(function, **options)
@@ -339,6 +349,16 @@ class App:
         """The connection to the broker, made on first use."""
         return self._router.route.client
 
+    @property
+    def control(self) -> Control:
+        """Workers asked and told: ``app.control.inspect().active()``, ``app.control.rate_limit(…)``."""
+        return Control(lambda: self.client)
+
+    @property
+    def events(self) -> Events:
+        """What happens at the broker, as it happens: ``for event in app.events(): …``"""
+        return Events(lambda: self.client)
+
     def AsyncResult(self, id: str, *_: Any, **__: Any) -> _Result:  # noqa: N802 - Celery's name
         """The result of any id; an unknown one is PENDING."""
         backend = self.backend
@@ -427,6 +447,6 @@ def set_default_broker(url: str) -> None:
 def check_default_broker(url: str) -> None:
     """Raise ConfigurationError if the environment names another broker than ``url``, and wins over it."""
     value, source = default_app().conf.lookup("broker")
-    if source not in ("code", "default") and value != url:
+    if source in os.environ and value != url:
         other = repr(url) if url else "the local cluster"
         raise ConfigurationError(f"{source} is set to {value!r} and wins over {other}: unset it first")

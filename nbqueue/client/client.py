@@ -27,7 +27,8 @@ from nbqueue._version import __version__
 from nbqueue.client import backends
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.revival import LOOK, Revival
-from nbqueue.client.session import Session, Submission, singly
+from nbqueue.client.session import Listener, Session, Submission, singly
+from nbqueue.client.stream import ItemStream
 from nbqueue.client.subscription import Subscription
 from nbqueue.conversions import SERIALIZERS
 from nbqueue.exceptions import AuthenticationError, ConnectionLostError, NBQueueError, TimeoutError
@@ -234,6 +235,19 @@ class Client:
             raise NBQueueError(answer.error)
         return answer.data
 
+    def tell(self, topic: str, **args: Any) -> None:
+        """The same without waiting: what is wrong with it is written to the log."""
+        self._do(lambda: self._session.ask(topic, args, lambda answer: _complain(topic, answer)))
+
+    def listen(self, listener: Listener) -> None:
+        """Tell it of events; a reference to it is not kept."""
+        self._do(lambda: self._session.listen(listener))
+
+    def unlisten(self, listener: Listener) -> None:
+        """Tell it of no more; of a closed client there are none anyway."""
+        if self._parted is None:
+            self._do(lambda: self._session.unlisten(listener))
+
     def cancel(self, ids: list[str], terminate: bool) -> None:
         """Ask the broker to revoke; returns at once."""
         self._do(lambda: self._session.cancel(ids, terminate))
@@ -257,6 +271,35 @@ class Client:
             self._session.make_sure(m.Watch([record.id]))
         elif record.accepted or record.settled:  # it may have changed since it was first looked at
             subscription.note(index)
+
+    def open_stream(self, id: str, stream: ItemStream) -> None:
+        """Somebody reads the items of a task from now on."""
+
+        held = weakref.ref(stream)
+
+        def open() -> None:
+            self._session.streams.setdefault(id, []).append(held)
+            self._session.pull(id)
+
+        self._do(open)
+
+    def pull(self, id: str) -> None:
+        """Who reads the items of a task can take more."""
+        self._do(lambda: self._session.pull(id))
+
+    def close_stream(self, id: str) -> None:
+        """Somebody reads no more: he is closed, or nobody holds him any more."""
+
+        def close() -> None:
+            readers = self._session.streams.pop(id, [])
+            left = [held for held in readers if (stream := held()) is not None and stream.is_open]
+            if left:
+                self._session.streams[id] = left
+                self._session.pull(id)
+            else:
+                self._session.say(m.Stream(id, 0, -1))
+
+        self._do(close)
 
     def wait_accepted(self, record: TaskRecord, timeout: float | None = None) -> bool:
         """Wait until the broker has accepted or refused a task; False when time is over."""
@@ -502,6 +545,8 @@ class Client:
             welcome = self._session.welcome
             if not (self._away and self.ended):  # the next broker may come in days, and would hear them all
                 self._session.say(m.Ping())
+                for id in list(self._session.streams):
+                    self._session.pull(id, renewed=True)
             self._ping_at = now + (welcome.heartbeat if welcome is not None else _IMPATIENCE)
             if self._revival is not None and not self._away:
                 self._revival.look_for_worker(lambda: self.is_awaited)
@@ -534,6 +579,11 @@ class Client:
             logger.debug("no goodbye: %s", error)
         self._link.close()
         self._transport.close()
+
+
+def _complain(topic: str, answer: m.Answer) -> None:
+    if answer.error:
+        logger.warning("%s was not done: %s", topic, answer.error)
 
 
 def _after_fork() -> None:

@@ -15,6 +15,8 @@ from typing import Any, TypedDict, cast
 
 from nbqueue import conversions
 from nbqueue.client.publish import checked
+from nbqueue.core.amounts import amount
+from nbqueue.core.validation import SLOWEST
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.wire.payload import TaskOptions
 
@@ -38,6 +40,12 @@ class CallOptions(TypedDict, total=False):
     soft_time_limit: float
     #: keep the state, drop the value
     ignore_result: bool
+    #: tags that the worker must have been given: "gpu", or a list of them
+    tags: "str | Iterable[str]"
+    #: how much of what its worker has the task occupies: {"gpu": 1, "memory": "2GB"}
+    resources: Mapping[str, Any]
+    #: starts of tasks of that name over all workers, "10/m"; of the latest call, if they differ
+    rate_limit: "str | float"
     #: "cloudpickle", "json" or "msgpack": how the arguments are written
     serializer: str
     #: False: raise at once while the broker is away, instead of sending when it is back
@@ -205,6 +213,36 @@ def _seconds_or_moment(name: str, value: Any) -> float | datetime.datetime:
     return _moment(name, value) if isinstance(value, datetime.datetime) else _seconds(name, value)
 
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def rate(name: str, value: Any) -> float:
+    """Starts a second of ``"10/m"``, ``"0.5/s"``, ``"10"`` or a number; 0 for as many as there can be."""
+    often, _, unit = value.partition("/") if isinstance(value, str) else (value, "", "s")
+    try:
+        starts = math.nan if isinstance(often, bool) else float(often) / _UNITS[unit.strip() or "s"]
+    except (TypeError, ValueError, KeyError, OverflowError):
+        starts = math.nan
+    if not (starts == 0 or SLOWEST <= starts < math.inf):
+        raise ConfigurationError(
+            f"{name} is '10/s', '10/m', '10/h', a number of starts a second, or 0 for no limit, not {value!r}"
+        )
+    return starts
+
+
+def _tags(name: str, value: Any) -> list[str]:
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, Iterable) or isinstance(words, Mapping):
+        raise ConfigurationError(f"{name} is a str or a list of them, not {value!r}")
+    return sorted({text(name, word) for word in words})
+
+
+def _resources(name: str, value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name} is a dict such as {{'gpu': 1, 'memory': '2GB'}}, not {value!r}")
+    return {text(name, key): amount(text(name, key), quantity) for key, quantity in value.items()}
+
+
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
         raise ConfigurationError(f"{name} is a whole number, 0 or more, not {value!r}")
@@ -263,6 +301,9 @@ _CALL: Mapping[str, Callable[[str, Any], Any]] = {
     "time_limit": _seconds,
     "soft_time_limit": _seconds,
     "ignore_result": _flag,
+    "tags": _tags,
+    "resources": _resources,
+    "rate_limit": rate,
     "serializer": _serializer,
     "retry": _flag,
     "headers": lambda name, value: checked(value),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 from nbqueue.client.backends import Backend
-from nbqueue.client.options import CallOptions, routed, split, text
+from nbqueue.client.options import CallOptions, rate, routed, split, text
 from nbqueue.client.routes import Routes, annotations
 from nbqueue.client.zones import naive_zone
 from nbqueue.settings import Settings
@@ -19,6 +19,7 @@ from nbqueue.wire.payload import Definer, TaskOptions
 #: settings that are defaults of options
 _DEFAULTS_OF_CALLS = (
     ("task_ignore_result", "ignore_result"),
+    ("task_default_rate_limit", "rate_limit"),
     ("task_time_limit", "time_limit"),
     ("task_soft_time_limit", "soft_time_limit"),
     ("task_serializer", "serializer"),
@@ -111,4 +112,7 @@ def make_plan(
 def _base(settings: Settings) -> dict[str, Any]:
     """What settings say of every call, if it is not what is meant anyway."""
     looked_up = ((option, *settings.lookup(setting)) for setting, option in _DEFAULTS_OF_CALLS)
-    return {option: value for option, value, source in looked_up if source != "default" and value is not None}
+    said = {option: value for option, value, source in looked_up if source != "default" and value is not None}
+    if "rate_limit" in said:
+        said["rate_limit"] = rate("task_default_rate_limit", said["rate_limit"])
+    return said

@@ -17,6 +17,7 @@ from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
 from nbqueue.client.generics import R
 from nbqueue.client.records import NOT_LOADED, TaskRecord, View
+from nbqueue.client.stream import WINDOW, ItemStream
 from nbqueue.client.tree import ResultBase
 from nbqueue.client.zones import shown_zone
 from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
@@ -114,6 +115,10 @@ class AsyncResult(ResultBase, Generic[R]):
         return self.id
 
     # ── state ────────────────────────────────────────────────────────────────────────────────
+
+    def known(self) -> TaskRecord:
+        """Its record, which is kept up to date from now on."""
+        return self._known()
 
     def _known(self, timeout: float | None = None) -> TaskRecord:
         """The record, looked up at the broker if this client did not submit the task."""
@@ -437,6 +442,25 @@ class AsyncResult(ResultBase, Generic[R]):
         record = self.record
         setback = f" ({record.setback})" if record.setback and record.state == PENDING else ""
         return answer["text"] + setback, answer["stuck"]
+
+    def stream(self, *, window: int = WINDOW, timeout: float | None = None) -> ItemStream:
+        """The items of a generator task, as they are yielded; ``for item in …`` or ``async for item in …``.
+
+        Parameters
+        ----------
+        window
+            Items that may be on the way; the task waits until more can be taken.
+        timeout
+            Seconds to wait for each; None: as long as it takes.
+
+        Raises
+        ------
+        TimeoutError
+            While iterating: none came in time; the task goes on, and so may the iteration.
+        TypeError
+            While iterating: the task is no generator.
+        """
+        return ItemStream(self, window, timeout)
 
     # ── other ways to wait ───────────────────────────────────────────────────────────────────
 

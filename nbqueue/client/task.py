@@ -3,6 +3,7 @@
 import functools
 import sys
 import uuid
+import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import MethodType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
@@ -14,14 +15,15 @@ from nbqueue import messages as m
 from nbqueue.client import canvas, eager, publish
 from nbqueue.client.arguments import checker
 from nbqueue.client.backends import Backend
+from nbqueue.client.classes import ATTRIBUTES, name_of, own_run, said_by
 from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
+from nbqueue.client.hooks import Hooks
 from nbqueue.client.ids import new_id
 from nbqueue.client.inline import Inline
 from nbqueue.client.options import (
-    CLASS_OPTIONS,
     CallOptions,
     agreeing,
     call_options,
@@ -45,7 +47,7 @@ T = TypeVar("T")
 _ENV = sys.prefix
 
 
-class Task(Generic[P, R]):
+class Task(Hooks, Generic[P, R]):
     """Made by ``@app.task``, ``@nbqueue.task`` or ``%%task``.
 
     ``task(2)`` runs the function here; ``task.delay(2)`` on a worker.
@@ -74,8 +76,10 @@ class Task(Generic[P, R]):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # not __init__: a subclass may have one of its own, and need not call ours
         self = super().__new__(cls)
-        vars(self).update(_router=default_router, _plan=None, _carried={}, _said=_said_by(cls), function=None)
-        if (run := _own_run(cls)) is not None:
+        vars(self).update(
+            _router=default_router, _plan=None, _carried={}, _said=said_by(cls, Task), function=None
+        )
+        if (run := own_run(cls, Task)) is not None:
             self._become(run, {"bind": True})
         return self
 
@@ -108,7 +112,9 @@ class Task(Generic[P, R]):
         if type(self) not in _PLAIN:
             said["base"] = type(self)
         name = (
-            said.pop("name", None) or self.name or (function is not None and _name_of(function, type(self)))
+            said.pop("name", None)
+            or self.name
+            or (function is not None and name_of(function, None if type(self) in _PLAIN else type(self)))
         )
         own.update(_said=said, _plan=None, name=name, function=function)
         options, call = split({"name": name, **said})  # a wrong option is told where it was written
@@ -121,7 +127,7 @@ class Task(Generic[P, R]):
             return
         if typing is not False:
             own["_check"] = checker(function, bound=bound)
-        if function is not _own_run(type(self)):
+        if function is not own_run(type(self), Task):
             functools.update_wrapper(self, function)
             own["run"] = MethodType(function, self) if bound else function
 
@@ -154,7 +160,7 @@ class Task(Generic[P, R]):
             raise AttributeError(name)
         if name == "options":  # an unknown setting is an AttributeError, too
             return self._planned().options
-        if name in _ATTRIBUTES:
+        if name in ATTRIBUTES:
             plan = self._planned()
             return getattr(plan.options, name, plan.call.get(name))
         run = self._run()
@@ -163,7 +169,7 @@ class Task(Generic[P, R]):
         raise AttributeError(f"{type(self).__name__} {self.name!r} has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _ATTRIBUTES:
+        if name in ATTRIBUTES:
             split({"name": self.name, **self._said, name: value})
             self._said[name] = value
             vars(self)["_plan"] = None
@@ -271,35 +277,6 @@ class Task(Generic[P, R]):
         throw = settings.task_eager_propagates if throw is None else throw
         keep = settings.task_store_eager_result and not call.get("ignore_result")
         return eager.run(self, args, kwargs, id=call.get("task_id"), retries=retries, throw=throw, keep=keep)
-
-    # ── hooks: what a subclass may do around a run ───────────────────────────────────────────
-
-    def before_start(self, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A run begins."""
-
-    def on_success(self, retval: Any, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """It has a value."""
-
-    def on_failure(
-        self, exc: BaseException, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], einfo: Any
-    ) -> None:
-        """It has failed; ``einfo.traceback`` is the text."""
-
-    def on_retry(
-        self, exc: BaseException, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], einfo: Any
-    ) -> None:
-        """It is to be run again."""
-
-    def after_return(
-        self,
-        status: str,
-        retval: Any,
-        task_id: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        einfo: Any,
-    ) -> None:
-        """It has ended in whatever state."""
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────
 
@@ -468,7 +445,11 @@ class Task(Generic[P, R]):
         if given or plan.routes is not None:
             call = plan.options_of(self.name, args, kwargs, given)
         if plan.eager:
-            return self._apply(args, kwargs, call)
+            if self.function is not None:
+                return self._apply(args, kwargs, call)
+            warnings.warn(
+                f"{self.name} is not defined here: it is sent, though tasks are to run here", stacklevel=3
+            )
         client = router.client(version)
         task, blobs = self._message(client, plan, call, args, kwargs, group, step)
         if step is not None and step.taken and (task.ignore_result or step.whole):
@@ -534,6 +515,8 @@ class Task(Generic[P, R]):
             group=group,
             parent_id=parent.id if parent is not None else "",
             root_id=(parent.root_id or parent.id) if parent is not None else "",
+            demand=_demand(call) if "tags" in call or "resources" in call else None,
+            rate=call.get("rate_limit", 0.0),  # type: ignore[arg-type]  # converted
             ignore_result=call.get("ignore_result", False) or plan.keeps_nothing,
             acks_late=call.get("acks_late", True),  # type: ignore[arg-type]  # TaskCallOptions
             serializer="" if serializer == "cloudpickle" else serializer,
@@ -544,6 +527,11 @@ class Task(Generic[P, R]):
             headers=call.get("headers"),
         )
         return task, blobs
+
+    def AsyncResult(self, task_id: str) -> "_Result[R]":  # noqa: N802 - Celery's name
+        """The result of one of its calls, by the id."""
+        backend = self._planned().backend
+        return eager.stored(task_id) or _Result(task_id, self._router.route.client, backend=backend)
 
     # ── on its way ───────────────────────────────────────────────────────────────────────────
 
@@ -568,6 +556,8 @@ class Task(Generic[P, R]):
             return self(*args, **kwargs)
 
 
+# a task has a method of this name
+_Result = AsyncResult
 #: classes that add nothing of a user's
 _PLAIN: set[type] = {Task}
 #: what settings say of a task beside its options
@@ -580,26 +570,6 @@ _CARRIED = (
     "backend_url",
     "keeps_nothing",
 )
-#: options that are attributes of tasks, and may be set in the body of a class
-_ATTRIBUTES = frozenset(CLASS_OPTIONS) - {"name", "base", "retry"}
-
-
-def _said_by(cls: type) -> dict[str, Any]:
-    """The options in the bodies of a class and of those that it comes from."""
-    said: dict[str, Any] = {}
-    for each in reversed(cls.__mro__[: cls.__mro__.index(Task)]):
-        said |= {name: value for name, value in vars(each).items() if name in _ATTRIBUTES or name == "name"}
-    return {name: value for name, value in said.items() if value is not None or name == "max_retries"}
-
-
-def _own_run(cls: type) -> Callable[..., Any] | None:
-    """The method that makes a subclass a task by itself."""
-    return next((vars(c)["run"] for c in cls.__mro__[: cls.__mro__.index(Task)] if "run" in vars(c)), None)
-
-
-def _name_of(function: Callable[..., Any], cls: type) -> str:
-    own = cls if cls not in _PLAIN else function
-    return getattr(own, "__name__", type(own).__name__)
 
 
 def _check_nothing(*args: Any, **kwargs: Any) -> None:
@@ -637,6 +607,11 @@ def _restored(
     task = cls.of(function, {**said, "name": name})
     vars(task)["_carried"] = carried
     return task
+
+
+def _demand(call: CallOptions) -> m.Demand | None:
+    tags, resources = list(call.get("tags") or ()), dict(call.get("resources") or {})
+    return m.Demand(tags, resources) if tags or resources else None
 
 
 def _iterated(method: str, items: Any) -> Iterable[Any]:

@@ -84,6 +84,10 @@ class Audience:
         """Whether it is told of things as they happen."""
         return not client.owed and not client.questions and client.peer not in self._behind
 
+    def reads(self, client: ClientSession) -> bool:
+        """Whether it takes what it is sent."""
+        return client.peer not in self._behind
+
     def waits_for(self, record: Record) -> bool:
         """Whether a client that is there is still to be told of a record; viewers, who change nothing, are
         not waited for: what is gone by the time they read is not found."""

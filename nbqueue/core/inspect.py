@@ -8,11 +8,13 @@ from nbqueue.core import kinship
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.firings import Entry
-from nbqueue.core.queues import LaneKey
+from nbqueue.core.limits import spoken
+from nbqueue.core.overview import overview
+from nbqueue.core.queues import Lane, LaneKey
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record
 from nbqueue.core.store import Records
 from nbqueue.core.workflow import title
-from nbqueue.messages import SAVED, Hello, Welcome
+from nbqueue.messages import SAVED, Demand, Hello, Welcome
 
 
 class Books(NamedTuple):
@@ -169,10 +171,13 @@ def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
         return {"text": books.dispatch.paused, "stuck": False}
     if obstacle := _obstacle(books, record):
         return {"text": obstacle, "stuck": True}
-    ahead = books.dispatch.lane(record.task).ahead_of(record)
+    lane = books.dispatch.lane(record.task)
+    ahead = lane.ahead_of(record)
+    before = "1 task is" if ahead == 1 else f"{ahead} tasks are"
+    if shortage := _shortage(books, lane, now):
+        return {"text": f"{shortage}, {before} before it" if ahead else shortage, "stuck": False}
     if not ahead:
         return {"text": "next, when a worker is free", "stuck": False}
-    before = "1 task is" if ahead == 1 else f"{ahead} tasks are"
     return {"text": f"waiting for a free worker, {before} before it", "stuck": False}
 
 
@@ -194,6 +199,35 @@ def _why_waiting(books: Books, record: Record, now: float) -> dict[str, Any]:
     reason = why(books, {"id": first.task.id}, now)
     verb = "was replaced by" if record.by else "waits for"
     return {"text": f"it {verb} {title(first)}{others}: {reason['text']}", "stuck": reason["stuck"]}
+
+
+def _shortage(books: Books, lane: Lane, now: float) -> str:
+    """What the first task of a lane waits for although executors are idle, "" if for an executor."""
+    limiter = lane.limiter
+    if limiter is not None and not limiter.is_open(now):
+        return (
+            f"rate limit of {spoken(limiter.rate)} for {limiter.name}: the next one starts in"
+            f" {limiter.due - now:.1f} s"
+        )
+    able = {e.worker: None for e in books.dispatch.executors.values() if lane.key.served_by(e)}
+    for resource, amount in lane.key.resources:
+        free = max((worker.free(resource) for worker in able), default=0.0)
+        if free < amount:
+            return (
+                f"waiting for {resource}: it needs {quantity(resource, amount)}, and the most that a worker"
+                f" has free is {quantity(resource, free)}"
+            )
+    return ""
+
+
+def quantity(resource: str, amount: float) -> str:
+    """How much of a resource, for a person; memory is in bytes."""
+    if resource != "memory":
+        return f"{amount:g}"
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if amount >= size:
+            return f"{amount / size:.3g} {unit}"
+    return f"{amount:g} bytes"
 
 
 def _why_leased(books: Books, record: Record, now: float) -> str:
@@ -224,7 +258,36 @@ def _obstacle(books: Books, record: Record) -> str:
             f"no worker with Python {task.python}, which the function needs (only {', '.join(pythons)}):"
             f" start `nbqueue worker` with Python {task.python}"
         )
+    if task.demand is not None and (unmet := _unmet(task.demand, on_queue)):
+        return unmet
     return f"no worker of the environment {task.env}: `nbqueue start` there starts one"
+
+
+def _unmet(demand: Demand, executors: list[ExecutorState]) -> str:
+    """Which tag or resource none of these executors has, "" if one has all of them."""
+    for tag in demand.tags:
+        if not any(tag in e.tags for e in executors):
+            return f"no worker has the tag {tag!r}: start one with `nbqueue worker --tag {tag}`"
+    for resource, amount in demand.resources.items():
+        most = max(e.worker.resources.get(resource, 0.0) for e in executors)
+        if most < amount:
+            option = "--memory" if resource == "memory" else f"--resource {resource}="
+            needed = quantity(resource, amount)
+            has = f"the most that one has is {quantity(resource, most)}" if most else "none has any"
+            return (
+                f"no worker has {needed} of {resource}, {has}: start one with"
+                f" `nbqueue worker {option}{' ' * (resource == 'memory')}{needed.replace(' ', '')}`"
+            )
+    if any(_meets(demand, e) for e in executors):
+        return ""
+    wanted = [*demand.tags, *(f"{quantity(name, n)} of {name}" for name, n in demand.resources.items())]
+    return f"no worker has {', '.join(wanted)} together"
+
+
+def _meets(demand: Demand, executor: ExecutorState) -> bool:
+    offered = executor.worker.resources
+    has_enough = all(offered.get(name, 0.0) >= n for name, n in demand.resources.items())
+    return has_enough and executor.tags.issuperset(demand.tags)
 
 
 def stop(books: Books, args: dict[str, Any], now: float) -> bool:
@@ -237,6 +300,7 @@ TOPICS: Final[dict[str, Callable[[Books, dict[str, Any], float], Any]]] = {
     "tasks": tasks,
     "children": children,
     "workflow": workflow,
+    "overview": lambda books, args, now: overview(books.records, books.dispatch, books.welcome.epoch, now),
     "periodic": periodic,
     "arguments": arguments,
     "why": why,

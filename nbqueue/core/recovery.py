@@ -29,11 +29,13 @@ from nbqueue.core.entries import (
     Scheduled,
     Stood,
     Took,
+    Tuned,
     Unscheduled,
 )
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.firings import Entry
-from nbqueue.core.ledger import scheduled, stood
+from nbqueue.core.ledger import scheduled, stood, tuned
+from nbqueue.core.limits import TimeLimits
 from nbqueue.core.output import OutputLog
 from nbqueue.core.periodic import Schedules
 from nbqueue.core.records import DONE, LEASED, SCHEDULED, WAITING, Record, Sender
@@ -97,6 +99,8 @@ class Recovery:
                 case Forgot():
                     for id in entry.ids:
                         self._records.pop(id, None)
+                case Tuned():
+                    self._tuned(entry)
                 case Scheduled(app, periodic):
                     self._entries[app, periodic.name] = Entry(
                         app, periodic, entry.sender, entry.anchor, entry.handled, entry.last_id
@@ -128,6 +132,8 @@ class Recovery:
                 record.place = WAITING
             elif task.countdown > 0:
                 record.place, record.due = SCHEDULED, at + task.countdown
+            if task.rate:
+                self._tasks.limits.heard(task)
         self._order = max(self._order, entry.order + len(entry.tasks))
 
     def _leased(self, entry: Leased) -> None:
@@ -137,6 +143,19 @@ class Recovery:
                 record.place = LEASED
                 record.executor, record.token, record.attempt = entry.executor, token, attempt
                 record.leased_at = entry.at + self._shift
+                self._tasks.limits.started(record.task, record.leased_at)
+
+    def _tuned(self, entry: Tuned) -> None:
+        limits = self._tasks.limits
+        limits.set_rate(entry.name, entry.rate)
+        times = None
+        if entry.times is not None:
+            soft, hard, since = entry.times
+            times = TimeLimits(soft, hard, since + self._shift)
+        limits.set_times(entry.name, times)
+        if entry.last is not None and entry.pace:
+            limiter = limits.limiter(entry.name, entry.pace)
+            limiter.last = max(limiter.last, entry.last + self._shift)
 
     def _ended(self, outcome: Outcome) -> None:
         record = self._records.get(outcome.id)
@@ -216,6 +235,7 @@ def standing(
 ) -> Iterator[list[AnyEntry]]:
     """All that there is to know, in portions; what happens meanwhile is to be written down beside it."""
     yield [began, *(Joined(executor.hello, executor.key) for executor in executors)]
+    yield [tuned(tasks.limits, name) for name in tasks.limits.names]
     for key in tasks.blobs:
         if blob := tasks.blobs.get(key):  # else it was dropped since
             yield [Defined(key, blob)]

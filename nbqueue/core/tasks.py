@@ -20,7 +20,7 @@ from nbqueue import messages as m
 from nbqueue.core import deaths, lifecycle, timers
 from nbqueue.core.audience import Audience, started
 from nbqueue.core.blobs import Blobs
-from nbqueue.core.dispatch import Dispatcher
+from nbqueue.core.dispatch import Dispatcher, limited_to, limits
 from nbqueue.core.entries import Joined
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import Ledger
@@ -30,6 +30,7 @@ from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.steps import Steps
 from nbqueue.core.store import Records
+from nbqueue.core.streams import Streams
 from nbqueue.core.validation import flaw
 from nbqueue.core.workflow import Workflow, broker_outcome
 from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
@@ -60,8 +61,11 @@ class Tasks:
         self.workflow = Workflow()
         self.records = Records(settings, audience.waits_for, self.workflow.dependents)
         self.blobs = Blobs()
+        self.streams = Streams(audience, outbox, settings.worker_lease)
         self._settings = settings
         self._payload_limit = settings.payload_limit
+        self.limits = dispatch.limits
+        self.events = dispatch.events
         self._dispatch = dispatch
         self._audience = audience
         self._timers = pending
@@ -106,6 +110,10 @@ class Tasks:
             return
         if task.expires is not None:
             self._timers.set(now + task.expires, timers.EXPIRY, task.id)
+        if self.events.on:
+            self.events.sent(record, now)
+        if task.rate and self.limits.heard(task):
+            self._dispatch.rate_due(task.name, now)
         if task.countdown > 0:
             self._schedule(record, now + task.countdown)
         else:
@@ -154,6 +162,10 @@ class Tasks:
             record.state = lifecycle.follow(record.state, lifecycle.START, record)
             self._ledger.changed(record)  # limits count from now, whatever broker counts
             self._audience.tell(record, started(record))
+            if self.events.on:
+                self.events.started(record, executor, now)
+            if self.streams.wishes:
+                self.streams.pull(record, executor)
 
     def printed(self, message: m.Output) -> None:
         record = self.records.get(message.id)
@@ -163,6 +175,17 @@ class Tasks:
             record.output.add(message)
             self._ledger.printed(message)
             self._audience.tell(record, message)
+
+    def stream(self, client: str, message: m.Stream, now: float) -> None:
+        """A client reads the items of a task as they are yielded; once it is done, its outcome has them."""
+        record = self.records.get(message.id)
+        if record is not None and record.place != DONE:
+            self.streams.ask(record, client, message, self._dispatch.executors.get(record.executor), now)
+
+    def yielded(self, message: m.Item) -> None:
+        record = self._current(message.id, message.token)
+        if record is not None:
+            self.streams.item(record, message)
 
     def progressed(self, message: m.Progress) -> None:
         record = self._current(message.id, message.token)
@@ -195,6 +218,7 @@ class Tasks:
             if value and record.task.id in self.workflow.dependents and self._overflows(value):
                 self._fail(record, "SerializationError", _TOO_MUCH_HELD, now)
                 return
+            executor.worker.count(record.task.name)
             worker = executor.worker.name
             self.settle(
                 record,
@@ -234,6 +258,8 @@ class Tasks:
         if message.changes is not None and not self._change(record, message.changes, now):
             return
         record.state = lifecycle.follow(record.state, lifecycle.AGAIN, record)
+        if self.events.on:
+            self.events.retried(record, executor, now)
         due = now + max(0.0, message.countdown if math.isfinite(message.countdown) else 0.0)
         self._audience.tell(record, m.Retrying(record.task.id, record.retries, message.failure, due))
         self._schedule(record, due)
@@ -264,6 +290,8 @@ class Tasks:
         those that wait."""
         record = self._dispatch.release(executor, token, now)
         if record is not None:
+            if last and self.events.on and _holds(record, token):
+                self.events.rejected(record, executor, now)
             self._requeue(record, "", now, last=last)
 
     def spare(self, executor: ExecutorState, token: int, now: float) -> None:
@@ -349,6 +377,9 @@ class Tasks:
         if record.place == SCHEDULED:
             self._schedule(record, record.due)
         elif record.place == LEASED and holder is not None:
+            times = self.limits.times.get(task.name)
+            if times is not None and times.since < record.leased_at:
+                record.task = limited_to(task, times)
             self._dispatch.restore(record, self._dispatch.executor(holder.hello, now, holder.key), now)
         elif record.place == LEASED and not task.acks_late:
             self._fail(record, "WorkerLostError", deaths.last_words("its worker is not known any more"), now)
@@ -373,12 +404,13 @@ class Tasks:
         if record.token < token < self._dispatch.first_token and self._might_hold(executor, record, now):
             # given out in the moment in which the last broker died, and not written down
             if record.place == READY:
-                self._dispatch.lane(record.task).withdrawn()
+                self._dispatch.claimed(record)
             elif record.place == WAITING:
                 record.due = now
             record.token = token
             record.attempt += 1
             self._dispatch.restore(record, executor, now)
+            self.limits.started(record.task, now)
             self._ledger.changed(record)
             return True
         return False
@@ -395,10 +427,12 @@ class Tasks:
     def settle(self, record: Record, outcome: m.Outcome, now: float) -> None:
         """The one outcome of a task."""
         if record.place == READY:
-            self._dispatch.lane(record.task).withdrawn()
+            self._dispatch.withdraw(record)
         record.state = lifecycle.follow(record.state, _EVENT_OF[outcome.state], record)
         record.outcome = outcome
         self._ledger.ended(outcome)
+        if self.streams.wishes:
+            self.streams.forget(outcome.id)
         for key in (record.task.definition, record.task.captured_key):
             if key:
                 self.blobs.release(key)
@@ -406,6 +440,8 @@ class Tasks:
         self._audience.tell_outcome(record, outcome)
         if record.task.step is not None or record.by:
             self.steps.left(record)
+        if self.events.on:
+            self.events.ended(record, outcome, self._dispatch.executors.get(record.executor), now)
         if self.records.full:
             self.make_room(now)
         if record.task.id in self.workflow.dependents:
@@ -423,8 +459,9 @@ class Tasks:
         outcome = broker_outcome(record, REVOKED, "TaskRevokedError", text, now)
         self.settle(record, outcome, now)
 
-    def cancel(self, id: str, now: float, *, terminate: bool) -> None:
-        """What waits never runs; what runs is interrupted if ``terminate``, else left to end."""
+    def cancel(self, id: str, now: float, *, terminate: bool, at_once: bool = False) -> None:
+        """What waits never runs; what runs is interrupted if ``terminate``, else left to end.  ``at_once``:
+        its process is killed without time to clean up."""
         record = self.records.get(id)
         if record is None or record.place == DONE:
             return
@@ -434,7 +471,8 @@ class Tasks:
                 self._cancel_replacement(record, now, terminate=terminate)
         elif terminate:
             self._interrupt(record, "cancel")
-            self._timers.set(now + self._settings.cancel_grace, timers.KILL, record.executor, record.token)
+            grace = 0.0 if at_once else self._settings.cancel_grace
+            self._timers.set(now + grace, timers.KILL, record.executor, record.token)
             self.revoke(record, "cancelled", now)
         else:
             record.revoked = True
@@ -479,6 +517,9 @@ class Tasks:
         if timer.kind == timers.KILL:
             self._kill(timer.id, timer.token, now)
             return
+        if timer.kind == timers.RATE:
+            self._dispatch.rate_due(timer.id, now)
+            return
         record = self.records.get(timer.id)
         if record is None:
             return
@@ -501,16 +542,19 @@ class Tasks:
             self.revoke(record, "expired: not started in time", now)
 
     def _hard_limit(self, record: Record, now: float) -> None:
-        limit = record.task.time_limit or 0.0
+        limit = self._limits(record)[0] or 0.0
         if not self._is_early(record, timers.HARD_LIMIT, limit, now):
             text = f"ran past its time limit of {limit:g} s"
             self._kill(record.executor, record.token, now)
             self._fail(record, "TimeLimitExceeded", text, now)
 
     def _soft_limit(self, record: Record, now: float) -> None:
-        limit = record.task.soft_time_limit or 0.0
+        limit = self._limits(record)[1] or 0.0
         if not self._is_early(record, timers.SOFT_LIMIT, limit, now):
             self._interrupt(record, "soft_time_limit")
+
+    def _limits(self, record: Record) -> tuple[float | None, float | None]:
+        return limits(record.task, self._dispatch.executors.get(record.executor))
 
     def _is_early(self, record: Record, kind: str, limit: float, now: float) -> bool:
         """Limits count from the start of the run: look again when that will have been so long ago."""
@@ -531,15 +575,19 @@ class Tasks:
             return None
         return max(record.leased_at, executor.moved_at)
 
-    def prune(self) -> None:
-        """Drop timers and lanes that nobody needs any more."""
+    def prune(self, now: float) -> None:
+        """Drop timers, lanes, limiters and wishes that nobody needs any more."""
+        self.streams.prune(now)
         if len(self._timers) > 1000 + 2 * self.records.unfinished:
             self._timers.keep(self._wants)
         self._dispatch.lanes.prune()
+        self.limits.prune(now, self._dispatch.lanes.limited)
 
     def _wants(self, timer: timers.Timer) -> bool:
         record = self.records.get(timer.id)
-        return timer.kind == timers.KILL or (record is not None and record.place != DONE)
+        return timer.kind in (timers.KILL, timers.RATE, timers.ORDER) or (
+            record is not None and record.place != DONE
+        )
 
 
 def _holds(record: Record, token: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Self
 import msgspec
 
 from nbqueue.core.broker import BrokerSettings
-from nbqueue.messages import EXECUTOR, WORKER, Goodbye, Heartbeat, Hello, Unknown
+from nbqueue.messages import EXECUTOR, WORKER, Goodbye, Heartbeat, Hello, Order, Reply, Unknown
 from nbqueue.transports import memory
 from nbqueue.transports.base import Link
 from nbqueue.worker.executor import Executor
@@ -46,6 +46,8 @@ class InProcessCluster:
         *,
         settings: BrokerSettings | None = None,
         queues: tuple[str, ...] = ("default",),
+        tags: tuple[str, ...] = (),
+        resources: dict[str, float] | None = None,
         tasks: Iterable[object] = (),
         url: str = "",
     ) -> None:
@@ -53,6 +55,7 @@ class InProcessCluster:
         self._broker = memory.broker(self.url, settings)
         self._transport = memory.MemoryTransport(self.url)
         self._worker = uuid.uuid4().hex
+        self._offer = {"tags": list(tags), "resources": resources or {}}
         registered = tasks_in(*tasks)
         identity = self._hello(EXECUTOR, queues, [task.name for task in registered])
         self._executors = [
@@ -76,6 +79,7 @@ class InProcessCluster:
             python=f"{sys.version_info.major}.{sys.version_info.minor}",
             queues=list(queues),
             registered=list(registered),
+            **self._offer,  # type: ignore[arg-type]  # two fields of two types
         )
 
     def _supervise(self, queues: tuple[str, ...]) -> None:
@@ -86,6 +90,7 @@ class InProcessCluster:
             messages = link.receive(self._broker.core.settings.worker_heartbeat)
             if any(isinstance(message, Unknown) for message in messages):
                 link.send([hello])
+            link.send([_reply(message) for message in messages if isinstance(message, Order)])
             link.send([Heartbeat([])])
         link.send([Goodbye()])
         link.close()
@@ -105,6 +110,12 @@ class InProcessCluster:
         for thread in self._threads:
             thread.join(5.0)
         self._broker.stop()
+
+
+def _reply(order: Order) -> Reply:
+    if order.command == "ping":
+        return Reply(order.number, {"ok": "pong"})
+    return Reply(order.number, error=f"a worker of threads in this process cannot {order.command}")
 
 
 def _named(identity: Hello) -> Hello:

@@ -67,6 +67,8 @@ class World:
         self.clients: list[SimulatedClient] = []
         #: (task id, executor id, began, ended) of every run that got to its end
         self.runs: list[tuple[str, str, float, float]] = []
+        #: (when, id, name, starts a second) of each task with a rate that the broker handed out
+        self.handed_out: list[tuple[float, str, str, float]] = []
         #: ids of tasks in the order in which they were started, once for each start
         self.starts: list[str] = []
         #: how long a task runs, by id; those that the broker made, by the name of the function
@@ -160,7 +162,7 @@ class World:
         """Hand the broker a message, if there is one; then do what it wants done."""
         if not self.down:
             self.story.append((self.now, "to the broker", message))
-            self._perform(self.core.receive(peer, message, self._broker_time))
+            self._perform(self.core.receive(peer, message, self.broker_time))
 
     def _perform(self, actions: Sequence[Action]) -> None:
         """As the daemon does it where writing waits for the disk: news, then the journal, then promises."""
@@ -183,6 +185,9 @@ class World:
         for action in actions:
             peer: Any = action.peer
             self.story.append((self.now, "the broker", action.message))
+            if isinstance(action.message, m.Assign):
+                limited = [a.task for a in action.message.assignments if a.task.rate]
+                self.handed_out += [(self.now, task.id, task.name, task.rate) for task in limited]
             peer.wire.from_broker(peer, action.message)
 
     @property
@@ -193,7 +198,8 @@ class World:
     # ── the broker's death ───────────────────────────────────────────────────────────────────
 
     @property
-    def _broker_time(self) -> float:
+    def broker_time(self) -> float:
+        """The time on the clock of the broker that runs."""
         return self.now - self._clock_zero
 
     def _start_broker(self) -> BrokerCore:
@@ -203,7 +209,7 @@ class World:
         recovery = core.recovery()
         for record in self.disk.records:
             recovery.read(entries.decode(record))
-        recovery.finish(self._broker_time)
+        recovery.finish(self.broker_time)
         self.disk.write([core.began])
         return core
 
@@ -254,7 +260,7 @@ class World:
         if self._tick_at is not None and self.now >= self._tick_at and not self.down:
             self._tick_at = None
             # the difference of two clocks must not leave us a moment before what is due
-            self._perform(self.core.tick(self._broker_time + 1e-9))
+            self._perform(self.core.tick(self.broker_time + 1e-9))
 
     def delay(self) -> float:
         return self.random.uniform(*self._latency)
@@ -402,6 +408,11 @@ class SimulatedClient:
         self._flush()
         return answers
 
+    def ask(self, topic: str, **args: Any) -> None:
+        """Put a question, whatever the answer."""
+        self.session.ask(topic, args, lambda answer: None)
+        self._flush()
+
     def forget(self, record: TaskRecord) -> None:
         self.session.forget([record.id], [record])
         self._flush()
@@ -491,6 +502,8 @@ class SimulatedExecutor:
                 python=worker.hello.python,
                 env=worker.hello.env,
                 registered=worker.hello.registered,
+                tags=worker.hello.tags,
+                resources=worker.hello.resources,
                 slots=worker.hello.slots,
             )
         )

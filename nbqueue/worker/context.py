@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from numbers import Real
 from time import time
+from types import MappingProxyType
 from typing import Any, Final, NoReturn, SupportsFloat, cast
 
 from nbqueue import exceptions
@@ -53,6 +54,18 @@ class TaskContext(Run):
     #: Celery's tasks have it as an attribute: ``except self.MaxRetriesExceededError``
     MaxRetriesExceededError: Final = exceptions.MaxRetriesExceededError
 
+    # Most runs need none of these: as the class' own they cost nothing.
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+    #: of the task's class, whose methods are told of the run; None when it has none
+    instance: Any = None
+    #: the retry that :meth:`retry` has granted, and what is to be different then
+    granted: Retry | None = None
+    changes: Changes | None = None
+    #: the end that ``update_state`` has claimed: it counts if the task then raises Ignore
+    claimed: tuple[str, Any] | None = None
+    _request: Request | None = None
+
     def __init__(
         self, assignment: Assignment, reports: Reports, hostname: str, payload_limit: int = 0
     ) -> None:
@@ -61,19 +74,9 @@ class TaskContext(Run):
         self.payload_limit = payload_limit
         #: options it was defined with; the defaults until they are loaded
         self.options = _DEFAULT_OPTIONS
-        #: of the task's class, whose methods are told of the run; None when it has none
-        self.instance: Any = None
-        self.args: tuple[Any, ...] = ()
-        self.kwargs: dict[str, Any] = {}
-        #: the retry that :meth:`retry` has granted, and what is to be different then
-        self.granted: Retry | None = None
-        self.changes: Changes | None = None
-        #: the end that ``update_state`` has claimed: it counts if the task then raises Ignore
-        self.claimed: tuple[str, Any] | None = None
         super().__init__(assignment.task)
         self._assignment = assignment
         self._hostname = hostname
-        self._request: Request | None = None
 
     @property
     def name(self) -> str:
@@ -92,7 +95,9 @@ class TaskContext(Run):
 
     def called_with(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The arguments are there."""
-        self.args, self.kwargs, self._request = args, kwargs, None
+        self.args, self.kwargs = args, kwargs
+        if self._request is not None:  # whoever was told of the task's arrival has asked for it
+            self._request = None
 
     @property
     def request(self) -> Request:
@@ -231,7 +236,7 @@ class TaskContext(Run):
         if args is not None or kwargs is not None:
             call = (
                 self.args if args is None else tuple(args),
-                self.kwargs if kwargs is None else dict(kwargs),
+                dict(self.kwargs if kwargs is None else kwargs),
             )
             serializer = self._assignment.task.serializer
             data = payload.dumps_arguments(*call, self.name, self.payload_limit, serializer)

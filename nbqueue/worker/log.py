@@ -21,6 +21,7 @@ from nbqueue.messages import Outcome, Replaced, Retry, Returned, Task
 from nbqueue.states import FAILURE, SUCCESS
 from nbqueue.utils.log import TASK_LOGGER
 from nbqueue.wire import payload
+from nbqueue.worker.context import current
 from nbqueue.worker.options import WorkerOptions
 
 #: bytes of a pickled value past which only its size is told
@@ -127,8 +128,6 @@ def _formatter(form: str, name: str) -> logging.Formatter:
 
 
 def _name_task(record: logging.LogRecord) -> bool:
-    from nbqueue.worker.context import current  # which knows the output, and so this module's neighbours
-
     if (task := current()) is not None:
         record.task_name, record.task_id = task.name, task.task.id
     return True
@@ -149,6 +148,10 @@ class TaskLog:
     def received(self, task: Task) -> None:
         if self._talks:
             self._say(logging.INFO, task, "received", "received")
+
+    def warn(self, task: Task, text: str) -> None:
+        """Something about a task that its people should know."""
+        self._say(logging.WARNING, task, "warning", text)
 
     def ended(self, task: Task, ending: RunEnd, *, expected: bool = False) -> None:
         """How it ended; what is ``expected`` is no error, and has no traceback."""

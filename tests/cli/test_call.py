@@ -114,3 +114,11 @@ def test_a_module_that_is_not_there_is_told(folder: Path) -> None:
     checked = run("conf", "check", "-A", name)
     assert checked.exit_code == 78
     assert f"there is no module '{name}_config'" in checked.stderr
+
+
+def test_no_password_is_shown(folder: Path) -> None:
+    name = write(folder, "broker_url = 'amqp://guest:secret@there//'\ntask_routes = {'a': 'b'}")
+    shown = run("conf", "-A", name).stdout
+    assert "amqp://guest:***@there//" in shown
+    assert "secret" not in shown
+    assert "{'a': 'b'}" in shown

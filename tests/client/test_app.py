@@ -240,6 +240,15 @@ def test_annotations_win_over_what_the_task_says(app: App) -> None:
         task.delay(1, 2)
 
 
+def test_a_rate_that_tasks_have_unless_they_say_another(app: App) -> None:
+    app.conf.task_default_rate_limit = "10/m"
+    assert app.task(add)._call == {"rate_limit": pytest.approx(10 / 60)}
+    assert app.task(rate_limit="1/s")(add)._call == {"rate_limit": 1.0}
+    app.conf.task_default_rate_limit = "often"
+    with pytest.raises(ConfigurationError, match="task_default_rate_limit"):
+        app.task(add).delay(1, 2)
+
+
 def test_settings_are_the_defaults_of_calls(app: App) -> None:
     app.conf.update(task_ignore_result=True, task_default_priority=4)
     result = app.task(add).delay(1, 2)
@@ -480,3 +489,23 @@ def test_coroutines_and_generators_run_to_their_ends_here(loop: bool) -> None:
 
     direct = (later.apply((3,)).get(), items.apply((3,)).get())
     assert (asyncio.run(both()) if loop else direct) == (3, [0, 1, 2])
+
+
+def test_a_task_sent_by_name_goes_to_a_worker_even_if_others_run_here(cluster: InProcessCluster) -> None:
+    app = App("tasks", broker=cluster.url, task_always_eager=True)
+    with pytest.warns(UserWarning, match=r"elsewhere\.add is not defined here"):
+        result = app.send_task("elsewhere.add", (1, 2))
+    assert not result.ready()
+    result.revoke()
+
+
+def test_an_application_shows_no_password_and_no_error() -> None:
+    assert "secret" not in repr(App("tasks", broker="zmq://user:secret@there:1"))
+    app = App("tasks")
+    app.config_from_object("nbq_no_such_config")
+    assert "tasks" in repr(app)
+
+
+def test_a_task_finds_results_of_its_calls(app: App) -> None:
+    task = app.task(add)
+    assert task.AsyncResult(task.delay(1, 2).id).get(LIMIT) == 3

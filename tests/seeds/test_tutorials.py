@@ -163,7 +163,11 @@ def test_routing_a_misbehaving_task(folder: Path) -> None:
 
 def test_limiting_its_rate(folder: Path) -> None:
     app = configured(folder, ANNOTATIONS)
-    assert app.conf.task_annotations["tasks.add"] == {"rate_limit": "10/m"}
+    add = app.task(name="tasks.add")(lambda x, y: x + y)
+    first, second = add.delay(1, 2), add.delay(1, 2)
+    assert first.get(timeout=LIMIT) == 3
+    assert (second.state, "rate" in second.why()) == ("PENDING", True)
+    second.revoke()
 
 
 def test_quick_start(folder: Path) -> None:
@@ -366,6 +370,12 @@ def test_a_broker_that_is_none_of_ours_names_the_way_out(
         "celery --help",
         "celery -A celery_app worker --loglevel=info -Q myqueue",
         "celery -A celery_app call --help",
+        "celery -A tasks control rate_limit tasks.add 10/m",
+        "celery -A celery_app inspect active",
+        "celery -A celery_app inspect reserved",
+        "celery -A celery_app inspect scheduled",
+        "celery -A celery_app control cancel",
+        "celery -A celery_app control pool",
     ],
 )
 def test_the_command_lines_of_the_tutorials_are_understood(line: str) -> None:

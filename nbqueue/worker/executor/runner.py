@@ -14,13 +14,13 @@ import os
 import sys
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
-from nbqueue import signals
 from nbqueue.core.worker import RunEnd
 from nbqueue.exceptions import Ignore, Reject, TaskRevokedError
 from nbqueue.messages import Assignment, Failure, Outcome, Replaced, Returned
 from nbqueue.messages import Retry as RetryMessage
+from nbqueue.signals import Signal, task_received
 from nbqueue.states import FAILURE, RETRY, REVOKED, SUCCESS
 from nbqueue.wire import failure, payload
 from nbqueue.worker import context, hooks
@@ -28,24 +28,20 @@ from nbqueue.worker.context import Replacement, TaskContext
 from nbqueue.worker.executor.again import next_run
 from nbqueue.worker.executor.inputs import Fetch, Inputs
 from nbqueue.worker.executor.storage import Storage
-from nbqueue.worker.executor.values import finished
+from nbqueue.worker.executor.values import Caller, call_alone
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.log import TaskLog
+from nbqueue.worker.options import LEASE
 from nbqueue.worker.reports import Reports
+from nbqueue.worker.stream import ItemStream
 
 
 class Unready(Exception):
     """The task's definition cannot be had here and now; another executor may."""
 
 
-class _Told(NamedTuple):
-    """An ending, and what hooks and logs are told of it beside."""
-
-    ending: RunEnd
-    #: what was returned, or raised
-    value: Any
-    #: an exception that the task is known to raise
-    expected: bool = False
+#: an ending, and whether it is by an exception that the task is known to raise
+_Told: TypeAlias = tuple[RunEnd, bool]
 
 
 class Runner:
@@ -65,6 +61,10 @@ class Runner:
         Where values are kept; with the broker unless a task says otherwise.
     log
         Where it says how tasks ended.
+    caller
+        Calls a function, and takes what it returns to its end.
+    push, lease
+        See :class:`ItemStream`.
     """
 
     def __init__(
@@ -79,6 +79,9 @@ class Runner:
         accepted: frozenset[str] | None = None,
         storage: Storage | None = None,
         log: TaskLog | None = None,
+        caller: Caller = call_alone,
+        push: Callable[[], object] = lambda: None,
+        lease: Callable[[], float] = lambda: LEASE,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
@@ -89,14 +92,17 @@ class Runner:
         self._storage = storage if storage is not None else Storage()
         self._inputs = Inputs(fetch, self._storage, accepted)
         self._log = log
+        self._call = caller
+        self._push = push
+        self._lease = lease
         self._pid = os.getpid()
 
     def run(self, assignment: Assignment, reports: Reports) -> RunEnd:
         """Run the task.  Raises nothing."""
         current = TaskContext(assignment, reports, self._worker, self._payload_limit())
         context.enter(current, whole_process=self._whole_process)
-        if signals.task_received.receivers:
-            signals.task_received.send(current, request=current.request)
+        if Signal.used:
+            task_received.send(current, request=current.request)
         began = perf_counter()
         try:
             try:
@@ -117,8 +123,8 @@ class Runner:
             _discharge(current)
             context.enter(None, whole_process=self._whole_process)
         if self._log is not None:
-            self._log.ended(assignment.task, told.ending, expected=told.expected)
-        return told.ending
+            self._log.ended(assignment.task, told[0], expected=told[1])
+        return told[0]
 
     def _value(self, current: TaskContext, assignment: Assignment) -> Any:
         """What the task returns; raises what it raises."""
@@ -132,13 +138,29 @@ class Runner:
         if task.step is not None:
             args = self._inputs.arguments(assignment, outcomes, loaded, args, kwargs)
         current.called_with(args, kwargs)
-        if instance is not None or signals.task_prerun.receivers:
+        if instance is not None or Signal.used:
             hooks.begin(current, instance)
         if instance is not None:
-            return finished(instance.call_by_worker(args, kwargs))
+            return self._call(instance.call_by_worker, (args, kwargs), {}, lambda: self._stream(current))
         if loaded.options.bind:
             args = (current, *args)
-        return finished(loaded.function(*args, **kwargs))
+        return self._call(loaded.function, args, kwargs, lambda: self._stream(current))
+
+    def _stream(self, current: TaskContext) -> ItemStream:
+        """Where the items of a generator go."""
+        task = current.task
+        return current.reports.open(
+            ItemStream(
+                task.id,
+                current.reports.token,
+                keep=not task.ignore_result,
+                what=f"an item of {task.name}()",
+                limit=current.payload_limit,
+                serializer=task.result_serializer,
+                push=self._push,
+                lease=self._lease(),
+            )
+        )
 
     def _kept(self, current: TaskContext, assignment: Assignment, value: Any) -> tuple[bytes, str]:
         """What of a value goes to the broker, and which backend has it otherwise."""
@@ -162,14 +184,14 @@ class Runner:
             return self._ended(current.granted, current, assignment, runtime)
         data, stored = kept
         outcome = self._outcome(assignment, SUCCESS, runtime, value=data, stored=stored)
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             try:
                 hooks.success(current, current.instance, value)
             except Exception as error:
                 hooks.internal_error(current, current.instance, error, "on_success")
                 return self._failed(error, current, assignment, runtime)
             hooks.finish(current, current.instance, SUCCESS, value)
-        return _Told(outcome, value)
+        return outcome, False
 
     def _outcome(
         self,
@@ -202,12 +224,12 @@ class Runner:
             return self._revoked(exc, current, assignment, runtime)
         if isinstance(exc, Replacement):
             hooks.finish(current, current.instance, "", exc)
-            return _Told(Replaced(assignment.task.id, assignment.token, exc.by), exc)
+            return Replaced(assignment.task.id, assignment.token, exc.by), False
         if isinstance(exc, Ignore):
             return self._ignored(exc, current, assignment, runtime)
         if isinstance(exc, Reject) and exc.requeue:
             hooks.finish(current, current.instance, "", exc)
-            return _Told(Returned([assignment.token], rejected=True), exc)
+            return Returned([assignment.token], rejected=True), False
         try:
             countdown, reason = next_run(exc, current, assignment.retries)
             failed = failure.capture(reason)
@@ -215,31 +237,31 @@ class Runner:
             return self._failed(error, current, assignment, runtime)
         if countdown is None:
             return self._failed(reason, current, assignment, runtime)
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.retrying(current, current.instance, reason, countdown)
             hooks.finish(current, current.instance, RETRY, reason)
         again = RetryMessage(
             assignment.task.id, assignment.token, countdown, failed, runtime, current.changes
         )
-        return _Told(again, reason)
+        return again, False
 
     def _failed(
         self, error: BaseException, current: TaskContext, assignment: Assignment, runtime: float
     ) -> _Told:
         outcome = self._outcome(assignment, FAILURE, runtime, failed=failure.capture(error))
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.failure(current, current.instance, error)
             hooks.finish(current, current.instance, FAILURE, error)
-        return _Told(outcome, error, _is_expected(error, current))
+        return outcome, _is_expected(error, current)
 
     def _revoked(
         self, exc: BaseException, current: TaskContext, assignment: Assignment, runtime: float
     ) -> _Told:
         revoked = failure.capture(TaskRevokedError("cancelled while it ran"))
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.revoked(current, current.instance)
             hooks.finish(current, current.instance, REVOKED, exc)
-        return _Told(self._outcome(assignment, REVOKED, runtime, failed=revoked), exc)
+        return self._outcome(assignment, REVOKED, runtime, failed=revoked), False
 
     def _ignored(self, exc: Ignore, current: TaskContext, assignment: Assignment, runtime: float) -> _Told:
         """It has no value of its own, but perhaps one that it set before."""
@@ -252,10 +274,10 @@ class Runner:
                 value, stored = self._kept(current, assignment, meta)
         except Exception as error:
             state, failed = FAILURE, failure.capture(error)
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.finish(current, current.instance, "", exc)
         outcome = self._outcome(assignment, state, runtime, value=value, failed=failed, stored=stored)
-        return _Told(outcome, exc)
+        return outcome, False
 
 
 def _claimed_failure(meta: Any) -> Failure:

@@ -13,6 +13,7 @@ from nbqueue.client.cluster import Cluster
 from nbqueue.client.graph import Graph
 from nbqueue.client.group import GroupResult
 from nbqueue.client.records import TaskRecord
+from nbqueue.client.replies import Replies
 from nbqueue.client.result import AsyncResult
 from tests.kernels_ext.widgets.fakes import FakeGroup
 
@@ -87,6 +88,7 @@ from IPython.testing.globalipapp import start_ipython
 shell = start_ipython()
 shell.run_line_magic("load_ext", "nbqueue")
 from nbqueue.client.records import TaskRecord
+from nbqueue.client.replies import Replies
 from nbqueue.client.result import AsyncResult
 data, _ = shell.display_formatter.format(AsyncResult("a1", None, TaskRecord("a1", "train", "default")))
 assert data["text/plain"].split()[1:3] == ["train", "PENDING"], data
@@ -117,3 +119,10 @@ def test_a_graph_is_a_picture_where_pictures_are_shown(notebook):
     assert "&lt;b&gt;x" in data["image/svg+xml"]
     assert "<b>" not in data["image/svg+xml"]
     assert data["text/plain"] == "<b>x</b>[a]  SUCCESS"
+
+
+def test_replies_of_workers_are_a_table_in_which_names_are_escaped(notebook):
+    replies = Replies({"w": [{"id": "1", "name": "<b>f"}]})
+    shown, _ = notebook.display_formatter.format(replies)
+    assert "<td>w</td><td>1</td><td>&lt;b&gt;f</td>" in shown["text/html"]
+    assert shown["text/plain"] == repr(dict(replies))
