@@ -15,12 +15,14 @@
     ├── ResultNotFoundError         the broker has no record of that id
     ├── ResultsDisabledError        the application keeps no results (also NotImplementedError)
     ├── ResultBackendError          a result backend did not keep a value, or cannot be asked
+    ├── IncompleteStream            something that came of a result is not done yet
     ├── TimeoutError                (also the builtin one) waited long enough; the task goes on
     └── TaskError                   how a task ended, other than by its own exception
         ├── TaskRevokedError        cancelled or expired
         ├── WorkerLostError         its worker died of it, too often
         ├── TimeLimitExceeded       killed past its hard limit
         ├── MaxRetriesExceededError no retries left and no exception to end with
+        ├── ChordError              a task that it was to take a value from has none
         └── RemoteError             its exception cannot be rebuilt here: class name and text are
     TaskPredicate                   what a task raises to say what is to become of it
     ├── Retry                       run me again later
@@ -92,6 +94,10 @@ class ResultBackendError(NBQueueError):
     """A result backend did not keep a task's value; the message has what it said."""
 
 
+class IncompleteStream(NBQueueError):
+    """Not all that came of a result is done: wait for it first, or ask with ``intermediate=True``."""
+
+
 class TimeoutError(NBQueueError, builtins.TimeoutError):
     """The time given to ``get()`` is over; the task goes on, and ``get()`` may be called again."""
 
@@ -115,6 +121,11 @@ class TimeLimitExceeded(TaskError):
 
 class MaxRetriesExceededError(TaskError):
     """The task asked for another run, and had none left."""
+
+
+class ChordError(TaskError):
+    """A task of a chord's header or of a group failed or was revoked, so that what comes after it cannot run;
+    the message names it."""
 
 
 class RemoteError(TaskError):

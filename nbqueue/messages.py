@@ -28,6 +28,9 @@ import msgspec
 
 from nbqueue.states import SUCCESS
 
+#: in place of a state in ``Step.on``: the task is not run, its payload is its value at once
+SAVED = "SAVED"
+
 #: Peers of another protocol number are refused in words that every version understands (wire.codec).
 PROTOCOL = 1
 MAX_BATCH = 256
@@ -53,6 +56,8 @@ class Step(Value):
     #: what its first argument is made of: an index into ``after``, or a list of such and of such lists;
     #: None when it takes nothing
     takes: Any = None
+    #: a callback: when what it waits for does not end so, it is revoked, and does not count as a failure
+    optional: bool = False
 
 
 class Demand(Value):
@@ -162,10 +167,13 @@ class Assignment(Value):
     retries: int = 0
     #: 1 for the first lease, whatever ended the earlier ones
     attempt: int = 1
-    #: how the tasks of ``task.step.after`` ended, in that order
+    #: how the tasks of ``task.step.after`` ended, in that order; empty if it takes nothing of them, or so
+    #: much that the executor is to fetch it: see ``core.inputs``
     inputs: list["Outcome"] = []
     #: when the task was accepted, in Unix time; 0 unless its countdown or expiry counts from there
     at: float = 0.0
+    #: the task whose failure this one is about
+    about: Task | None = None
 
 
 class Frame(Value):
@@ -212,6 +220,8 @@ class Outcome(Value):
     retries: int = 0
     #: what keeps the value in place of ``value``: the URL of a result backend, without its password
     stored: str = ""
+    #: the task for whose end this one was not run, "" if it ended by itself
+    origin: str = ""
 
 
 class Changes(Value):
@@ -512,6 +522,14 @@ class Retry(Message, tag=35):
     changes: Changes | None = None
 
 
+class Replaced(Message, tag=70):
+    """In place of an outcome: the task ends as another one will, which has been accepted."""
+
+    id: str
+    token: int
+    by: str
+
+
 # ── broker ↔ worker ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -520,7 +538,8 @@ class Assign(Message, tag=40):
 
 
 class Need(Message, tag=41):
-    """An executor lacks a blob; answered by Define (with an empty blob if nobody has it any more)."""
+    """An executor lacks a blob, or what a step takes from others (``core.inputs``); answered by Define (with
+    an empty blob if nobody has it any more)."""
 
     key: str
 
@@ -676,7 +695,7 @@ AnyMessage: TypeAlias = (
     Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
     | Define | Submit | Cancel | Watch | Forget | Ask | Schedule | Unschedule
     | Accepted | Rejected | Missing | Known | NotFound | Answer | Noted | Retrying | Requeued | Denied
-    | Started | Progress | Update | Output | Settle | Retry
+    | Started | Progress | Update | Output | Settle | Retry | Replaced
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
     | Heartbeat | Kill | ExecutorLost | Consume
     | Order | Reply | Listen | Events

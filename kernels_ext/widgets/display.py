@@ -5,7 +5,7 @@ What draws, and ipywidgets with it, is imported at the first result that a noteb
 
 import weakref
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from kernels_ext.text import describe, describe_group
 from nbqueue.client.cluster import Cluster
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from kernels_ext.widgets.base import LiveWidget
+
+#: names of steps in the heading of a chain
+MAX_NAMES: Final = 4
 
 #: widgets by the id of their result: shown twice, it is the same widget
 _widgets: "weakref.WeakValueDictionary[str, LiveWidget]" = weakref.WeakValueDictionary()
@@ -56,7 +59,10 @@ def unregister(ip: "InteractiveShell") -> None:
 
 
 def show_result(result: AsyncResult) -> None:
-    """Show one result as a live card."""
+    """Show one result as a live card; the last one of a chain as a grid of all steps."""
+    if getattr(result, "parent", None) is not None:
+        _show_chain(result)
+        return
     # imported at the first result: ipywidgets takes its time
     from kernels_ext.widgets.result import ResultWidget
 
@@ -64,6 +70,32 @@ def show_result(result: AsyncResult) -> None:
     if widget is None:
         widget = _widgets[result.id] = ResultWidget(result)
     widget.show()
+
+
+def _show_chain(result: AsyncResult) -> None:
+    # imported at the first chain: ipywidgets takes its time
+    from kernels_ext.widgets.grid import GridWidget
+
+    widget = _widgets.get(result.id)
+    if widget is None:
+        last = weakref.ref(result)
+        widget = _widgets[result.id] = GridWidget(_steps(result), lambda: _steps(last()))
+    widget.show()
+
+
+@overload
+def _steps(last: AsyncResult) -> GroupResult: ...
+@overload
+def _steps(last: AsyncResult | None) -> GroupResult | None: ...
+def _steps(last: AsyncResult | None) -> GroupResult | None:
+    """All steps of a chain as one, by the last one's result."""
+    if last is None:
+        return None
+    steps = GroupResult(last.id, [last])
+    names = list(dict.fromkeys(step.record.name for step in steps.tasks))
+    shown = names if len(names) <= MAX_NAMES else [*names[: MAX_NAMES - 1], "…", names[-1]]
+    steps.name = " → ".join(filter(None, shown))
+    return steps
 
 
 def show_group(group: GroupResult) -> None:
@@ -114,4 +146,4 @@ def _cluster_as_text(cluster: Cluster, **_: Any) -> dict[str, str]:
 
 
 def _group_as_text(group: GroupResult, **_: Any) -> dict[str, str]:
-    return {"text/plain": describe_group(group.name, (result.peek() for result in group.children))}
+    return {"text/plain": describe_group(group.name, (result.peek() for result in group.tasks))}

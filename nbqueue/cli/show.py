@@ -85,9 +85,12 @@ def _task(task: Mapping[str, str] | None) -> Text:
 
 
 def _queue_table(queues: Mapping[str, Mapping[str, int]]) -> Table:
-    table = _table("Queue", "Ready", "Scheduled", "Running", numbers=["Ready", "Scheduled", "Running"])
+    columns = ["Ready", "Scheduled", "Running"]
+    if any("waiting" in counts for counts in queues.values()):
+        columns.append("Waiting")  # for other tasks
+    table = _table("Queue", *columns, numbers=columns)
     for name, counts in sorted(queues.items()):
-        table.add_row(name, *(str(counts[column]) for column in ("ready", "scheduled", "running")))
+        table.add_row(name, *(str(counts.get(column.lower(), 0)) for column in columns))
     return table
 
 

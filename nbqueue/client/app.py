@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, Literal, overload
 
 from nbqueue import current
-from nbqueue.client import eager
+from nbqueue.client import eager, names
 from nbqueue.client.backends import Backend
+from nbqueue.client.canvas import Signature, signature
 from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router, default_settings
 from nbqueue.client.control import Control
@@ -219,6 +220,7 @@ class App(PeriodicTasks):
             raise TypeError(f"base is a subclass of nbqueue.Task, not {base!r}")
         task = base.of(function, said, app=self, router=self._router)
         self._tasks[task.name] = task
+        names.add(task)
         return task
 
     def gen_task_name(self, name: str, module: str) -> str:
@@ -318,6 +320,11 @@ class App(PeriodicTasks):
         """
         __tracebackhide__ = True
         return self.named(name).apply_async(args, kwargs, **options)
+
+    def signature(self, *args: Any, **kwargs: Any) -> Signature:
+        """A signature whose tasks are those of this application: see ``nbqueue.signature``."""
+        made: Signature = signature(*args, app=self, **kwargs)
+        return made
 
     def named(self, name: str) -> _Task:
         """A task that only workers have."""

@@ -37,6 +37,7 @@ class EagerResult(AsyncResult[Any]):
         self.id = id
         self.record = record
         self._backend = None
+        self.parent = None
         self.client = None  # type: ignore[assignment]  # nobody is asked, for all is known
 
     def get(self, timeout: float | None = None, propagate: bool = True, *_: Any, **__: Any) -> Any:
@@ -50,6 +51,18 @@ class EagerResult(AsyncResult[Any]):
 
     def _called_with(self) -> Any:
         return self._call
+
+    def _children(self) -> list[Any]:
+        return []
+
+    def _forget_alone(self) -> None:
+        self.forget()
+
+    @property
+    def request_of_run(self) -> Request:
+        """The call that it was, for an errback."""
+        args, kwargs = self._call or ((), {})
+        return Request(id=self.id, task=self.record.name, args=args, kwargs=kwargs, is_eager=True)
 
     def revoke(self, terminate: bool = False) -> None:
         """It has run: there is nothing to revoke."""
@@ -108,16 +121,32 @@ def run(
         retries += 1
     if throw and state == FAILURE:
         raise content
-    record = TaskRecord(id, task.name, "")
-    failed = failures.capture(content) if state == FAILURE else None
-    outcome = m.Outcome(id, 0, state, failure=failed, runtime=time.monotonic() - began, retries=retries)
-    record.known = True
-    record.loaded = content
-    record.on_outcome(outcome, time.time())
-    result = EagerResult(id, record, (args, kwargs))
+    runtime = time.monotonic() - began
+    result = settled(id, task.name, state, content, runtime=runtime, retries=retries, call=(args, kwargs))
     if keep:
         _stored[id] = result
     return result
+
+
+def settled(
+    id: str,
+    name: str,
+    state: str,
+    content: Any,
+    *,
+    runtime: float = 0.0,
+    retries: int = 0,
+    origin: str = "",
+    call: Any = None,
+) -> EagerResult:
+    """The result of a task that ended so; ``content`` is its value or exception."""
+    record = TaskRecord(id, name, "")
+    failed = None if state == SUCCESS else failures.capture(content)
+    outcome = m.Outcome(id, 0, state, failure=failed, runtime=runtime, retries=retries, origin=origin)
+    record.known = True
+    record.loaded = content
+    record.on_outcome(outcome, time.time())
+    return EagerResult(id, record, call)
 
 
 def _one_run(task: Any, request: Request) -> tuple[str, Any]:
@@ -129,6 +158,8 @@ def _one_run(task: Any, request: Request) -> tuple[str, Any]:
         try:
             content = _finished(lambda: task.call_by_worker(request.args, request.kwargs))
             state = SUCCESS
+        except EagerReplaced as exc:
+            state, content = SUCCESS, exc.value
         except (Ignore, Reject) as exc:
             return (SUCCESS, None) if isinstance(exc, Ignore) else (FAILURE, exc)
         except Exception as exc:
@@ -142,6 +173,14 @@ def _one_run(task: Any, request: Request) -> tuple[str, Any]:
             task.on_failure(content, *call, info)
         task.after_return(state, content, *call, info)
         return state, content
+
+
+class EagerReplaced(Exception):
+    """What ends a run whose task was replaced by something that has run here, too."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        self.value = value
 
 
 def _verdict(task: Any, request: Request, exc: Exception) -> tuple[str, BaseException]:

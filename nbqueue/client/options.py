@@ -50,6 +50,9 @@ class CallOptions(TypedDict, total=False):
     serializer: str
     #: False: raise at once while the broker is away, instead of sending when it is back
     retry: bool
+    #: signatures to be called with its value, and about its failure
+    link: Any
+    link_error: Any
     #: plain values by name, for the task to read: ``self.request.headers``
     headers: dict[str, Any]
 

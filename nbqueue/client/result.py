@@ -18,6 +18,7 @@ from nbqueue.client.connections import client_for
 from nbqueue.client.generics import R
 from nbqueue.client.records import NOT_LOADED, TaskRecord, View
 from nbqueue.client.stream import WINDOW, ItemStream
+from nbqueue.client.tree import ResultBase
 from nbqueue.client.zones import shown_zone
 from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
 from nbqueue.wire import failure as failures
@@ -50,14 +51,14 @@ class Progress(NamedTuple):
         return f"<{' '.join(filter(None, words))}>"
 
 
-class AsyncResult(Generic[R]):
+class AsyncResult(ResultBase, Generic[R]):
     """The outcome of a task, now or later.
 
     Made by ``task.delay()``, or from an id by ``app.AsyncResult(id)``.  Equal to every other result
     of the same id, and to the id itself.
     """
 
-    __slots__ = ("__weakref__", "_backend", "client", "id", "record")
+    __slots__ = ("__weakref__", "_backend", "client", "id", "parent", "record")
 
     def __init__(
         self,
@@ -65,11 +66,15 @@ class AsyncResult(Generic[R]):
         client: Client,
         record: TaskRecord | None = None,
         backend: Backend | None = None,
+        parent: Any = None,
     ) -> None:
         if not isinstance(id, str) or not id:
             raise ValueError(f"a task id is a non-empty str, not {id!r}")
         self.id = id
         self.client = client
+        #: the result of what comes before it in a workflow, None if there is nothing: an AsyncResult, or a
+        #: group's
+        self.parent = parent
         #: what keeps its value, None for the broker
         self._backend = backend
         self.record = record if record is not None else client.record(id)
@@ -92,8 +97,17 @@ class AsyncResult(Generic[R]):
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def __reduce__(self) -> tuple[Callable[..., "AsyncResult[Any]"], tuple[str, ...]]:
-        return _restore, (self.id, self.client.url, "" if self._backend is None else self._backend.url)
+    def __reduce__(self) -> tuple[Callable[..., "AsyncResult[Any]"], tuple[Any, ...]]:
+        known = (self.id, self.client.url, "" if self._backend is None else self._backend.url)
+        if self.parent is None:
+            return _restore, known
+        # a long chain must not be pickled one inside of the other; a group knows its own parents
+        parents = []
+        for node in self.ancestors():
+            parents.append(node.id if isinstance(node, AsyncResult) else node)
+            if not isinstance(node, AsyncResult):
+                break
+        return _restore, (*known, parents)
 
     @property
     def task_id(self) -> str:
@@ -309,6 +323,9 @@ class AsyncResult(Generic[R]):
         return exceptions.ResultNotFoundError(f"{known}: {reason}")
 
     def _note(self, outcome: m.Outcome) -> str:
+        if outcome.origin:
+            name = self.client.record(outcome.origin).name
+            return f"in task {name}[{outcome.origin}], before {self.record.name}[{self.id}]"
         where = f" on {outcome.worker}" if outcome.worker else ""
         return f"in task {self.record.name}[{self.id}]{where}"
 
@@ -498,10 +515,37 @@ class AsyncResult(Generic[R]):
         self.revoke(terminate=True)
 
     def forget(self) -> None:
-        """Delete the record of a task that is done; of another one, hear no more."""
+        """Delete the record of a task that is done, and those of its parents; of another one, hear no more.
+        What a step of a workflow still needs goes when the step is done."""
+        for node in self.ancestors():
+            node._forget_alone()
+        self._forget_alone()
+
+    def _forget_alone(self) -> None:
         self.client.forget([self.id])
 
+    # ── what came of it ──────────────────────────────────────────────────────────────────────
 
-def _restore(id: str, url: str, backend: str = "") -> AsyncResult[Any]:
+    @property
+    def children(self) -> list[Any]:
+        """The results of the tasks that it has submitted, and of those that come after it in its workflow,
+        the oldest first.  The broker is asked anew each time."""
+        return self._children()
+
+    def _children(self) -> list[Any]:
+        found = []
+        for row in self.client.ask("children", id=self.id):
+            child = AsyncResult(row["id"], self.client, parent=self)
+            child.record.name, child.record.listed = row["name"], row["state"]
+            found.append(child)
+        return found
+
+
+def _restore(id: str, url: str, backend: str = "", parents: Sequence[Any] = ()) -> AsyncResult[Any]:
     # unpickled elsewhere, perhaps in a worker: by that process' own client
-    return AsyncResult(id, client_for(url), backend=Backend(backend, url) if backend else None)
+    client = client_for(url)
+    kept = Backend(backend, url) if backend else None
+    parent: Any = None
+    for each in reversed(parents):
+        parent = AsyncResult(each, client, backend=kept, parent=parent) if isinstance(each, str) else each
+    return AsyncResult(id, client, backend=kept, parent=parent)

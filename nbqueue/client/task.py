@@ -8,9 +8,11 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from types import MethodType
 from typing import Any, Generic, Self, TypeVar, Unpack, cast, overload
 
+import msgspec
+
 from nbqueue import current
 from nbqueue import messages as m
-from nbqueue.client import eager, publish
+from nbqueue.client import canvas, eager, publish
 from nbqueue.client.arguments import checker
 from nbqueue.client.backends import Backend
 from nbqueue.client.classes import ATTRIBUTES, name_of, own_run, said_by
@@ -31,9 +33,11 @@ from nbqueue.client.options import (
 )
 from nbqueue.client.plan import Plan, make_plan
 from nbqueue.client.result import AsyncResult
+from nbqueue.client.weaving import Call
 from nbqueue.exceptions import ConfigurationError, ConnectionLostError, Retry
 from nbqueue.request import Request
 from nbqueue.signals import after_task_publish, before_task_publish
+from nbqueue.states import FAILURE
 from nbqueue.wire import payload
 from nbqueue.wire.payload import TaskOptions
 
@@ -251,6 +255,8 @@ class Task(Hooks, Generic[P, R]):
             How often it counts as retried already.
         """
         __tracebackhide__ = True
+        if "link" in options or "link_error" in options:
+            return self.signature(args, kwargs, options).apply(throw=throw)  # type: ignore[no-any-return]
         args, kwargs = tuple(args or ()), dict(kwargs or {})
         self._check(*args, **kwargs)
         return self._apply(args, kwargs, self._given(options), throw=throw, retries=retries)
@@ -311,6 +317,8 @@ class Task(Hooks, Generic[P, R]):
             An option cannot have that value.
         """
         __tracebackhide__ = True
+        if "link" in options or "link_error" in options:
+            return self.signature(args, kwargs, options).apply_async()  # type: ignore[no-any-return]
         if args is None:
             args = ()
         elif not isinstance(args, Iterable) or isinstance(args, str | bytes):
@@ -342,11 +350,93 @@ class Task(Hooks, Generic[P, R]):
         agreeing({**plan.call, **given})
         return given
 
+    def chunks(self, items: Iterable[Sequence[Any]], n: int, **options: Unpack[CallOptions]) -> GroupResult:
+        """:meth:`starmap` in parts: each task makes ``n`` of the calls, and returns their values."""
+        __tracebackhide__ = True
+        calls = [_iterated("chunks", args) for args in _iterated("chunks", items)]
+        return canvas.chunks(self.s(), calls, n).apply_async(**options)  # type: ignore[no-any-return]
+
+    # ── workflows ────────────────────────────────────────────────────────────────────────────
+
+    def signature(
+        self,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        *more: Any,
+        **others: Any,
+    ) -> canvas.Signature:
+        """A call of it that is not sent yet; see :class:`nbqueue.canvas.Signature`."""
+        return canvas.Signature(self, args, kwargs, options, *more, **others)
+
+    subtask = signature
+
+    def s(self, *args: Any, **kwargs: Any) -> canvas.Signature:
+        """A call of it that is not sent yet, with these arguments: ``add.s(2)``."""
+        return canvas.Signature(self, args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> canvas.Signature:
+        """The same, of one that takes nothing of what comes before it."""
+        return canvas.Signature(self, args, kwargs, immutable=True)
+
+    subtask_s, subtask_si = s, si
+
+    def sibling(self, function: Callable[..., Any], name: str) -> "Task":
+        """A task of another function that goes the same way."""
+        siblings: dict[str, Task] = vars(self).setdefault("_siblings", {})
+        if name not in siblings:
+            siblings[name] = Task.of(function, {"name": name}, app=self.app, router=self._router)
+        return siblings[name]
+
+    def replace(self, sig: Any) -> Any:
+        """Have the running task end as a signature does; see the same of ``self`` in a plain task.
+
+        Raises
+        ------
+        RuntimeError
+            There is no running task: it was called directly.
+        """
+        run: Any = self._run()
+        if run is not None:
+            run.replace(sig)
+        if not self.request.is_eager:
+            raise RuntimeError("called directly: there is no task that could be replaced")
+        result = sig.apply()
+        raise eager.EagerReplaced(result.get(disable_sync_subtasks=False))
+
+    @property
+    def always_eager(self) -> bool:
+        """Whether it runs here instead of being sent."""
+        return self._planned().eager
+
+    def check_step(self, step: m.Step | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError if it cannot be called so, as a step of a workflow."""
+        __tracebackhide__ = True
+        taken = 0 if step is None or step.takes is None else 1
+        if taken and step is not None and step.on == FAILURE:
+            try:
+                self._check(*(None,) * 3, *args, **kwargs)
+                return
+            except TypeError:
+                pass  # an errback of the other kind: it takes an id
+        self._check(*(None,) * taken, *args, **kwargs)
+
+    def send_step(self, call: Call) -> AsyncResult[Any]:
+        """Send it as a part of a workflow, which has been checked."""
+        __tracebackhide__ = True
+        return self._send(call.args, call.kwargs, self._given(call.options), call.group, call)
+
     def _send(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], given: CallOptions, group: str = ""
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        given: CallOptions,
+        group: str = "",
+        step: Call | None = None,
     ) -> AsyncResult[Any]:
         __tracebackhide__ = True
-        self._check(*args, **kwargs)
+        if step is None:
+            self._check(*args, **kwargs)
         router, plan = self._router, self._plan
         version = router.settings.version
         if plan is None or plan.version != version:
@@ -361,10 +451,12 @@ class Task(Hooks, Generic[P, R]):
                 f"{self.name} is not defined here: it is sent, though tasks are to run here", stacklevel=3
             )
         client = router.client(version)
-        task, blobs = self._message(client, plan, call, args, kwargs, group)
+        task, blobs = self._message(client, plan, call, args, kwargs, group, step)
+        if step is not None and step.taken and (task.ignore_result or step.whole):
+            task = _kept(task, whole=step.whole or plan.keeps_nothing)
         if before_task_publish.receivers:
             task = publish.announced(task, args, kwargs)
-        record = client.submit(task, blobs, fresh="task_id" not in call)
+        record = client.submit(task, blobs, fresh="task_id" not in call or step is not None)
         result: AsyncResult[Any] = AsyncResult(task.id, client, record, plan.backend)
         if after_task_publish.receivers:
             publish.sent(task, args, kwargs)
@@ -393,6 +485,7 @@ class Task(Hooks, Generic[P, R]):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         group: str = "",
+        step: Call | None = None,
     ) -> tuple[m.Task, tuple[payload.Blob, ...]]:
         """What a call is sent as, and what has to be there before it."""
         __tracebackhide__ = True
@@ -417,7 +510,7 @@ class Task(Hooks, Generic[P, R]):
         if plan.inherits_priority and parent is not None and "priority" not in call:
             priority = parent.priority
         task = m.Task(
-            id=call.get("task_id") or new_id(),
+            id=step.id if step is not None else call.get("task_id") or new_id(),
             name=self.name,
             definition=definition,
             payload=payload.dumps_arguments(args, kwargs, self.name, limit, serializer),
@@ -441,6 +534,7 @@ class Task(Hooks, Generic[P, R]):
             serializer="" if serializer == "cloudpickle" else serializer,
             result_serializer=plan.result_serializer,
             backend=plan.backend_url,
+            step=step.step if step is not None else None,
             origin=client.origin,
             headers=call.get("headers"),
         )
@@ -492,6 +586,12 @@ _CARRIED = (
 
 def _check_nothing(*args: Any, **kwargs: Any) -> None:
     """Whatever the arguments are, they are right."""
+
+
+def _kept(task: m.Task, *, whole: bool) -> m.Task:
+    """Others take its value, so there has to be one; ``whole``: with the broker, whatever the backend is."""
+    backend = "rpc://" if whole else task.backend
+    return msgspec.structs.replace(task, ignore_result=False, backend=backend)
 
 
 def _check_connected(client: Any) -> None:

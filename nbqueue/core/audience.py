@@ -47,6 +47,10 @@ class ClientSession:
     owed: dict[str, None] = field(default_factory=dict)
     #: to be answered after that: an answer proves that what was asked for before has been told
     questions: deque[m.Ask] = field(default_factory=deque)
+    #: tasks that were not taken from it: those that wait for a blob, with its key, and the refused ones, with
+    #: the reason
+    missing: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
     #: bytes of stories that it may be told in this turn
     allowance: int = field(default_factory=lambda: STORY_BYTES)
 

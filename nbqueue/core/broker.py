@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, Final, TypeAlias
 
 from nbqueue import messages as m
-from nbqueue.core import inspect, panel, permissions
+from nbqueue.core import inputs, inspect, panel, permissions
 from nbqueue.core.actions import Action, Keep, Peer
 from nbqueue.core.audience import Audience, ClientSession
 from nbqueue.core.blobs import BLOB_BYTES, name_of
@@ -49,6 +49,8 @@ Handler: TypeAlias = Callable[[Peer, Any, Any, float], None]
 NOTED: Final = "noted"
 #: blobs remembered for which there was no room
 MAX_UNFIT: Final = 1000
+#: tasks remembered that were not taken from a client, for those that were to come after them
+MAX_TURNED_AWAY: Final = 100_000
 
 
 class BrokerCore:
@@ -136,6 +138,7 @@ class BrokerCore:
                 m.Item: self._on_report,
                 m.Settle: self._on_settle,
                 m.Retry: self._on_retry,
+                m.Replaced: self._on_replaced,
                 m.Returned: self._on_returned,
                 m.Held: self._on_held,
                 m.Consume: self._on_consume,
@@ -569,11 +572,17 @@ class BrokerCore:
             key = self.tasks.lacking(task) if is_new else ""
             if key and not reason:
                 reason = self._lack_of_room(self._unfit.get(key, 0))
+            if task.step is not None and is_new and not reason:
+                key, reason = self._turned_away(task.step, client, key)
             if reason:
                 self._outbox.send(peer, m.Rejected(task.id, reason))
+                _remember(client.rejected, task.id, reason)
             elif key:
                 missing.setdefault(key, []).append(task.id)
+                _remember(client.missing, task.id, key)
             else:
+                if client.missing:
+                    client.missing.pop(task.id, None)
                 self._room -= size if is_new else 0
                 self.tasks.accept(task, client.sender, now)
                 accepted.append(task.id)
@@ -581,12 +590,31 @@ class BrokerCore:
             self._outbox.send(peer, m.Missing(key, ids))
         self._outbox.accepted(peer, accepted)
 
+    def _turned_away(self, step: m.Step, client: ClientSession, key: str) -> tuple[str, str]:
+        """The blob that a task before it waits for (or ``key``), and why one was refused; "" for none."""
+        if not (client.missing or client.rejected):
+            return key, ""
+        for id in step.after:
+            if self.tasks.records.get(id) is None:
+                if id in client.rejected:
+                    return "", f"task {id}, which it comes after, was refused: {client.rejected[id]}"
+                key = key or client.missing.get(id, "")
+        return key, ""
+
     def _foreign(self, task: m.Task, key: Key) -> str:
         """Why a task is not one that a worker's key may submit, "" if it is."""
         known = self.tasks.records.get(task.id)
         if known is not None:
             return "" if permissions.sees(key, known.sender.owner) else permissions.refusal(key)
-        return "" if self._runs(key, task.parent_id) else permissions.refusal(key)
+        if not self._runs(key, task.parent_id):
+            return permissions.refusal(key)
+        before = task.step.after if task.step is not None else ()
+        return "" if all(self._may_follow(key, id) for id in before) else permissions.refusal(key)
+
+    def _may_follow(self, key: Key, id: str) -> bool:
+        """Whether a worker's key may have something come after a task: it submitted that, or runs it."""
+        record = self.tasks.records.get(id)
+        return record is None or permissions.sees(key, record.sender.owner) or self._runs(key, id)
 
     def _on_cancel(self, peer: Peer, client: ClientSession, message: m.Cancel, now: float) -> None:
         if self._others(client, message.ids):
@@ -599,7 +627,7 @@ class BrokerCore:
         absent = []
         for id in message.ids:
             record = self.tasks.records.get(id)
-            if record is None or not permissions.sees(client.key, record.sender.owner):
+            if record is None or record.unwanted or not permissions.sees(client.key, record.sender.owner):
                 absent.append(id)
             else:
                 self.audience.join(record, client.hello.id)
@@ -619,8 +647,7 @@ class BrokerCore:
         for id in message.ids:
             record = self.tasks.records.get(id)
             if record is not None and record.place == DONE:
-                self.tasks.records.forget(id)
-                self._ledger.forgot(id)
+                self.tasks.steps.forget(record)
             elif record is not None:
                 self.audience.leave(record, client.hello.id)
         if self.dispatch.paused:
@@ -688,6 +715,11 @@ class BrokerCore:
     # ── what executors say ───────────────────────────────────────────────────────────────────
 
     def _on_need(self, peer: Peer, executor: ExecutorState, message: m.Need, now: float) -> None:
+        if (step := inputs.parsed(message.key)) is not None:
+            id, start = step
+            portion = self.tasks.steps.portion(id, start) if executor.holds_task(id) else b""
+            self._outbox.send(peer, m.Define(message.key, portion))
+            return
         allowed = not executor.key.only_own or executor.needs(message.key)
         self._outbox.send(peer, m.Define(message.key, self.tasks.blobs.get(message.key) if allowed else b""))
 
@@ -718,6 +750,11 @@ class BrokerCore:
         self._outbox.acknowledge(peer, [message.token])
         self.dispatch.feed(executor, now)
 
+    def _on_replaced(self, peer: Peer, executor: ExecutorState, message: m.Replaced, now: float) -> None:
+        self.tasks.replaced(message, executor, now)
+        self._outbox.acknowledge(peer, [message.token])
+        self.dispatch.feed(executor, now)
+
     def _on_returned(self, peer: Peer, executor: ExecutorState, message: m.Returned, now: float) -> None:
         for token in reversed(message.tokens):
             self.tasks.take_back(executor, token, now, last=message.rejected)
@@ -736,3 +773,9 @@ class BrokerCore:
             if executor.peer is not None:
                 self._outbox.acknowledge(executor.peer, strange)
         self.dispatch.feed(executor, now)
+
+
+def _remember(turned_away: dict[str, str], id: str, why: str) -> None:
+    if len(turned_away) >= MAX_TURNED_AWAY:
+        del turned_away[next(iter(turned_away))]
+    turned_away[id] = why

@@ -1,5 +1,6 @@
 """Who runs what: executors, the leases they hold, and the lanes they take them from."""
 
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
@@ -27,6 +28,8 @@ class Dispatcher:
     def __init__(
         self, boot: int, outbox: Outbox, timers: Timers, ledger: Ledger, events: Feed, epoch: float = 0.0
     ) -> None:
+        #: makes the assignment of a step, which takes something from others: see ``Steps``
+        self.assignment_of_step: Callable[[Record], Assignment] = _plain_assignment
         self.workers: dict[str, WorkerState] = {}
         self.events = events
         self.executors: dict[str, ExecutorState] = {}
@@ -185,8 +188,7 @@ class Dispatcher:
             if record is None:
                 break
             self._assign(record, executor, now)
-            if record.task.demand is not None or record.task.rate or self.limits.rates:
-                lane = self.lane(record.task)
+            if self.lanes.special and not (lane := self.lane(record.task)).is_plain:
                 self._await(lane.limiter, now)
                 self._stir(lane)
         self.lanes.line_up(executor)
@@ -227,9 +229,11 @@ class Dispatcher:
             self.events.received(record, executor, now)
         self._watch_limits(record, executor, now)
         peer: Peer = executor.peer
-        assignment = Assignment(task, record.token, record.retries, record.attempt)
+        make = _plain_assignment if task.step is None else self.assignment_of_step
+        assignment = make(record)
         if task.countdown or task.expires is not None:
-            assignment = msgspec.structs.replace(assignment, at=record.at + self._epoch)
+            since = record.at if task.step is None else record.due - task.countdown
+            assignment = msgspec.structs.replace(assignment, at=since + self._epoch)
         self._outbox.assign(peer, assignment)
 
     def _watch_limits(self, record: Record, executor: ExecutorState, now: float) -> None:
@@ -323,3 +327,7 @@ def limits(task: Task, executor: ExecutorState | None) -> tuple[float | None, fl
     if task.soft_time_limit is not None:
         soft = task.soft_time_limit
     return hard, soft
+
+
+def _plain_assignment(record: Record) -> Assignment:
+    return Assignment(record.task, record.token, record.retries, record.attempt)

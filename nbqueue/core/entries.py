@@ -111,6 +111,8 @@ class Stood(Entry, tag=7):
     revoked: bool
     failure: Failure | None
     outcome: Outcome | None
+    by: str = ""
+    unwanted: bool = False
 
 
 class Printed(Entry, tag=8):

@@ -60,9 +60,11 @@ class WorkerState:
 
     def count(self, name: str) -> None:
         """A task of that name has ended here."""
-        total = self.total
-        if name in total or len(total) < MAX_DURATIONS:
-            total[name] = total.get(name, 0) + 1
+        try:
+            self.total[name] += 1
+        except KeyError:
+            if len(self.total) < MAX_DURATIONS:
+                self.total[name] = 1
 
     @property
     def name(self) -> str:
@@ -125,6 +127,10 @@ class ExecutorState:
     def needs(self, blob: str) -> bool:
         """Whether a task that it holds refers to this blob."""
         return any(blob in (r.task.definition, r.task.captured_key) for r in self.held.values())
+
+    def holds_task(self, id: str) -> bool:
+        """Whether it has a lease on that task."""
+        return any(record.task.id == id for record in self.held.values())
 
     def runs(self, token: int) -> bool:
         """Whether that lease is one that runs (or is about to): the first, or one of the first."""

@@ -4,15 +4,17 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
+from nbqueue.core import kinship
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.firings import Recurrence
 from nbqueue.core.limits import spoken
 from nbqueue.core.overview import overview
 from nbqueue.core.queues import Lane, LaneKey
-from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record
+from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record
 from nbqueue.core.store import Records
-from nbqueue.messages import Demand, Failure, Hello, Outcome, Welcome
+from nbqueue.core.workflow import title
+from nbqueue.messages import SAVED, Demand, Hello, Welcome
 
 
 class Books(NamedTuple):
@@ -27,15 +29,6 @@ class Books(NamedTuple):
     started: float
     #: periodic tasks, by application and name
     entries: Mapping[tuple[str, str], Recurrence]
-
-
-def broker_outcome(record: Record, state: str, error: str, text: str, now: float) -> Outcome:
-    """An outcome that no run produced: the broker's own."""
-    failure = Failure(error, "nbqueue.exceptions", text, f"nbqueue.exceptions.{error}: {text}\n")
-    runtime = now - record.started_at if record.started_at is not None else 0.0
-    return Outcome(
-        record.task.id, record.token, state, b"", failure, runtime, "", now, retries=record.retries
-    )
 
 
 # ── topics of Ask ────────────────────────────────────────────────────────────────────────────────
@@ -83,14 +76,17 @@ def _running(executor: ExecutorState) -> dict[str, str] | None:
 
 
 def _queues(books: Books) -> dict[str, dict[str, int]]:
-    place = {READY: "ready", SCHEDULED: "scheduled", LEASED: "running"}
+    """Tasks by queue and place; those that wait for others are mentioned only where there are some."""
+    place = {READY: "ready", SCHEDULED: "scheduled", LEASED: "running", WAITING: "waiting"}
+    usual = dict.fromkeys(("ready", "scheduled", "running"), 0)
     queues: dict[str, dict[str, int]] = {}
     for executor in books.dispatch.executors.values():
         for name in executor.queues:
-            queues.setdefault(name, dict.fromkeys(place.values(), 0))
+            queues.setdefault(name, dict(usual))
     for record in books.records:
         if record.place != DONE:
-            queues.setdefault(record.task.queue, dict.fromkeys(place.values(), 0))[place[record.place]] += 1
+            counts, where = queues.setdefault(record.task.queue, dict(usual)), place[record.place]
+            counts[where] = counts.get(where, 0) + 1
     return queues
 
 
@@ -106,7 +102,20 @@ def tasks(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]
             "at": record.at,
         }
         for record in books.records.newest(int(args.get("limit", 100)), str(args.get("notebook", "")))
+        if record.task.step is None or record.task.step.on != SAVED
     ]
+
+
+def children(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
+    """The tasks that a task ``id`` has submitted, and those that come after it; of a group's id its members.
+    The oldest first; of the newest records only, if there are very many."""
+    return [kinship.row(record) for record in kinship.children(books.records, str(args.get("id", "")))]
+
+
+def workflow(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
+    """All tasks that hang together with the one of that ``id``, each with what it comes ``from``."""
+    found = kinship.family(books.records, str(args.get("id", "")))
+    return [{**kinship.row(record), "from": origins} for record, origins in found]
 
 
 def periodic(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
@@ -147,6 +156,8 @@ def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
         return {"text": text, "stuck": True}
     if record.place == DONE:
         return {"text": f"it is done: {record.state}", "stuck": False}
+    if record.place == WAITING:
+        return _why_waiting(books, record, now)
     if record.place == SCHEDULED:
         retries = "1 retry" if record.retries == 1 else f"{record.retries} retries"
         cause = f"after {retries} " if record.retries else ""
@@ -186,6 +197,9 @@ def _shortage(books: Books, lane: Lane, now: float) -> str:
                 f"waiting for {resource}: it needs {quantity(resource, amount)}, and the most that a worker"
                 f" has free is {quantity(resource, free)}"
             )
+    if lane.key.resources and lane.hungry:
+        names = ", ".join(resource for resource, _ in lane.key.resources)
+        return f"waiting for {names}: what is free is kept for a task that came before it, and needs more"
     return ""
 
 
@@ -197,6 +211,26 @@ def quantity(resource: str, amount: float) -> str:
         if amount >= size:
             return f"{amount / size:.3g} {unit}"
     return f"{amount:g} bytes"
+
+
+def _why_waiting(books: Books, record: Record, now: float) -> dict[str, Any]:
+    """Names one of those that it waits for, and why that one is not done yet."""
+    found = [r for id in dict.fromkeys(record.predecessors) if (r := books.records.get(id)) is not None]
+    unfinished = [r for r in found if r.place != DONE]
+    if not unfinished:  # it is about to be run, or given up
+        return {"text": "what it waited for is done", "stuck": False}
+    # one that waits itself says less
+    first = next((r for r in unfinished if r.place != WAITING), unfinished[0])
+    number = len(unfinished) - 1
+    others = "" if not number else " and 1 other" if number == 1 else f" and {number} others"
+    if first.place == WAITING:  # a chain may be long
+        return {
+            "text": f"it waits for {title(first)}{others}, which wait for others themselves",
+            "stuck": False,
+        }
+    reason = why(books, {"id": first.task.id}, now)
+    verb = "was replaced by" if record.by else "waits for"
+    return {"text": f"it {verb} {title(first)}{others}: {reason['text']}", "stuck": reason["stuck"]}
 
 
 def _why_leased(books: Books, record: Record, now: float) -> str:
@@ -268,6 +302,8 @@ TOPICS: Final[dict[str, Callable[[Books, dict[str, Any], float], Any]]] = {
     "status": status,
     "tasks": tasks,
     "overview": lambda books, args, now: overview(books.records, books.dispatch, books.welcome.epoch, now),
+    "children": children,
+    "workflow": workflow,
     "periodic": periodic,
     "arguments": arguments,
     "why": why,

@@ -150,4 +150,6 @@ def stood(record: Record) -> Stood:
         record.revoked,
         record.failure,
         record.outcome,
+        record.by,
+        record.unwanted,
     )

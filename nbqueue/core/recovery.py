@@ -38,7 +38,7 @@ from nbqueue.core.ledger import scheduled, stood, tuned
 from nbqueue.core.limits import TimeLimits
 from nbqueue.core.output import OutputLog
 from nbqueue.core.periodic import Schedules
-from nbqueue.core.records import DONE, LEASED, SCHEDULED, Record, Sender
+from nbqueue.core.records import DONE, LEASED, SCHEDULED, WAITING, Record, Sender
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import Outcome
 
@@ -128,7 +128,9 @@ class Recovery:
             # in place of an earlier one of that id, which had expired, or of a snapshot's: its life follows
             record = Record(task, at, order, entry.sender, watchers=(entry.sender.client,))
             self._records[task.id] = record
-            if task.countdown > 0:
+            if task.step is not None:
+                record.place = WAITING
+            elif task.countdown > 0:
                 record.place, record.due = SCHEDULED, at + task.countdown
             if task.rate:
                 self._tasks.limits.heard(task)
@@ -180,6 +182,7 @@ class Recovery:
         record.leased_at, record.due = entry.leased_at + shift, entry.due + shift
         record.started_at = None if entry.started_at is None else entry.started_at + shift
         record.revoked, record.failure = entry.revoked, entry.failure
+        record.by, record.unwanted = entry.by, entry.unwanted
         if entry.outcome is not None:
             self._settle(record, entry.outcome)
             record.done_at = entry.done_at + shift
@@ -206,12 +209,14 @@ class Recovery:
                     blobs.add(key, self._blobs[key])
             self._schedules.restore(entry)
         self._schedules.set_epoch(self._epoch)
+        self._tasks.steps.expect(self._records.values())
         for record in sorted(self._records.values(), key=_by_age):
             if record.place != DONE:
                 for key in (record.task.definition, record.task.captured_key):
                     if key in self._blobs:
                         blobs.add(key, self._blobs[key])
             self._tasks.restore(record, self.executors.get(record.executor), now)
+        self._tasks.steps.resume(now)
         for key, blob in self._blobs.items():
             blobs.add(key, blob)  # as long as there is room for what no task refers to
         self._tasks.records.continue_order(self._order)
@@ -261,8 +266,13 @@ def _entries_of(records: list[Record]) -> list[AnyEntry]:
             entries.append(took)
         took.tasks.append(record.task)
     for record in records:
-        if record.attempt or record.place == DONE:
+        if record.attempt or record.place == DONE or _has_its_turn(record):
             entries.append(stood(record))
         if record.output is not None:
             entries.append(Printed(record.output.pieces))
     return entries
+
+
+def _has_its_turn(record: Record) -> bool:
+    """Whether it is a step that waits for others no longer: its countdown is under way."""
+    return record.task.step is not None and record.place != WAITING

@@ -7,6 +7,7 @@
                   └────────────┘                             │
       requeue ◀── lost, given back        revoke, fail ──────┘
 
+A step of a workflow waits for others before it is scheduled or dispatched (``core.steps``).
 Every way out goes through :meth:`Tasks.settle`, which can be gone through once.
 """
 
@@ -16,7 +17,7 @@ from typing import Final
 import msgspec
 
 from nbqueue import messages as m
-from nbqueue.core import deaths, inspect, lifecycle, timers
+from nbqueue.core import deaths, lifecycle, timers
 from nbqueue.core.audience import Audience, started
 from nbqueue.core.blobs import Blobs
 from nbqueue.core.dispatch import Dispatcher, limited_to, limits
@@ -25,14 +26,19 @@ from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.output import OutputLog
-from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record, Sender
+from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record, Sender
 from nbqueue.core.settings import BrokerSettings, too_large
+from nbqueue.core.steps import Steps
 from nbqueue.core.store import Records
 from nbqueue.core.streams import Streams
 from nbqueue.core.validation import flaw
+from nbqueue.core.workflow import Workflow, broker_outcome
 from nbqueue.states import FAILURE, READY_STATES, REVOKED, SUCCESS
 
 _EVENT_OF: Final = {SUCCESS: lifecycle.SUCCEED, FAILURE: lifecycle.FAIL, REVOKED: lifecycle.REVOKE}
+_TOO_MUCH_HELD: Final = (
+    "the values that steps of workflows wait to take are more than max_queued_bytes: pass large data by files"
+)
 _RESULTS_UNREAD: Final = (
     "waiting until clients have read their results, which take all the room (max_result_bytes)"
 )
@@ -52,7 +58,8 @@ class Tasks:
     ) -> None:
         #: why nothing can be written down, "" if it can
         self.unwritable = ""
-        self.records = Records(settings, audience.waits_for)
+        self.workflow = Workflow()
+        self.records = Records(settings, audience.waits_for, self.workflow.dependents)
         self.blobs = Blobs()
         self.streams = Streams(audience, outbox, settings.worker_lease)
         self._settings = settings
@@ -64,6 +71,7 @@ class Tasks:
         self._timers = pending
         self._outbox = outbox
         self._ledger = ledger
+        self.steps = Steps(self.workflow, self.records, dispatch, audience, pending, ledger, self.settle)
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────
 
@@ -97,12 +105,15 @@ class Tasks:
         self.records.add(record)
         self._ledger.took(record)
         self._refer(task)
-        if task.expires is not None:
-            self._timers.set(now + task.expires, timers.EXPIRY, task.id)
         if self.events.on:
             self.events.sent(record, now)
         if task.rate and self.limits.heard(task):
             self._dispatch.rate_due(task.name, now)
+        if task.step is not None:
+            self.steps.accept(record, now)
+            return
+        if task.expires is not None:
+            self._timers.set(now + task.expires, timers.EXPIRY, task.id)
         if task.countdown > 0:
             self._schedule(record, now + task.countdown)
         else:
@@ -119,6 +130,19 @@ class Tasks:
         for key in (task.definition, task.captured_key):
             if key:
                 self.blobs.refer(key)
+
+    def _enqueue(self, record: Record, now: float) -> None:
+        """It may run, if it does not have to wait for others."""
+        if self.steps.is_blocked(record):
+            self.steps.look(record, now)
+        else:
+            self._dispatch.enqueue(record, now)
+
+    def _expires_at(self, record: Record) -> float:
+        """A step's time counts from its turn."""
+        task = record.task
+        since = record.at if task.step is None else record.due - task.countdown
+        return since + (task.expires if task.expires is not None else math.inf)
 
     def _schedule(self, record: Record, due: float) -> None:
         record.place, record.due = SCHEDULED, due
@@ -192,6 +216,9 @@ class Tasks:
                 self._fail(record, "SerializationError", too_large(what, len(value), limit), now)
                 return
             executor.worker.count(record.task.name)
+            if value and record.task.id in self.workflow.dependents and self._overflows(value):
+                self._fail(record, "SerializationError", _TOO_MUCH_HELD, now)
+                return
             worker = executor.worker.name
             self.settle(
                 record,
@@ -201,6 +228,21 @@ class Tasks:
                 ),
                 now,
             )  # fmt: skip
+
+    def _overflows(self, value: bytes) -> bool:
+        """Whether there is no room for what steps wait to take."""
+        return self.records.held_bytes + len(value) > self._settings.max_queued_bytes
+
+    def replaced(self, message: m.Replaced, executor: ExecutorState, now: float) -> None:
+        """A run ended, and the task is to end as another one will."""
+        record = self._dispatch.release(executor, message.token, now)
+        if record is None or not _holds(record, message.token):
+            return
+        if record.revoked:
+            self.cancel(message.by, now, terminate=False)
+            self.revoke(record, "cancelled", now)
+        else:
+            self.steps.replace(record, message.by, now)
 
     def retried(self, message: m.Retry, executor: ExecutorState, now: float) -> None:
         """A run asks for another one."""
@@ -227,6 +269,9 @@ class Tasks:
         """The next run is another call; False if there is something wrong with it, which ends the task."""
         said = msgspec.structs.asdict(changes)
         task = msgspec.structs.replace(record.task, **{k: v for k, v in said.items() if v is not None})
+        if changes.payload is not None and task.step is not None:
+            # the arguments are all there: nothing comes before them
+            task = msgspec.structs.replace(task, step=msgspec.structs.replace(task.step, takes=None))
         size, limit = len(task.payload) + len(task.captured), self._payload_limit
         wrong = flaw(task) or (
             too_large(f"the arguments of {task.name}()", size, limit) if size > limit else ""
@@ -289,12 +334,11 @@ class Tasks:
         if record.revoked:
             self.revoke(record, "cancelled", now)
             return
-        expires = record.task.expires
         if (
-            expires is not None
+            record.task.expires is not None
             and record.started_at is None
             and not record.retries
-            and record.at + expires <= now
+            and self._expires_at(record) <= now
         ):
             self.revoke(record, "expired: not started in time", now)
             return
@@ -303,7 +347,9 @@ class Tasks:
         self._ledger.changed(record)
         if reason:
             self._audience.tell(record, m.Requeued(record.task.id, reason))
-        if last:
+        if self.steps.is_blocked(record):
+            self.steps.look(record, now)
+        elif last:
             self._dispatch.enqueue(record, now)
         else:
             self._dispatch.put_back(record)
@@ -315,6 +361,8 @@ class Tasks:
         if record.place == DONE:
             self.records.shelve(record)
             self.records.make_room()
+            if record.unwanted and record.task.id not in self.workflow.dependents:
+                self.records.forget(record.task.id)
             return
         self.records.add(record)
         task = record.task
@@ -322,8 +370,10 @@ class Tasks:
             self._fail_for_lack(record, now)
             return
         self._refer(task)
+        if record.place == WAITING:
+            return  # until all others are in their places: see Steps.resume
         if task.expires is not None:
-            self._timers.set(record.at + task.expires, timers.EXPIRY, task.id)
+            self._timers.set(self._expires_at(record), timers.EXPIRY, task.id)
         if record.place == SCHEDULED:
             self._schedule(record, record.due)
         elif record.place == LEASED and holder is not None:
@@ -334,7 +384,7 @@ class Tasks:
         elif record.place == LEASED and not task.acks_late:
             self._fail(record, "WorkerLostError", deaths.last_words("its worker is not known any more"), now)
         else:
-            self._dispatch.enqueue(record, now)
+            self._enqueue(record, now)
 
     def _fail_for_lack(self, record: Record, now: float) -> None:
         """A repaired journal has the task, but not what it is made of."""
@@ -355,6 +405,8 @@ class Tasks:
             # given out in the moment in which the last broker died, and not written down
             if record.place == READY:
                 self._dispatch.claimed(record)
+            elif record.place == WAITING:
+                record.due = now
             record.token = token
             record.attempt += 1
             self._dispatch.restore(record, executor, now)
@@ -366,6 +418,8 @@ class Tasks:
     def _might_hold(self, executor: ExecutorState, record: Record, now: float) -> bool:
         """Whether a task that waits can have been given to an executor."""
         waits = record.place == READY or (record.place == SCHEDULED and record.due <= now)
+        # what it waited for may have ended in that moment, too, and will be told of again
+        waits = waits or (record.place == WAITING and not record.by)
         return waits and self._dispatch.lane(record.task).key.served_by(executor)
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────
@@ -386,8 +440,12 @@ class Tasks:
         self._audience.tell_outcome(record, outcome)
         if self.events.on:
             self.events.ended(record, outcome, self._dispatch.executors.get(record.executor), now)
+        if record.task.step is not None or record.by:
+            self.steps.left(record)
         if self.records.full:
             self.make_room(now)
+        if record.task.id in self.workflow.dependents:
+            self.steps.ended(record, now)
 
     def make_room(self, now: float) -> None:
         """Let old results go; while there is no room for those of more tasks, run none."""
@@ -395,10 +453,10 @@ class Tasks:
         self._dispatch.pause(self.unwritable or (_RESULTS_UNREAD if self.records.full else ""), now)
 
     def _fail(self, record: Record, error: str, text: str, now: float) -> None:
-        self.settle(record, inspect.broker_outcome(record, FAILURE, error, text, now), now)
+        self.settle(record, broker_outcome(record, FAILURE, error, text, now), now)
 
     def revoke(self, record: Record, text: str, now: float) -> None:
-        outcome = inspect.broker_outcome(record, REVOKED, "TaskRevokedError", text, now)
+        outcome = broker_outcome(record, REVOKED, "TaskRevokedError", text, now)
         self.settle(record, outcome, now)
 
     def cancel(self, id: str, now: float, *, terminate: bool, at_once: bool = False) -> None:
@@ -409,6 +467,8 @@ class Tasks:
             return
         if record.place != LEASED:
             self.revoke(record, "cancelled", now)
+            if record.by:
+                self._cancel_replacement(record, now, terminate=terminate)
         elif terminate:
             self._interrupt(record, "cancel")
             grace = 0.0 if at_once else self._settings.cancel_grace
@@ -420,6 +480,14 @@ class Tasks:
             executor = self._dispatch.executors.get(record.executor)
             if executor is not None:
                 self._outbox.send(executor.control, m.Drop([record.token]))
+
+    def _cancel_replacement(self, record: Record, now: float, *, terminate: bool) -> None:
+        """The last of those by which one after the other was replaced; the others end as it does."""
+        last = self.records.get(record.by)
+        while last is not None and last.by and last.place != DONE:
+            last = self.records.get(last.by)
+        if last is not None:
+            self.cancel(last.task.id, now, terminate=terminate)
 
     def _interrupt(self, record: Record, reason: str) -> None:
         executor = self._dispatch.executors.get(record.executor)
@@ -459,14 +527,16 @@ class Tasks:
             self._expire(record, now)
         elif record.token == timer.token:
             if timer.kind == timers.DUE and record.place == SCHEDULED:
-                self._dispatch.enqueue(record, now)
+                self._enqueue(record, now)
             elif timer.kind == timers.HARD_LIMIT and record.place == LEASED:
                 self._hard_limit(record, now)
             elif timer.kind == timers.SOFT_LIMIT and record.place == LEASED:
                 self._soft_limit(record, now)
 
     def _expire(self, record: Record, now: float) -> None:
-        if record.place != DONE and self._began(record) is None and record.retries == 0:
+        if record.place == DONE or record.by:
+            return
+        if self._began(record) is None and record.retries == 0:
             if record.place == LEASED:
                 self._interrupt(record, "cancel")
             self.revoke(record, "expired: not started in time", now)

@@ -3,6 +3,7 @@
 from math import isfinite
 from typing import Final
 
+from nbqueue.core import workflow
 from nbqueue.core.queues import PRIORITIES
 from nbqueue.messages import Demand, Task
 
@@ -24,7 +25,8 @@ def flaw(task: Task) -> str:
                 return f"{name} is a number of seconds, not {seconds}"
     if task.rate and not (isfinite(task.rate) and task.rate >= SLOWEST):
         return f"a rate is a number of starts a second, {SLOWEST:g} or more, or 0, not {task.rate}"
-    return _flaw_of_demand(task.demand) if task.demand is not None else ""
+    wrong = _flaw_of_demand(task.demand) if task.demand is not None else ""
+    return wrong or ("" if task.step is None else workflow.flaw(task.step))
 
 
 def _flaw_of_demand(demand: Demand) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from nbqueue.core.broker import BrokerCore
-from nbqueue.core.records import DONE, LEASED, READY, task_size
+from nbqueue.core.records import DONE, LEASED, READY, WAITING, task_size
 from nbqueue.states import READY_STATES
 
 #: seconds that work may wait for a timer that is due
@@ -49,3 +49,29 @@ def check(core: BrokerCore, now: float | None = None) -> None:
     assert records.unfinished == len(unfinished)
     assert records.queued == Counter(task.queue for task in unfinished)
     assert records.queued_bytes == sum(map(task_size, unfinished))
+    _check_steps(core)
+
+
+def _check_steps(core: BrokerCore) -> None:
+    """Who waits waits for somebody; what is needed is there; nobody is counted who is gone."""
+    records, workflow = core.tasks.records, core.tasks.workflow
+    steps = [r for r in records if r.place != DONE and (r.task.step is not None or r.by)]
+    assert workflow.steps == {record.task.id for record in steps}
+    for record in steps:
+        before = dict.fromkeys(record.predecessors)
+        found = [records.get(id) for id in before]
+        left = sum(r is None or r.place != DONE for r in found)
+        assert workflow.left(record.task.id) == left, (repr(record), left)
+        assert left or record.place != WAITING, (repr(record), "waits for nobody")
+        for id, other in zip(before, found, strict=True):
+            assert workflow.dependents[id][record.task.id] is record, repr(record)
+            assert other is not None, (repr(record), id, "it needs a record that is gone")
+    for id, dependents in workflow.dependents.items():
+        assert dependents, id
+        for step in dependents.values():
+            assert records.get(step.task.id) is step, (id, repr(step))
+            assert step.place != DONE, (id, repr(step))
+            assert id in step.predecessors, (id, repr(step))
+        needed = records.get(id)
+        assert needed is None or (needed.place == DONE) == records.is_held(id), repr(needed)
+    assert records.held_bytes >= 0

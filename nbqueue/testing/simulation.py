@@ -25,8 +25,8 @@ from nbqueue.client.session import Session, Submission
 from nbqueue.core import entries
 from nbqueue.core.actions import Action, Keep, Send, promises
 from nbqueue.core.broker import BrokerCore, BrokerSettings
-from nbqueue.core.worker import ExecutorCore, Raise
-from nbqueue.states import REVOKED, SUCCESS
+from nbqueue.core.worker import Ending, ExecutorCore, Raise
+from nbqueue.states import FAILURE, REVOKED, SUCCESS
 from nbqueue.wire.shipment import Blob
 
 
@@ -77,6 +77,10 @@ class World:
         self.absences: list[tuple[float, float]] = []
         #: tasks that kill their process when they run
         self.deadly: set[str] = set()
+        #: tasks that fail
+        self.failing: set[str] = set()
+        #: tasks that end as others will, by their ids
+        self.replaced: dict[str, str] = {}
         #: how often a task asks for another run before it succeeds
         self.unlucky: dict[str, int] = {}
         #: … and how often it rejects itself, and what is different in its next run
@@ -134,6 +138,11 @@ class World:
         worker = SimulatedWorker(self, f"worker-{len(self.workers)}", executors, hello)
         self.workers.append(worker)
         return worker
+
+    def is_accepted(self, id: str) -> bool:
+        """Whether its client knows that the broker keeps a task, or no client has submitted it."""
+        found = [client.records[id] for client in self.clients if id in client.records]
+        return all(record.accepted or record.settled for record in found)
 
     # ── the broker's side of the network ─────────────────────────────────────────────────────
 
@@ -558,6 +567,10 @@ class SimulatedExecutor:
             self.main.send([m.Returned([token], rejected=True)])
             self._next()
             return
+        by = self._world.replaced.get(id)
+        if state == SUCCESS and by is not None and not self._world.is_accepted(by):
+            self._world.after(0.5, lambda: self._end(token, state, began))  # it waits for that
+            return
         if state == SUCCESS and self._world.unlucky.get(id):
             self._world.unlucky[id] -= 1
             self.core.finish(m.Retry(id, token, 0.5, changes=self._world.fickle.get(id)))
@@ -566,9 +579,17 @@ class SimulatedExecutor:
             return
         if state == SUCCESS:
             self._world.runs.append((id, self.id, began, self._world.now))
-        self.core.finish(m.Outcome(id, token, state, runtime=self._world.now - began))
+        self.core.finish(self._ending(id, token, state, began))
         self.main.send(self.core.flush())
         self._next()
+
+    def _ending(self, id: str, token: int, state: str, began: float) -> Ending:
+        if state == SUCCESS and id in self._world.replaced:
+            return m.Replaced(id, token, self._world.replaced[id])
+        failed = None
+        if state == SUCCESS and id in self._world.failing:
+            state, failed = FAILURE, m.Failure("ValueError", "builtins", id, "")
+        return m.Outcome(id, token, state, b"", failed, self._world.now - began)
 
     def _heartbeat(self) -> None:
         if self._alive:

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from numbers import Real
 from time import time
 from types import MappingProxyType
-from typing import Any, Final, SupportsFloat, cast
+from typing import Any, Final, NoReturn, SupportsFloat, cast
 
 from nbqueue import exceptions
 from nbqueue.core import retry
 from nbqueue.current import Run
 from nbqueue.current import run as current_run
-from nbqueue.exceptions import ConfigurationError, Retry
+from nbqueue.exceptions import ConfigurationError, Ignore, Retry
 from nbqueue.messages import Assignment, Changes
 from nbqueue.request import Request
 from nbqueue.states import FAILURE, PROGRESS, SUCCESS
@@ -38,6 +38,14 @@ def output_buffer() -> OutputBuffer | None:
     """Where the caller's printing goes, None outside of tasks."""
     context = current()
     return None if context is None else context.reports.output
+
+
+class Replacement(Ignore):
+    """Ends a run whose task is to end as another one does."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(by)
+        self.by = by
 
 
 class TaskContext(Run):
@@ -95,7 +103,7 @@ class TaskContext(Run):
     def request(self) -> Request:
         """The call that is being run."""
         if self._request is None:
-            self._request = _request(self._assignment, self.args, self.kwargs, self._hostname)
+            self._request = request_of(self._assignment, self.args, self.kwargs, self._hostname)
         return self._request
 
     def update_state(self, state: str | None = None, meta: Any = None) -> None:
@@ -190,6 +198,33 @@ class TaskContext(Run):
         delay = self.options.default_retry_delay if countdown is None else countdown
         return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
 
+    def replace(self, signature: Any) -> NoReturn:
+        """End this run, and have the task end as a signature does: its value is that of the signature's last
+        task, and so is its failure.  Of a group it is the list of the values.  Whatever comes after the task
+        waits for that.  Never returns: ``raise self.replace(…)`` says so to readers.
+
+        Raises
+        ------
+        TypeError
+            It is no signature.
+        """
+        if not hasattr(signature, "submit_as_replacement"):
+            raise TypeError(f"a task is replaced by a signature, such as add.s(2, 2), not by {signature!r}")
+        raise Replacement(signature.submit_as_replacement())
+
+    def add_to_chord(self, signature: Any, lazy: bool = False) -> NoReturn:
+        """Celery's way to let a chord grow while it runs.  Here a chord's members are fixed when it is sent.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; it names the other way.
+        """
+        raise NotImplementedError(
+            "a chord's members are fixed when it is sent: let the member be more tasks instead, by"
+            " raise self.replace(group(…))"
+        )
+
     def _changes(
         self, args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None, options: dict[str, Any]
     ) -> Changes | None:
@@ -215,9 +250,10 @@ class TaskContext(Run):
         )
 
 
-def _request(
+def request_of(
     assignment: Assignment, args: tuple[Any, ...], kwargs: Mapping[str, Any], hostname: str
 ) -> Request:
+    """The request of a run."""
     task = assignment.task
     return Request(
         id=task.id,

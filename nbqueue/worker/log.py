@@ -17,7 +17,7 @@ from typing import Any, Final, TextIO
 
 from nbqueue import signals
 from nbqueue.core.worker import RunEnd
-from nbqueue.messages import Outcome, Returned, Task
+from nbqueue.messages import Outcome, Replaced, Retry, Returned, Task
 from nbqueue.states import FAILURE, SUCCESS
 from nbqueue.utils.log import TASK_LOGGER
 from nbqueue.wire import payload
@@ -158,7 +158,7 @@ class TaskLog:
         failed = isinstance(ending, Outcome) and ending.state == FAILURE and not expected
         if failed or self._talks:
             event, text = _account(ending, expected)
-            runtime = None if isinstance(ending, Returned) else ending.runtime
+            runtime = ending.runtime if isinstance(ending, Outcome | Retry) else None
             self._say(logging.ERROR if failed else logging.INFO, task, event, text, runtime)
 
     def _say(self, level: int, task: Task, event: str, text: str, runtime: float | None = None) -> None:
@@ -170,6 +170,8 @@ class TaskLog:
 
 def _account(ending: RunEnd, expected: bool) -> tuple[str, str]:
     """What happened, in one word and in full."""
+    if isinstance(ending, Replaced):
+        return "replaced", f"replaced by [{ending.by}]"
     if isinstance(ending, Returned):
         return ("rejected", "rejected: back to the queue") if ending.rejected else ("returned", "given back")
     failure, text = ending.failure, ""

@@ -5,6 +5,7 @@ from types import ModuleType
 from tests.chaos.campaigns import (
     broker_killed,
     cable_cut,
+    chords,
     clients_killed,
     no_faults,
     periodic_tasks,
@@ -26,5 +27,6 @@ CAMPAIGNS: dict[str, ModuleType] = {
         no_faults,
         revoked,
         periodic_tasks,
+        chords,
     )
 }

@@ -27,7 +27,8 @@ REGRESSIONS = Path(__file__).with_name("regressions.txt")
 
 #: what happens, and how often
 STEPS = {
-    "submit": 60, "break a link": 8, "kill an executor": 4, "lose a machine": 1, "kill the broker": 4,
+    "submit": 56, "submit a workflow": 4, "break a link": 8, "kill an executor": 4, "lose a machine": 1,
+    "kill the broker": 4,
     "begin a snapshot": 2, "slow a worker down": 2, "cancel": 4, "forget": 2, "wait": 15,
 }  # fmt: skip
 #: the same where no worker is lost: each task has to run exactly once
@@ -40,6 +41,10 @@ DEMANDS = [
 ]  # fmt: skip
 #: of the tasks that have one, by name
 RATES = {"two a second": 2.0, "many a second": 200.0}
+CALM_STEPS = {
+    "submit": 56, "submit a workflow": 4, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3,
+    "wait": 20,
+}  # fmt: skip
 #: periodic tasks: seconds between firings, what is made up for
 PERIODIC = {"tidy": (3.0, "once"), "poll": (0.7, "skip"), "report": (7.0, "all")}
 #: seconds of virtual time in which everything has to be done once nothing breaks any more
@@ -70,6 +75,8 @@ class Schedule:
         #: a moment before which a task must not run
         self.not_before: dict[str, float] = {}
         self.slowed: list[Wire] = []
+        #: steps of workflows
+        self.steps: list[TaskRecord] = []
         #: how often a task asks for another run
         self.retries: dict[str, int] = {}
         #: … and how often it rejects itself
@@ -153,6 +160,43 @@ class Schedule:
         """At runtime, and so also for tasks that wait."""
         client: SimulatedClient = self.demanding.choice(self.clients)
         client.ask("control", command="rate_limit", args={"task_name": name, "rate_limit": rate})
+
+    def _submit_a_workflow(self) -> None:
+        """A group, perhaps after a task that may fail, and a body with what is to be called after it."""
+        choose = self.choose
+        client: SimulatedClient = choose.choice(self.clients)
+        before: list[TaskRecord] = []
+        if choose.random() < 0.5:
+            before = [self._step(client, [])]
+            if choose.random() < 0.2:
+                self.world.failing.add(before[0].id)
+        header = [self._step(client, before) for _ in range(choose.randint(0, 4))]
+        if header and choose.random() < 0.2:
+            self.world.failing.add(choose.choice(header).id)
+        if before and choose.random() < 0.2:
+            self.world.replaced[before[0].id] = self._step(client, []).id
+        body = self._step(client, header, [list(range(len(header)))])
+        self._step(client, [body], on=FAILURE)
+        self._step(client, [body], optional=True)
+        self._step(client, [self._step(client, [body])])
+
+    def _step(
+        self,
+        client: SimulatedClient,
+        after: list[TaskRecord],
+        takes: object = 0,
+        on: str = SUCCESS,
+        optional: bool = False,
+    ) -> TaskRecord:
+        step = m.Step([r.id for r in after], on, takes if after else [], optional)
+        countdown = self.choose.choice([0.0, 0.0, 0.0, 2.0])
+        record = client.submit(
+            self.choose.uniform(0, 1), name="step", definition="step", step=step, countdown=countdown
+        )
+        self.records.append(record)
+        self.steps.append(record)
+        self.not_before[record.id] = self.world.now
+        return record
 
     def _break_a_link(self) -> None:
         executors = [e for w in self.workers for e in w.executors]
@@ -276,11 +320,15 @@ class Schedule:
             assert record.state in allowed, (record.id, record.state)
             if record.state == FAILURE:
                 assert record.failure is not None
-                assert record.failure.type in ("WorkerLostError", "TimeLimitExceeded"), record.failure
+                reasons = ["WorkerLostError", "TimeLimitExceeded"]
+                if record in self.steps:
+                    reasons += ["ValueError", "ChordError", *["ResultNotFoundError"] * bool(self.forgotten)]
+                assert record.failure.type in reasons, record.failure
         left = [r for r in world.core.tasks.records if r.place != DONE and r.task.id not in self.forgotten]
         assert not left, left
         self._nothing_is_held(world.core)
         self._no_rate_is_exceeded()
+        self._steps_ran_in_order()
         self._nothing_was_started_twice_that_must_not_be()
         if self.calm:
             self._nothing_ran_twice()
@@ -308,6 +356,20 @@ class Schedule:
                 for more, at in enumerate(times[first:]):
                     assert at - began >= more / rate - SLACK - 1e-6, (name, began, at, more + 1, "starts")
 
+    def _steps_ran_in_order(self) -> None:
+        """A step that ended well began after all that it waits for had, however often they ran."""
+        ended: dict[str, list[float]] = {}
+        began: dict[str, list[float]] = {}
+        for id, _, start, end in self.world.runs:
+            ended.setdefault(id, []).append(end)
+            began.setdefault(id, []).append(start)
+        for record in self.steps:
+            found = self.world.core.tasks.records.get(record.id)
+            step = found.task.step if found is not None else None
+            if step is not None and record.state == SUCCESS and step.on == SUCCESS and record.id in began:
+                for id in step.after:
+                    assert min(ended[id]) <= min(began[record.id]), (record.id, id, "ran before it")
+
     def _nothing_was_started_twice_that_must_not_be(self) -> None:
         starts = Counter(self.world.starts)
         for id in self.once:
@@ -324,7 +386,12 @@ class Schedule:
         runs = Counter(id for id, *_ in self.world.runs)
         for record in self.records:
             if record.id not in excused:
-                assert runs[record.id] == 1, (record.id, runs[record.id], "runs")
+                once = record not in self.steps or record.state == SUCCESS
+                assert runs[record.id] == once or record.id in self.world.failing, (
+                    record.id,
+                    runs[record.id],
+                    "runs",
+                )
                 assert record.retries == self.retries.get(record.id, 0), (
                     record.id,
                     record.retries,

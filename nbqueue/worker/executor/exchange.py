@@ -160,13 +160,23 @@ class Exchange:
         welcome = self._core.welcome
         return LEASE if welcome is None else welcome.lease
 
-    def fetch(self, key: str) -> bytes:
-        """A blob of the broker's; waits for it, since the run that is going on cannot do without.
+    def fetch_definition(self, key: str) -> bytes:
+        """:meth:`fetch` what a task cannot do without.
 
         Raises
         ------
         SerializationError
             The broker has no such blob.
+        """
+        if not (blob := self.fetch(key)):
+            raise SerializationError("the broker no longer has the task's definition: submit the task again")
+        return blob
+
+    def fetch(self, key: str) -> bytes:
+        """A blob of the broker's, b"" if it has none; waits for it.
+
+        Raises
+        ------
         Unready
             It is not worth waiting for: this executor is to end, or has had no broker for a lease.
         KeyboardInterrupt
@@ -178,8 +188,6 @@ class Exchange:
                 pass
         finally:
             self._wanted = ""
-        if not blob:
-            raise SerializationError("the broker no longer has the task's definition: submit the task again")
         return blob
 
     def _asked(self, key: str) -> bytes | None:

@@ -170,7 +170,7 @@ def runner(
     **options: Any,
 ) -> Runner:
     """What runs tasks in one thread, with definitions of its own."""
-    definitions = payload.Definitions(exchange.fetch, name, accepted)
+    definitions = payload.Definitions(exchange.fetch_definition, name, accepted)
     for task in tasks:
         definitions.register(task.name, task.function, task.options, task.instance)
     return Runner(
@@ -178,6 +178,7 @@ def runner(
         gate,
         worker=name,
         whole_process=whole_process,
+        fetch=exchange.fetch,
         payload_limit=lambda: exchange.payload_limit,
         lease=lambda: exchange.lease,
         log=log,

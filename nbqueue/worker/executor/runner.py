@@ -4,7 +4,7 @@
 
     definition, arguments ─▶ function(*args, **kwargs) ─▶ Outcome SUCCESS
             │                        │ raises
-            └────────────────────────┴─▶ Outcome FAILURE or REVOKED, or Retry, or Returned
+            └────────────────────────┴─▶ Outcome FAILURE or REVOKED, or Retry, Replaced or Returned
 
 A task whose definition cannot be had now has not begun: its lease goes back.  So does that of one that
 rejects itself, to the end of the line.  Who else is told of a run stands in :mod:`nbqueue.worker.hooks`.
@@ -18,14 +18,15 @@ from typing import Any, TypeAlias
 
 from nbqueue.core.worker import RunEnd
 from nbqueue.exceptions import Ignore, Reject, TaskRevokedError
-from nbqueue.messages import Assignment, Failure, Outcome, Returned
+from nbqueue.messages import Assignment, Failure, Outcome, Replaced, Returned
 from nbqueue.messages import Retry as RetryMessage
 from nbqueue.signals import Signal, task_received
 from nbqueue.states import FAILURE, RETRY, REVOKED, SUCCESS
 from nbqueue.wire import failure, payload
 from nbqueue.worker import context, hooks
-from nbqueue.worker.context import TaskContext
+from nbqueue.worker.context import Replacement, TaskContext
 from nbqueue.worker.executor.again import next_run
+from nbqueue.worker.executor.inputs import Fetch, Inputs
 from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.executor.values import Caller, call_alone
 from nbqueue.worker.interrupts import Gate
@@ -50,6 +51,8 @@ class Runner:
     ----------
     whole_process
         See :mod:`nbqueue.worker.context`.
+    fetch
+        Gets what a step takes from others, where it did not come along; b"" if it cannot be had.
     payload_limit
         Returns how many bytes of a value the broker takes; 0 if it has not said.
     accepted
@@ -71,6 +74,7 @@ class Runner:
         *,
         worker: str,
         whole_process: bool,
+        fetch: Fetch = lambda key: b"",
         payload_limit: Callable[[], int] = lambda: 0,
         accepted: frozenset[str] | None = None,
         storage: Storage | None = None,
@@ -86,6 +90,7 @@ class Runner:
         self._payload_limit = payload_limit
         self._accepted = accepted
         self._storage = storage if storage is not None else Storage()
+        self._inputs = Inputs(fetch, self._storage, accepted)
         self._log = log
         self._call = caller
         self._push = push
@@ -127,8 +132,11 @@ class Runner:
         loaded = self._definitions.load(task)
         current.options, instance = loaded.options, loaded.instance
         current.instance = instance
+        outcomes = self._inputs.outcomes(assignment) if task.step is not None else ()
         self._gate.enter(assignment.token)
         args, kwargs = payload.loads(task.payload, self._accepted)
+        if task.step is not None:
+            args = self._inputs.arguments(assignment, outcomes, loaded, args, kwargs)
         current.called_with(args, kwargs)
         if instance is not None or Signal.used:
             hooks.begin(current, instance)
@@ -214,6 +222,9 @@ class Runner:
     ) -> _Told:
         if self._gate.cancelled(assignment.token):
             return self._revoked(exc, current, assignment, runtime)
+        if isinstance(exc, Replacement):
+            hooks.finish(current, current.instance, "", exc)
+            return Replaced(assignment.task.id, assignment.token, exc.by), False
         if isinstance(exc, Ignore):
             return self._ignored(exc, current, assignment, runtime)
         if isinstance(exc, Reject) and exc.requeue:

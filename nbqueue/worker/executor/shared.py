@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Any, Final
 
 from nbqueue.core.worker import RunEnd
-from nbqueue.exceptions import SerializationError
 from nbqueue.messages import EXECUTOR, AnyMessage, Define, Need
 from nbqueue.transports.base import Link
 from nbqueue.worker import context
@@ -93,8 +92,6 @@ class SharedExchange(Exchange):
                 self._said.append(Need(key))
             self._link.wake()
             wanted.came.wait(ASK_AGAIN)
-        if not wanted.blob:
-            raise SerializationError("the broker no longer has the task's definition: submit the task again")
         return wanted.blob
 
     def _check_worth_waiting(self) -> None:

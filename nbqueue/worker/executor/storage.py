@@ -5,7 +5,7 @@ Which one says the task, as the application that sent it is set up, and else the
 
 from nbqueue import results
 from nbqueue.exceptions import ResultBackendError
-from nbqueue.messages import Assignment
+from nbqueue.messages import Assignment, Outcome
 from nbqueue.results.base import StoredValue
 
 
@@ -36,7 +36,7 @@ class Storage:
             It could not be stored.
         """
         url = (assignment.task.backend if self._trusts else "") or self._own
-        if not url or not data:
+        if not url or not data or results.is_with_broker(url):
             return data, ""
         if url == results.DISABLED:
             return b"", ""
@@ -49,3 +49,28 @@ class Storage:
                 f" {type(error).__name__}: {error}"
             ) from error
         return b"", results.shown(url)
+
+    def load(self, assignment: Assignment, outcome: Outcome) -> bytes:
+        """The value of another task, which a step takes, from the backend that has it.
+
+        Raises
+        ------
+        ResultBackendError
+            It cannot be asked, or has the value no longer.
+        """
+        named = assignment.task.backend if self._trusts else ""
+        url = next((url for url in (named, self._own) if url and results.shown(url) == outcome.stored), "")
+        if not url:
+            raise ResultBackendError(
+                f"this step takes a value that {outcome.stored} keeps, which this worker does not use"
+            )
+        try:
+            value = results.result_backend(url).load(outcome.id, outcome.token)
+        except Exception as error:
+            raise ResultBackendError(
+                f"{outcome.stored} cannot be asked for the value that this step takes:"
+                f" {type(error).__name__}: {error}"
+            ) from error
+        if value is None:
+            raise ResultBackendError(f"{outcome.stored} has the value that this step takes no longer")
+        return value
