@@ -132,7 +132,8 @@ def worker(
     url, key = _remote(named, key_file) if named else _local(app)
     # Later a worker waits for its broker as long as it takes; but now there is somebody to tell.
     broker = ask(url, "status", timeout=settings.connect_timeout)["broker"]
-    click.echo(f"Using the broker at {url}, pid {broker['pid']} on {broker['host']}.", err=True)
+    if options.log_format != "json":  # of which each line is an object
+        click.echo(f"Using the broker at {url}, pid {broker['pid']} on {broker['host']}.", err=True)
     sys.exit(main(checked(options, url=url, connection=key)))
 
 

@@ -188,8 +188,7 @@ class Dispatcher:
             if record is None:
                 break
             self._assign(record, executor, now)
-            if record.task.demand is not None or record.task.rate or self.limits.rates:
-                lane = self.lane(record.task)
+            if self.lanes.special and not (lane := self.lane(record.task)).is_plain:
                 self._await(lane.limiter, now)
                 self._stir(lane)
         self.lanes.line_up(executor)
@@ -315,10 +314,6 @@ class Dispatcher:
         ]
 
 
-def _plain_assignment(record: Record) -> Assignment:
-    return Assignment(record.task, record.token, record.retries, record.attempt)
-
-
 def limited_to(task: Task, times: TimeLimits) -> Task:
     """The same task with other time limits."""
     return msgspec.structs.replace(task, soft_time_limit=times.soft, time_limit=times.hard)
@@ -332,3 +327,7 @@ def limits(task: Task, executor: ExecutorState | None) -> tuple[float | None, fl
     if task.soft_time_limit is not None:
         soft = task.soft_time_limit
     return hard, soft
+
+
+def _plain_assignment(record: Record) -> Assignment:
+    return Assignment(record.task, record.token, record.retries, record.attempt)

@@ -60,9 +60,11 @@ class WorkerState:
 
     def count(self, name: str) -> None:
         """A task of that name has ended here."""
-        total = self.total
-        if name in total or len(total) < MAX_DURATIONS:
-            total[name] = total.get(name, 0) + 1
+        try:
+            self.total[name] += 1
+        except KeyError:
+            if len(self.total) < MAX_DURATIONS:
+                self.total[name] = 1
 
     @property
     def name(self) -> str:

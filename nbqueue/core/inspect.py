@@ -181,6 +181,38 @@ def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
     return {"text": f"waiting for a free worker, {before} before it", "stuck": False}
 
 
+def _shortage(books: Books, lane: Lane, now: float) -> str:
+    """What the first task of a lane waits for although executors are idle, "" if for an executor."""
+    limiter = lane.limiter
+    if limiter is not None and not limiter.is_open(now):
+        return (
+            f"rate limit of {spoken(limiter.rate)} for {limiter.name}: the next one starts in"
+            f" {limiter.due - now:.1f} s"
+        )
+    able = {e.worker: None for e in books.dispatch.executors.values() if lane.key.served_by(e)}
+    for resource, amount in lane.key.resources:
+        free = max((worker.free(resource) for worker in able), default=0.0)
+        if free < amount:
+            return (
+                f"waiting for {resource}: it needs {quantity(resource, amount)}, and the most that a worker"
+                f" has free is {quantity(resource, free)}"
+            )
+    if lane.key.resources and lane.hungry:
+        names = ", ".join(resource for resource, _ in lane.key.resources)
+        return f"waiting for {names}: what is free is kept for a task that came before it, and needs more"
+    return ""
+
+
+def quantity(resource: str, amount: float) -> str:
+    """How much of a resource, for a person; memory is in bytes."""
+    if resource != "memory":
+        return f"{amount:g}"
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if amount >= size:
+            return f"{amount / size:.3g} {unit}"
+    return f"{amount:g} bytes"
+
+
 def _why_waiting(books: Books, record: Record, now: float) -> dict[str, Any]:
     """Names one of those that it waits for, and why that one is not done yet."""
     found = [r for id in dict.fromkeys(record.predecessors) if (r := books.records.get(id)) is not None]
@@ -199,35 +231,6 @@ def _why_waiting(books: Books, record: Record, now: float) -> dict[str, Any]:
     reason = why(books, {"id": first.task.id}, now)
     verb = "was replaced by" if record.by else "waits for"
     return {"text": f"it {verb} {title(first)}{others}: {reason['text']}", "stuck": reason["stuck"]}
-
-
-def _shortage(books: Books, lane: Lane, now: float) -> str:
-    """What the first task of a lane waits for although executors are idle, "" if for an executor."""
-    limiter = lane.limiter
-    if limiter is not None and not limiter.is_open(now):
-        return (
-            f"rate limit of {spoken(limiter.rate)} for {limiter.name}: the next one starts in"
-            f" {limiter.due - now:.1f} s"
-        )
-    able = {e.worker: None for e in books.dispatch.executors.values() if lane.key.served_by(e)}
-    for resource, amount in lane.key.resources:
-        free = max((worker.free(resource) for worker in able), default=0.0)
-        if free < amount:
-            return (
-                f"waiting for {resource}: it needs {quantity(resource, amount)}, and the most that a worker"
-                f" has free is {quantity(resource, free)}"
-            )
-    return ""
-
-
-def quantity(resource: str, amount: float) -> str:
-    """How much of a resource, for a person; memory is in bytes."""
-    if resource != "memory":
-        return f"{amount:g}"
-    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if amount >= size:
-            return f"{amount / size:.3g} {unit}"
-    return f"{amount:g} bytes"
 
 
 def _why_leased(books: Books, record: Record, now: float) -> str:
@@ -298,9 +301,9 @@ def stop(books: Books, args: dict[str, Any], now: float) -> bool:
 TOPICS: Final[dict[str, Callable[[Books, dict[str, Any], float], Any]]] = {
     "status": status,
     "tasks": tasks,
+    "overview": lambda books, args, now: overview(books.records, books.dispatch, books.welcome.epoch, now),
     "children": children,
     "workflow": workflow,
-    "overview": lambda books, args, now: overview(books.records, books.dispatch, books.welcome.epoch, now),
     "periodic": periodic,
     "arguments": arguments,
     "why": why,

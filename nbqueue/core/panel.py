@@ -40,6 +40,8 @@ TOLD: Final = frozenset({
 })  # fmt: skip
 #: seconds that workers may be given to answer
 LONGEST: Final = 600.0
+#: orders that wait for replies
+UNDER_WAY: Final = 1000
 #: orders of which the answer is remembered, for those who ask again
 REMEMBERED: Final = 1000
 #: tasks that a turn deletes
@@ -114,7 +116,8 @@ class Panel:
         ValueError, TypeError
             It makes no sense; the message says why.
         """
-        order = str(question.args.get("order", ""))
+        # to look twice does no harm, and what was seen may be large
+        order = str(question.args.get("order", "")) if question.topic != INSPECT else ""
         if order and order in self._given:
             self._outbox.send(client.peer, m.Answer(question.number, self._given[order]))
         elif order and (known := self._known(order)) is not None:
@@ -141,6 +144,8 @@ class Panel:
         if command not in allowed:
             raise ValueError(f"no command is called {command!r}; there are: {', '.join(sorted(allowed))}")
         if command in ASKED or command in TOLD:
+            if len(self._orders) >= UNDER_WAY:
+                raise ValueError("too many orders wait for their workers: try again in a moment")
             number = next(self._numbers)
             pending = Pending(order, client.id, question.number, command, {})
             for node, worker in nodes.items():

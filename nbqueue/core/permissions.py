@@ -73,17 +73,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
             parts=frozenset({m.CLIENT}),
             words=_COURTESIES | {m.Watch, m.Ask, m.Listen},
             topics=frozenset(
-                {
-                    "status",
-                    "tasks",
-                    "periodic",
-                    "why",
-                    "children",
-                    "workflow",
-                    "noted",
-                    "inspect",
-                    "overview",
-                }
+                {"status", "tasks", "periodic", "why", "children", "workflow", "noted", "inspect", "overview"}
             ),
             only_own=False,
             summary="may read, and nothing else",

@@ -164,6 +164,8 @@ class Lanes:
     def __init__(self, limits: Limits) -> None:
         #: by LaneKey, or for a plain task by the tuple of its first four parts
         self.by_key: dict[tuple[Any, ...], Lane] = {}
+        #: how many of them are not plain
+        self.special = 0
         #: those of tasks that start at a limited rate, by their name
         self.limited: dict[str, list[Lane]] = {}
         self._limits = limits
@@ -189,6 +191,7 @@ class Lanes:
 
     def _open(self, key: tuple[Any, ...], full: LaneKey, limiter: Limiter | None = None) -> Lane:
         lane = self.by_key[key] = Lane(full, limiter)
+        self.special += not lane.is_plain
         if limiter is not None:
             self.limited.setdefault(limiter.name, []).append(lane)
         for executor, served in self._served.items():
@@ -215,6 +218,7 @@ class Lanes:
         if not gone:
             return
         dropped = {id(self.by_key.pop(key)) for key in gone}
+        self.special = sum(not lane.is_plain for lane in self.by_key.values())
         for executor, lanes in self._served.items():
             self._served[executor] = [lane for lane in lanes if id(lane) not in dropped]
         for name, lanes in list(self.limited.items()):

@@ -105,15 +105,15 @@ class Tasks:
         self.records.add(record)
         self._ledger.took(record)
         self._refer(task)
+        if self.events.on:
+            self.events.sent(record, now)
+        if task.rate and self.limits.heard(task):
+            self._dispatch.rate_due(task.name, now)
         if task.step is not None:
             self.steps.accept(record, now)
             return
         if task.expires is not None:
             self._timers.set(now + task.expires, timers.EXPIRY, task.id)
-        if self.events.on:
-            self.events.sent(record, now)
-        if task.rate and self.limits.heard(task):
-            self._dispatch.rate_due(task.name, now)
         if task.countdown > 0:
             self._schedule(record, now + task.countdown)
         else:
@@ -215,10 +215,10 @@ class Tasks:
                 what = f"the return value of {record.task.name}()"
                 self._fail(record, "SerializationError", too_large(what, len(value), limit), now)
                 return
+            executor.worker.count(record.task.name)
             if value and record.task.id in self.workflow.dependents and self._overflows(value):
                 self._fail(record, "SerializationError", _TOO_MUCH_HELD, now)
                 return
-            executor.worker.count(record.task.name)
             worker = executor.worker.name
             self.settle(
                 record,
@@ -438,10 +438,10 @@ class Tasks:
                 self.blobs.release(key)
         self.records.finished(record, now)
         self._audience.tell_outcome(record, outcome)
-        if record.task.step is not None or record.by:
-            self.steps.left(record)
         if self.events.on:
             self.events.ended(record, outcome, self._dispatch.executors.get(record.executor), now)
+        if record.task.step is not None or record.by:
+            self.steps.left(record)
         if self.records.full:
             self.make_room(now)
         if record.task.id in self.workflow.dependents:

@@ -26,7 +26,7 @@ def flaw(task: Task) -> str:
     if task.rate and not (isfinite(task.rate) and task.rate >= SLOWEST):
         return f"a rate is a number of starts a second, {SLOWEST:g} or more, or 0, not {task.rate}"
     wrong = _flaw_of_demand(task.demand) if task.demand is not None else ""
-    return wrong or (workflow.flaw(task.step) if task.step is not None else "")
+    return wrong or ("" if task.step is None else workflow.flaw(task.step))
 
 
 def _flaw_of_demand(demand: Demand) -> str:

@@ -39,7 +39,8 @@ def rebuild(failure: Failure, note: str = "", accepted: Collection[str] | None =
 
     It is of the original class if that can be loaded here, else a RemoteError; so are SystemExit,
     KeyboardInterrupt and the like, which are orders to the process that raises them.  Where pickles are not
-    ``accepted`` (None: all are), nothing is loaded, and only the interpreter's own exceptions are as before.
+    ``accepted`` (None: all are), nothing is loaded: the interpreter's exceptions and ours are made anew from
+    their texts, others are RemoteErrors.
     """
     is_loaded = accepted is None or serializers.PICKLED in accepted
     exc = _rebuild(failure) if is_loaded else _unloaded(failure)
@@ -185,7 +186,8 @@ def _is_order(exc: BaseException) -> bool:
 def _unloaded(failure: Failure) -> BaseException:
     """An exception made of its class's name and its text alone."""
     sources.remember(failure.sources)
-    kind = getattr(builtins, failure.type, None) if failure.module == "builtins" else None
+    homes = {"builtins": builtins, exceptions.__name__: exceptions}
+    kind = getattr(homes.get(failure.module), failure.type, None)
     exc = None
     if isinstance(kind, type) and issubclass(kind, Exception):
         exc = _quietly(kind, failure.message)

@@ -100,7 +100,7 @@ def test_demands_and_rates_of_tasks_are_heeded(app: App) -> None:
 
         return time.time()
 
-    times = sorted(result.get(LIMIT) for result in when.map([]) or [when.delay() for _ in range(4)])
+    times = sorted(result.get(LIMIT) for result in [when.delay() for _ in range(4)])
     assert times[-1] - times[0] > 0.1
     stuck = when.apply_async(resources={"gpu": 2})
     app.flush()

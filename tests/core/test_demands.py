@@ -56,6 +56,7 @@ def test_a_large_task_is_not_overtaken_by_small_ones_for_ever() -> None:
     hand.submit("3", "4", demand=memory(1))
     hand.submit("none")
     assert sorted(hand.taken()) == ["1", "2", "none"]
+    assert hand.why("3").startswith("waiting for memory: what is free is kept for a task that came before it")
     hand.finish("1")
     assert hand.taken() == []
     hand.finish("2")

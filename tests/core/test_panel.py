@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from nbqueue import messages as m
+from nbqueue.core import panel
 from nbqueue.core.panel import PURGED_AT_ONCE
 from nbqueue.core.permissions import VIEWER, WORKER, Key
 from nbqueue.states import REVOKED
@@ -137,6 +138,17 @@ class TestOrders:
         order(hand, "pool_grow")
         assert hand.heard("w", m.Order) == []
         assert answer(hand) == {"w": {"ok": "grown"}}
+
+    def test_there_are_not_more_of_them_than_can_be_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(panel, "UNDER_WAY", 2)
+        hand = Hand()
+        hand.worker("w")
+        for number in range(3):
+            hand.say("client", m.Ask(number, "inspect", {"command": "ping"}))
+        (refused,) = hand.heard("client", m.Answer)
+        assert "too many" in refused.error
+        hand.wait(2.0)
+        assert len(hand.heard("client", m.Answer)) == 2
 
     def test_a_worker_cannot_reply_for_another(self) -> None:
         hand = Hand()

@@ -32,10 +32,7 @@ STEPS = {
     "begin a snapshot": 2, "slow a worker down": 2, "cancel": 4, "forget": 2, "wait": 15,
 }  # fmt: skip
 #: the same where no worker is lost: each task has to run exactly once
-CALM_STEPS = {
-    "submit": 56, "submit a workflow": 4, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3,
-    "wait": 20,
-}  # fmt: skip
+CALM_STEPS = {"submit": 60, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3, "wait": 20}
 #: what each worker's executors share, and a tag that all have
 OFFER = {"resources": {"gpu": 1.0, "memory": 8e9}, "tags": ["linux"]}
 DEMANDS = [
@@ -44,6 +41,10 @@ DEMANDS = [
 ]  # fmt: skip
 #: of the tasks that have one, by name
 RATES = {"two a second": 2.0, "many a second": 200.0}
+CALM_STEPS = {
+    "submit": 56, "submit a workflow": 4, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3,
+    "wait": 20,
+}  # fmt: skip
 #: periodic tasks: seconds between firings, what is made up for
 PERIODIC = {"tidy": (3.0, "once"), "poll": (0.7, "skip"), "report": (7.0, "all")}
 #: seconds of virtual time in which everything has to be done once nothing breaks any more
@@ -155,6 +156,11 @@ class Schedule:
         worker.consume("other")
         self.world.after(self.also.uniform(0, 5), lambda: worker.consume("default", "other"))
 
+    def _set_a_rate(self, name: str, rate: float | None) -> None:
+        """At runtime, and so also for tasks that wait."""
+        client: SimulatedClient = self.demanding.choice(self.clients)
+        client.ask("control", command="rate_limit", args={"task_name": name, "rate_limit": rate})
+
     def _submit_a_workflow(self) -> None:
         """A group, perhaps after a task that may fail, and a body with what is to be called after it."""
         choose = self.choose
@@ -191,11 +197,6 @@ class Schedule:
         self.steps.append(record)
         self.not_before[record.id] = self.world.now
         return record
-
-    def _set_a_rate(self, name: str, rate: float | None) -> None:
-        """At runtime, and so also for tasks that wait."""
-        client: SimulatedClient = self.demanding.choice(self.clients)
-        client.ask("control", command="rate_limit", args={"task_name": name, "rate_limit": rate})
 
     def _break_a_link(self) -> None:
         executors = [e for w in self.workers for e in w.executors]
@@ -326,25 +327,11 @@ class Schedule:
         left = [r for r in world.core.tasks.records if r.place != DONE and r.task.id not in self.forgotten]
         assert not left, left
         self._nothing_is_held(world.core)
-        self._steps_ran_in_order()
         self._no_rate_is_exceeded()
+        self._steps_ran_in_order()
         self._nothing_was_started_twice_that_must_not_be()
         if self.calm:
             self._nothing_ran_twice()
-
-    def _steps_ran_in_order(self) -> None:
-        """A step that ended well began after all that it waits for had, however often they ran."""
-        ended: dict[str, list[float]] = {}
-        began: dict[str, list[float]] = {}
-        for id, _, start, end in self.world.runs:
-            ended.setdefault(id, []).append(end)
-            began.setdefault(id, []).append(start)
-        for record in self.steps:
-            found = self.world.core.tasks.records.get(record.id)
-            step = found.task.step if found is not None else None
-            if step is not None and record.state == SUCCESS and step.on == SUCCESS and record.id in began:
-                for id in step.after:
-                    assert min(ended[id]) <= min(began[record.id]), (record.id, id, "ran before it")
 
     def _unwritten_leases(self) -> set[str]:
         """Tasks that were handed out in the moment in which the broker died: the next one does not know."""
@@ -368,6 +355,20 @@ class Schedule:
             for first, began in enumerate(times):
                 for more, at in enumerate(times[first:]):
                     assert at - began >= more / rate - SLACK - 1e-6, (name, began, at, more + 1, "starts")
+
+    def _steps_ran_in_order(self) -> None:
+        """A step that ended well began after all that it waits for had, however often they ran."""
+        ended: dict[str, list[float]] = {}
+        began: dict[str, list[float]] = {}
+        for id, _, start, end in self.world.runs:
+            ended.setdefault(id, []).append(end)
+            began.setdefault(id, []).append(start)
+        for record in self.steps:
+            found = self.world.core.tasks.records.get(record.id)
+            step = found.task.step if found is not None else None
+            if step is not None and record.state == SUCCESS and step.on == SUCCESS and record.id in began:
+                for id in step.after:
+                    assert min(ended[id]) <= min(began[record.id]), (record.id, id, "ran before it")
 
     def _nothing_was_started_twice_that_must_not_be(self) -> None:
         starts = Counter(self.world.starts)

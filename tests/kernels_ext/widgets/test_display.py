@@ -99,6 +99,13 @@ assert "ipywidgets" not in sys.modules and "anywidget" not in sys.modules
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=60)
 
 
+def test_replies_of_workers_are_a_table_in_which_names_are_escaped(notebook):
+    replies = Replies({"w": [{"id": "1", "name": "<b>f"}]})
+    shown, _ = notebook.display_formatter.format(replies)
+    assert "<td>w</td><td>1</td><td>&lt;b&gt;f</td>" in shown["text/html"]
+    assert shown["text/plain"] == repr(dict(replies))
+
+
 def test_the_last_of_a_chain_is_shown_as_a_grid_of_its_steps(page, notebook, real_client):
     first = AsyncResult("s1", real_client, TaskRecord("s1", "load"))
     header = GroupResult(
@@ -119,10 +126,3 @@ def test_a_graph_is_a_picture_where_pictures_are_shown(notebook):
     assert "&lt;b&gt;x" in data["image/svg+xml"]
     assert "<b>" not in data["image/svg+xml"]
     assert data["text/plain"] == "<b>x</b>[a]  SUCCESS"
-
-
-def test_replies_of_workers_are_a_table_in_which_names_are_escaped(notebook):
-    replies = Replies({"w": [{"id": "1", "name": "<b>f"}]})
-    shown, _ = notebook.display_formatter.format(replies)
-    assert "<td>w</td><td>1</td><td>&lt;b&gt;f</td>" in shown["text/html"]
-    assert shown["text/plain"] == repr(dict(replies))
