@@ -288,3 +288,16 @@ def test_all_processes_end_with_a_pool_of_threads(broker, client, tmp_path):
         worker.signal(signal.SIGTERM)
         assert worker.exit_code() == 0
         assert not alive(child)
+
+
+def test_a_thread_fetches_what_a_step_takes_from_others(broker, client, tmp_path):
+    def large():
+        return b"x" * 200_000
+
+    def size(data):
+        return len(data)
+
+    with processes.worker(broker, tmp_path, pool="threads", concurrency=2, queues=("steps",)):
+        before = client.submit(large, queue="steps")
+        steps = [client.submit(size, queue="steps", step=m.Step([before], takes=0)) for _ in range(4)]
+        assert [client.value(id, 30.0) for id in steps] == [200_000] * 4
