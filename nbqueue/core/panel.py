@@ -27,6 +27,7 @@ from nbqueue.core.limits import TimeLimits
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.records import DONE, LEASED
 from nbqueue.core.tasks import Tasks
+from nbqueue.states import REVOKED
 
 # Topics of Ask
 INSPECT: Final = "inspect"
@@ -301,7 +302,8 @@ class Panel:
             record = self._tasks.records.get(id)
             if record is not None and record.place not in (LEASED, DONE):
                 self._tasks.revoke(record, "purged", now)
-                purge.deleted += 1
+            # or one before it took it along, which it waited for
+            purge.deleted += record is not None and record.state == REVOKED
         del purge.ids[:PURGED_AT_ONCE]
         if not purge.ids:
             self._purges.pop(0)

@@ -268,6 +268,14 @@ class TestPurge:
         states = {record.task.id: record.state for record in hand.core.tasks.records}
         assert {id for id, state in states.items() if state == REVOKED} == {"waits", "later"}
 
+    def test_counts_tasks_that_waited_for_others(self) -> None:
+        hand = Hand()
+        hand.submit("a")
+        hand.submit("b", step=m.Step(["a"]))
+        hand.say("client", m.Ask(1, "purge", {}))
+        hand.wait(0.0)
+        assert answer(hand) == 2
+
     def test_goes_on_for_as_many_turns_as_it_takes(self) -> None:
         hand = Hand()
         hand.submit(*map(str, range(PURGED_AT_ONCE + 1)))

@@ -247,6 +247,6 @@ def test_misuse_is_told_in_one_line(kernel):
 
 
 def test_options_are_completed_and_help_is_shown(kernel):
-    assert kernel.complete("%%task --re", 11) == ["--retries"]
+    assert kernel.complete("%%task --ret", 12) == ["--retries"]
     assert "--outputs" in kernel.complete("%%submit --o\nx = 1", 12)
     assert "train.delay(0.1)" in kernel.inspect("%%task")
