@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from nbqueue.client.registry import current_task as current_task
     from nbqueue.client.result import AsyncResult as AsyncResult
     from nbqueue.client.task import Task as Task
+    from nbqueue.schedules import crontab as crontab
     from nbqueue.worker.progress import progress as progress
 
 # Loaded on first use, so that `import nbqueue` costs nothing and a worker loads no client.
@@ -69,6 +70,7 @@ _HOMES = {
     "start": "nbqueue.client.cluster",
     "stop": "nbqueue.client.cluster",
     "progress": "nbqueue.worker.progress",
+    "crontab": "nbqueue.schedules",
     **dict.fromkeys(
         (
             "AuthenticationError", "ChordError", "ConfigurationError", "ConnectionLostError", "Ignore",

@@ -173,3 +173,11 @@ def structure(value: Any) -> Any:
         return json.loads(value)
     except ValueError:
         raise ValueError("JSON is expected in an environment variable") from None
+
+
+def entries(value: Any) -> Any:
+    """A dict, by name; the text of an environment variable is JSON."""
+    found = structure(value)
+    if not isinstance(found, Mapping):
+        raise ValueError("a dict of entries by name is expected")
+    return found

@@ -565,3 +565,13 @@ def raise_file_limit() -> None:
         # macOS refuses what is above a limit that it does not tell
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, 1 << 20)), hard))
+
+
+def local_zone() -> str:
+    """What this machine calls its time zone, from TZ or the link /etc/localtime: an IANA name if all is well;
+    "" if it has none, as on Windows."""
+    if named := os.environ.get("TZ", "").lstrip(":"):
+        return named
+    with contextlib.suppress(OSError):
+        return os.readlink("/etc/localtime").partition("zoneinfo/")[2]
+    return ""

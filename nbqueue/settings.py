@@ -77,6 +77,8 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("task_eager_propagates", to.flag, False, "tasks that run here raise what they raise, instead of keeping it for get()", (), ("CELERY_EAGER_PROPAGATES_EXCEPTIONS",)),
         Setting("task_store_eager_result", to.flag, False, "results of tasks that ran here are found again by their ids, in this process"),
         Setting("task_publish_retry", to.flag, True, "False: delay() fails at once while the broker is away, instead of sending when it is back"),
+        Setting("beat_schedule", to.entries, {}, "periodic tasks: a dict from the name of each to its task, schedule, args, kwargs and options"),
+        Setting("beat_missed", to.one_of("once", "skip", "all"), "once", "what is made up for of a periodic task's firings that fell into a time without a broker: the last one, none, all (the last hundred)"),
         Setting("worker_heartbeat", to.period, 2.0, "seconds between two signs of life"),
         Setting("worker_lease", to.period, 10.0, "seconds without a sign of life after which a worker counts as lost; longer than worker_heartbeat"),
         Setting("worker_pool", to.pool, "processes", "what tasks of `nbqueue worker` run in: processes (prefork), one task each, or the threads of one process"),

@@ -27,6 +27,7 @@ COMMANDS = {
     "top": "nbqueue.cli.top:top",
     "worker": "nbqueue.cli.worker:worker",
     "broker": "nbqueue.cli.broker:broker",
+    "beat": "nbqueue.cli.beat:beat",
     "key": "nbqueue.cli.key:key",
     "conf": "nbqueue.cli.conf:conf",
     "call": "nbqueue.cli.call:call",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,9 @@ from nbqueue.cli.words import duration
 from nbqueue.settings import SETTINGS, Settings
 from nbqueue.transports import without_password
 from nbqueue.wire.keyring import NamedKey
+
+if TYPE_CHECKING:
+    from nbqueue.client.periodic import PeriodicTask
 
 #: Columns when nobody looks: a pipe wants one row a line.
 _UNLIMITED = 10_000
@@ -106,6 +109,21 @@ def show_finding(finding: Finding, out: Console) -> None:
     out.print(Text.assemble((sign, style), " ", finding.text))
     if finding.advice:
         out.print(Text.assemble("  → ", finding.advice), style="yellow")
+
+
+def periodic_table(tasks: "Sequence[PeriodicTask]") -> Table:
+    """What fires when."""
+    table = _table("Name", "Application", "Schedule", "Task", "Queue", "Next", "Last")
+    now = time.time()
+    for task in tasks:
+        due = task.next_run_at
+        if due is None:
+            coming = Text("never", style="yellow")
+        else:
+            coming = Text(f"{due:%Y-%m-%d %H:%M:%S %Z}, in {duration(due.timestamp() - now)}")
+        last = "" if task.last is None else task.last.id.rpartition(f"{task.name}:")[2]
+        table.add_row(task.name, task.app, task.schedule, task.task, task.queue, coming, last)
+    return table
 
 
 def settings_table(settings: Settings) -> Table:

@@ -81,6 +81,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--autoreload", is_flag=True, help="Replace processes when the code of tasks changes.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Holds the key; others must not read it.")
 @click.option("--pidfile", default="", type=click.Path(), help="Do not start while its process runs.")
+@click.option("-B", "--beat", is_flag=True, hidden=True, expose_value=False)  # it always is
 @click.option("--tag", "tags", multiple=True, help="For tasks that demand it; may be given several times.")
 @click.option("--resource", "resources", multiple=True, metavar="NAME=N", help="What tasks share: gpu=2.")
 @click.option("--memory", default="", metavar="SIZE", help="The same of memory, 8GB; else this machine's.")
@@ -96,12 +97,13 @@ def worker(
     memory: str,
     **said: Any,
 ) -> None:
-    """Run tasks here.
+    """Run tasks here, and tell the broker the schedule of the application.
 
     The broker's key is looked for in --key-file, NBQUEUE_KEY, NBQUEUE_KEY_FILE and, on the broker's own
     machine, its connection file; else it is asked for.
     """
     # loaded here, so that `nbqueue --help` needs no sockets
+    from nbqueue.cli.beat import beat_beside
     from nbqueue.cli.target import named_url, settings_of
     from nbqueue.launch.ask import ask
     from nbqueue.worker.main import main
@@ -134,6 +136,8 @@ def worker(
     broker = ask(url, "status", timeout=settings.connect_timeout)["broker"]
     if options.log_format != "json":  # of which each line is an object
         click.echo(f"Using the broker at {url}, pid {broker['pid']} on {broker['host']}.", err=True)
+    if app:
+        beat_beside(app, url, key)
     sys.exit(main(checked(options, url=url, connection=key)))
 
 

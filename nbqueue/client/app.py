@@ -21,6 +21,7 @@ from nbqueue.client.events import Events
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
 from nbqueue.client.modules import import_related, place_of
+from nbqueue.client.periodic import PeriodicTasks
 from nbqueue.client.registry import (
     SharedTask,
     TaskRegistry,
@@ -42,7 +43,7 @@ _Result = AsyncResult
 _Task = Task
 
 
-class App:
+class App(PeriodicTasks):
     """A set of tasks and the broker that they go to; Celery's ``Celery``.
 
     Parameters

@@ -6,7 +6,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import MethodType
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, Self, TypeVar, Unpack, cast, overload
 
 import msgspec
 
@@ -471,6 +471,18 @@ class Task(Hooks, Generic[P, R]):
         if run is not None:
             run.before_end(client.drain)
         return result
+
+    def draft(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any], *, acks_late: bool
+    ) -> tuple[m.Task, tuple[payload.Blob, ...]]:
+        """What a call would be sent as, for others to send it later; ``acks_late`` counts if nobody says it.
+        Raises as :meth:`apply_async`."""
+        __tracebackhide__ = True
+        self._check(*args, **kwargs)
+        plan = self._planned()
+        call = plan.options_of(self.name, args, kwargs, self._given(options))
+        said = cast(CallOptions, {"acks_late": acks_late, **call})
+        return self._message(self._router.route.client, plan, said, args, kwargs)
 
     def _message(
         self,

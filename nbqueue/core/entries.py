@@ -148,7 +148,7 @@ class Tuned(Entry, tag=30):
 
 
 class Scheduled(Entry, tag=40):
-    """A periodic task, as ``core.periodic.Entry`` has it; times are Unix times."""
+    """A periodic task, as ``core.firings.Recurrence`` has it; times are Unix times."""
 
     app: str
     periodic: Periodic

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from nbqueue.core import kinship
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState
-from nbqueue.core.firings import Entry
+from nbqueue.core.firings import Recurrence
 from nbqueue.core.limits import spoken
 from nbqueue.core.overview import overview
 from nbqueue.core.queues import Lane, LaneKey
@@ -28,7 +28,7 @@ class Books(NamedTuple):
     #: when the broker was started
     started: float
     #: periodic tasks, by application and name
-    entries: Mapping[tuple[str, str], Entry]
+    entries: Mapping[tuple[str, str], Recurrence]
 
 
 # ── topics of Ask ────────────────────────────────────────────────────────────────────────────────
@@ -124,7 +124,7 @@ def periodic(books: Books, args: dict[str, Any], now: float) -> list[dict[str, A
     return [_entry(books, entry) for entry in entries if args.get("app") in (None, entry.app)]
 
 
-def _entry(books: Books, entry: Entry) -> dict[str, Any]:
+def _entry(books: Books, entry: Recurrence) -> dict[str, Any]:
     last = books.records.get(entry.last_id)
     return {
         "app": entry.app,

@@ -19,7 +19,7 @@ from nbqueue.core.entries import (
     Tuned,
     Unscheduled,
 )
-from nbqueue.core.firings import Entry
+from nbqueue.core.firings import Recurrence
 from nbqueue.core.limits import Limits
 from nbqueue.core.permissions import Key
 from nbqueue.core.records import Record
@@ -86,10 +86,10 @@ class Ledger:
     def forgot(self, id: str) -> None:
         self._forgotten.append(id)
 
-    def scheduled(self, entry: Entry) -> None:
+    def scheduled(self, entry: Recurrence) -> None:
         self._entries.append(scheduled(entry))
 
-    def fired(self, entry: Entry) -> None:
+    def fired(self, entry: Recurrence) -> None:
         self._entries.append(Fired(entry.app, entry.periodic.name, entry.handled, entry.last_id))
 
     def unscheduled(self, app: str, names: list[str]) -> None:
@@ -125,7 +125,7 @@ def tuned(limits: Limits, name: str) -> Tuned:
     return Tuned(name, limits.rates.get(name), limits.times.get(name), last, pace)
 
 
-def scheduled(entry: Entry) -> Scheduled:
+def scheduled(entry: Recurrence) -> Scheduled:
     """A periodic task as it stands now."""
     return Scheduled(entry.app, entry.periodic, entry.sender, entry.anchor, entry.handled, entry.last_id)
 

@@ -103,21 +103,28 @@ class Lane:
 
     def head(self) -> Record | None:
         """The next task, left where it is."""
+        queue = self._next()
+        return queue[0] if queue is not None else None
+
+    def take(self) -> Record | None:
+        """The next task, taken out."""
+        queue = self._next()
+        if queue is None:
+            return None
+        record = queue.popleft()
+        self._shrink()
+        return record
+
+    def _next(self) -> deque[Record] | None:
+        """The queue that has the next task in front.  It may be that of a priority which the task had when it
+        was withdrawn from there."""
         if self.size:
             for queue in reversed(self._queues):
                 while queue:
                     if queue[0].place == READY:
-                        return queue[0]
+                        return queue
                     queue.popleft()
         return None
-
-    def take(self) -> Record | None:
-        """The next task, taken out."""
-        record = self.head()
-        if record is not None:
-            self._queues[record.task.priority].popleft()
-            self._shrink()
-        return record
 
     def is_open(self, now: float) -> bool:
         """Whether its rate lets a task start."""

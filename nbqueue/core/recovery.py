@@ -33,7 +33,7 @@ from nbqueue.core.entries import (
     Unscheduled,
 )
 from nbqueue.core.executors import ExecutorState
-from nbqueue.core.firings import Entry
+from nbqueue.core.firings import Recurrence
 from nbqueue.core.ledger import scheduled, stood, tuned
 from nbqueue.core.limits import TimeLimits
 from nbqueue.core.output import OutputLog
@@ -58,7 +58,7 @@ class Recovery:
         self.executors: dict[str, Joined] = {}
         self._tasks = tasks
         self._schedules = schedules
-        self._entries: dict[tuple[str, str], Entry] = {}
+        self._entries: dict[tuple[str, str], Recurrence] = {}
         self._records: dict[str, Record] = {}
         #: kept here until it is known which of them tasks refer to
         self._blobs: dict[str, bytes] = {}
@@ -102,7 +102,7 @@ class Recovery:
                 case Tuned():
                     self._tuned(entry)
                 case Scheduled(app, periodic):
-                    self._entries[app, periodic.name] = Entry(
+                    self._entries[app, periodic.name] = Recurrence(
                         app, periodic, entry.sender, entry.anchor, entry.handled, entry.last_id
                     )
                 case Fired():

@@ -8,6 +8,7 @@ from tests.chaos.campaigns import (
     chords,
     clients_killed,
     no_faults,
+    periodic_tasks,
     poison,
     processes_stopped,
     revoked,
@@ -25,6 +26,7 @@ CAMPAIGNS: dict[str, ModuleType] = {
         poison,
         no_faults,
         revoked,
+        periodic_tasks,
         chords,
     )
 }

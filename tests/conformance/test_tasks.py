@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import logging
+import os
 import sys
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -482,3 +484,54 @@ def test_headers_of_a_call_reach_the_task(app: App) -> None:
         return self.request.tenant, self.request.called_directly
 
     assert tell.apply_async(headers={"tenant": 7}).get(LIMIT) == (7, False)
+
+
+def test_a_periodic_task_fires_until_it_is_removed(app: App) -> None:
+    add = app.task(lambda x, y: x + y, name="periodic.add")
+    app.conf.beat_schedule = {"adds": {"task": "periodic.add", "schedule": 0.1, "args": (2, 3)}}
+    firings: set[str] = set()
+    deadline = time.monotonic() + LIMIT
+    while len(firings) < 3:
+        assert time.monotonic() < deadline
+        (entry,) = app.beat()  # again and again: it is the same one
+        if entry.last is not None and entry.last.id not in firings:
+            assert entry.last.get(LIMIT) == 5
+            firings.add(entry.last.id)
+        time.sleep(0.02)
+    app.remove_periodic_task("adds")
+    app.conf.beat_schedule = {}
+    assert app.beat() == []
+    assert add.delay(1, 1).get(LIMIT) == 2
+
+
+def test_a_task_that_is_started_at_most_once_says_so_when_its_process_dies(
+    app: App, broker_url: str, tmp_path: Path
+) -> None:
+    if broker_url.startswith("memory"):
+        pytest.skip("a thread cannot be killed")
+    log = str(tmp_path / "starts")
+
+    @app.task(acks_late=False)
+    def die() -> None:
+        with open(log, "a") as file:
+            file.write("started\n")
+        os._exit(3)
+
+    @app.task(acks_late=False)
+    def live() -> int:
+        return 1
+
+    with pytest.raises(nbqueue.WorkerLostError, match=r"exit code 3(.|\n)*is not started again"):
+        die.delay().get(LIMIT)
+    assert Path(log).read_text() == "started\n"
+    assert live.delay().get(LIMIT) == 1
+
+
+def test_a_task_that_is_started_at_most_once_may_ask_for_another_run(app: App) -> None:
+    @app.task(bind=True, acks_late=False)
+    def again(self: Any) -> int:
+        if self.request.retries < 2:
+            raise self.retry(countdown=0.01)
+        return int(self.request.retries)
+
+    assert again.delay().get(LIMIT) == 2
