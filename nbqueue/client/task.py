@@ -409,8 +409,15 @@ class Task(Hooks, Generic[P, R]):
         """Whether it runs here instead of being sent."""
         return self._planned().eager
 
-    def check_step(self, step: m.Step | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise TypeError if it cannot be called so, as a step of a workflow."""
+    def checked_step(
+        self, step: m.Step | None, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> CallOptions:
+        """The options of a call, as a step of a workflow; raises TypeError if it cannot be called so."""
+        __tracebackhide__ = True
+        self._check_step(step, args, kwargs)
+        return self._given(options)
+
+    def _check_step(self, step: m.Step | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         __tracebackhide__ = True
         taken = 0 if step is None or step.takes is None else 1
         if taken and step is not None and step.on == FAILURE:
@@ -424,7 +431,7 @@ class Task(Hooks, Generic[P, R]):
     def send_step(self, call: Call) -> AsyncResult[Any]:
         """Send it as a part of a workflow, which has been checked."""
         __tracebackhide__ = True
-        return self._send(call.args, call.kwargs, self._given(call.options), call.group, call)
+        return self._send(call.args, call.kwargs, call.options, call.group, call)
 
     def _send(
         self,

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 from nbqueue import messages as m
 from nbqueue.client.group import GroupResult
 from nbqueue.client.ids import new_id
+from nbqueue.client.options import CallOptions
 from nbqueue.states import FAILURE, SUCCESS
 
 #: where a group follows a group: more arrows than this go through one task that gathers the values
@@ -57,7 +58,7 @@ class Call:
     task: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    options: dict[str, Any]
+    options: CallOptions
     group: str
     step: m.Step | None
     id: str
@@ -107,7 +108,9 @@ class Loom:
         Raises
         ------
         TypeError
-            A function cannot be called so.
+            A function cannot be called so, or an option is none.
+        ConfigurationError
+            An option cannot have that value.
         """
         lay: Callable[..., Thread] = getattr(self, f"_lay_{signature.kind}")
         return lay(signature, source, given.of(signature), group)
@@ -120,14 +123,13 @@ class Loom:
         options = dict(given.options)
         callbacks, errbacks = _many(options.pop("link", ())), _many(options.pop("link_error", ()))
         task = signature.type
-        task.check_step(step, tuple(args), kwargs)
+        named = options.pop("task_id", None)
+        checked = task.checked_step(step, tuple(args), kwargs, options)
         if step is not None and step.takes is not None:
             for id in step.after:  # its value is wanted, whatever else is said
                 self.calls[id].taken = True
-        strand: Strand = self._add(
-            Strand(options.pop("task_id", None) or new_id(), source.thread if source is not None else None)
-        )
-        self.calls[strand.id] = Call(task, tuple(args), dict(kwargs), options, group, step, strand.id)
+        strand: Strand = self._add(Strand(named or new_id(), source.thread if source is not None else None))
+        self.calls[strand.id] = Call(task, tuple(args), dict(kwargs), checked, group, step, strand.id)
         for callback in callbacks:
             self.lay(callback, Source(strand, SUCCESS, optional=True), Given())
         for errback in errbacks:

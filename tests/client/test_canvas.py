@@ -285,6 +285,13 @@ def test_a_wrong_call_anywhere_is_a_type_error_before_anything_is_sent(made: Any
         made.apply_async()
 
 
+def test_a_wrong_option_anywhere_is_told_before_anything_is_sent() -> None:
+    with pytest.raises(TypeError, match="no option is called quue"):
+        (add.s(1, 1) | mul.s(2).set(quue="x")).apply_async()
+    with pytest.raises(ConfigurationError, match="priority"):
+        group(add.s(1, 1), mul.s(2, 2).set(priority=-1)).apply_async()
+
+
 def test_an_errback_takes_an_id_or_three_values() -> None:
     add.s(1, 1).on_error(note.s())
     with pytest.raises(TypeError):
