@@ -13,6 +13,7 @@ from types import ModuleType
 import click
 
 from nbqueue import messages
+from nbqueue.celery_settings import FAMILIES, WITHOUT_EFFECT
 from nbqueue.cli.main import COMMANDS, cli
 from nbqueue.core.lifecycle import TRANSITIONS
 from nbqueue.settings import SETTINGS
@@ -153,13 +154,28 @@ def message_row(node: ast.ClassDef) -> tuple[str, ...]:
 
 def settings() -> Iterator[str]:
     yield (
-        "`app.conf.x = …` sets one in code; the environment variable `NBQUEUE_X` wins over that. "
-        "`nbqueue conf` shows each value and where it comes from."
+        "`app.conf.x = …` sets one in code; the environment variable `NBQUEUE_X` wins over that, and code "
+        "over the module of `app.config_from_object`. Celery's old names in capitals mean the same: "
+        "`CELERY_TASK_SERIALIZER`. `nbqueue conf` shows each value and where it comes from, `nbqueue conf "
+        "check` looks for mistakes."
     )
-    rows = ((f"`{row.name}`", f"`{row.default!r}`", row.doc) for row in SETTINGS.values())
+    rows = (
+        (" or ".join(f"`{name}`" for name in (row.name, *row.other_names)), f"`{row.default!r}`", row.doc)
+        for row in SETTINGS.values()
+    )
     yield table(("setting", "default", ""), rows)
     aliases = ", ".join(f"`{alias}` for `{row.name}`" for row in SETTINGS.values() for alias in row.aliases)
     yield f"Celery's own variables are read too: {aliases}."
+    yield "## Without effect"
+    yield (
+        "These are settings of Celery's that mean nothing here. Setting one is allowed, and warns once, with "
+        "the reason."
+    )
+    yield table(
+        ("setting", "why"),
+        ((f"`{name}`", why) for name, why in WITHOUT_EFFECT.items() if name not in SETTINGS),
+    )
+    yield table(("settings", "why"), ((f"`{name}…`", why) for name, why in FAMILIES.items()))
 
 
 def commands() -> Iterator[str]:

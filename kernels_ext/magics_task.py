@@ -78,6 +78,7 @@ class TaskMagics(Magics):
         type=options.natural,
         help="run a task that raised again, up to N times, after up to 1, 2, 4, … seconds",
     )
+    @argument("--rate-limit", metavar="R", help="starts over all workers, evenly spaced: 10/m")
     @options.common_arguments
     @cell_magic
     def task(self, line: str, cell: str) -> None:
@@ -149,6 +150,8 @@ def _sources(args: Namespace) -> dict[str, str]:
         given["bind"] = True
     if args.retries is not None:
         given["retries"] = args.retries
+    if args.rate_limit is not None:
+        given["rate_limit"] = args.rate_limit
     return {option: repr(value) for option, value in given.items()}
 
 

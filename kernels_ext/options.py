@@ -19,6 +19,14 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> tuple[str, str]:
+    """An option's resource, ``gpu=2``."""
+    name, _, amount = text.partition("=")
+    if not name or not amount:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=AMOUNT, such as gpu=1")
+    return name, amount
+
+
 def seconds(text: str) -> float:
     """An option's time in seconds, more than 0."""
     try:
@@ -40,6 +48,11 @@ _COMMON = (
         type=seconds,
         help="raise SoftTimeLimitExceeded in the task after so many seconds, so that it can clean up",
     ),
+    argument("--tag", metavar="T", action="append", dest="tags", help="of the worker; may be given again"),
+    argument(
+        "--resource", metavar="NAME=N", type=share, action="append", help="of what its worker has: gpu=1"
+    ),
+    argument("--memory", metavar="SIZE", help="of its worker's, while it runs: 2GB"),
 )
 
 
@@ -69,9 +82,14 @@ def parse(magic: Any, line: str) -> argparse.Namespace:
 
 def task_options(args: argparse.Namespace) -> dict[str, Any]:
     """The common options that were given, as keyword arguments of ``nbqueue.task``."""
-    names = ("name", "queue", "priority", "time_limit", "soft_time_limit")
+    names = ("name", "queue", "priority", "time_limit", "soft_time_limit", "tags")
     given = {name: getattr(args, name) for name in names}
-    return {name: value for name, value in given.items() if value is not None}
+    resources = dict(args.resource or ())
+    if args.memory:
+        resources["memory"] = args.memory
+    return {name: value for name, value in given.items() if value is not None} | (
+        {"resources": resources} if resources else {}
+    )
 
 
 def split_names(words: Sequence[str]) -> list[str]:

@@ -16,31 +16,66 @@ from typing import TYPE_CHECKING, Any
 from nbqueue._version import __version__
 
 if TYPE_CHECKING:
-    from nbqueue.client.app import App, default_app
-    from nbqueue.client.cluster import Cluster, attach, connect, start, stop
-    from nbqueue.client.group import GroupResult, as_completed
-    from nbqueue.client.result import AsyncResult
-    from nbqueue.client.task import Task
-    from nbqueue.worker.progress import progress
+    # `as`: type checkers take them for names of this module, too
+    from nbqueue.client.app import App as App
+    from nbqueue.client.app import default_app as default_app
+    from nbqueue.client.app import shared_task as shared_task
+    from nbqueue.client.canvas import Signature as Signature
+    from nbqueue.client.canvas import chain as chain
+    from nbqueue.client.canvas import chord as chord
+    from nbqueue.client.canvas import chunks as chunks
+    from nbqueue.client.canvas import group as group
+    from nbqueue.client.canvas import maybe_signature as maybe_signature
+    from nbqueue.client.canvas import signature as signature
+    from nbqueue.client.canvas import subtask as subtask
+    from nbqueue.client.canvas import xmap as xmap
+    from nbqueue.client.canvas import xstarmap as xstarmap
+    from nbqueue.client.cluster import Cluster as Cluster
+    from nbqueue.client.cluster import attach as attach
+    from nbqueue.client.cluster import connect as connect
+    from nbqueue.client.cluster import start as start
+    from nbqueue.client.cluster import stop as stop
+    from nbqueue.client.group import GroupResult as GroupResult
+    from nbqueue.client.group import ResultSet as ResultSet
+    from nbqueue.client.group import as_completed as as_completed
+    from nbqueue.client.registry import current_app as current_app
+    from nbqueue.client.registry import current_task as current_task
+    from nbqueue.client.result import AsyncResult as AsyncResult
+    from nbqueue.client.task import Task as Task
+    from nbqueue.schedules import crontab as crontab
+    from nbqueue.worker.progress import progress as progress
 
 # Loaded on first use, so that `import nbqueue` costs nothing and a worker loads no client.
 _HOMES = {
     "App": "nbqueue.client.app",
     "default_app": "nbqueue.client.app",
+    "shared_task": "nbqueue.client.app",
+    "current_app": "nbqueue.client.registry",
+    "current_task": "nbqueue.client.registry",
     "Task": "nbqueue.client.task",
     "AsyncResult": "nbqueue.client.result",
     "GroupResult": "nbqueue.client.group",
+    "ResultSet": "nbqueue.client.group",
     "as_completed": "nbqueue.client.group",
+    **dict.fromkeys(
+        (
+            "Signature", "chain", "chord", "chunks", "group", "maybe_signature", "signature", "subtask",
+            "xmap", "xstarmap",
+        ),
+        "nbqueue.client.canvas",
+    ),
     "Cluster": "nbqueue.client.cluster",
     "attach": "nbqueue.client.cluster",
     "connect": "nbqueue.client.cluster",
     "start": "nbqueue.client.cluster",
     "stop": "nbqueue.client.cluster",
     "progress": "nbqueue.worker.progress",
+    "crontab": "nbqueue.schedules",
     **dict.fromkeys(
         (
-            "AuthenticationError", "ConfigurationError", "ConnectionLostError", "Ignore",
-            "MaxRetriesExceededError", "NBQueueError", "ProtocolError", "Reject", "RemoteError",
+            "AuthenticationError", "ChordError", "ConfigurationError", "ConnectionLostError", "Ignore",
+            "IncompleteStream", "MaxRetriesExceededError", "NBQueueError", "NotRegistered", "ProtocolError",
+            "Reject", "RemoteError", "ResultBackendError", "ResultsDisabledError",
             "ResultNotFoundError", "Retry", "SerializationError", "SoftTimeLimitExceeded",
             "SubmissionRefused", "TaskRevokedError", "TimeLimitExceeded", "TimeoutError", "WorkerLostError",
         ),

@@ -4,18 +4,25 @@
 
     NBQueueError
     ├── ConfigurationError          the caller's: a setting or an option that cannot be
+    │   ├── UnknownSettingError     … there is none of that name (also AttributeError, KeyError)
+    │   └── ConfigModuleNotFoundError  … nor a module to read them from (also ImportError)
     ├── SerializationError          the caller's: an argument, function or result that cannot travel
     ├── ConnectionLostError         the way to the broker: nobody listens, or it went away
     │   ├── AuthenticationError     … the broker does not know our key, or we not its
     │   └── ProtocolError           … the other side speaks another version, or garbage
     ├── SubmissionRefused           the broker said no to a task
+    ├── NotRegistered               an application has no task of that name
     ├── ResultNotFoundError         the broker has no record of that id
+    ├── ResultsDisabledError        the application keeps no results (also NotImplementedError)
+    ├── ResultBackendError          a result backend did not keep a value, or cannot be asked
+    ├── IncompleteStream            something that came of a result is not done yet
     ├── TimeoutError                (also the builtin one) waited long enough; the task goes on
     └── TaskError                   how a task ended, other than by its own exception
         ├── TaskRevokedError        cancelled or expired
         ├── WorkerLostError         its worker died of it, too often
         ├── TimeLimitExceeded       killed past its hard limit
         ├── MaxRetriesExceededError no retries left and no exception to end with
+        ├── ChordError              a task that it was to take a value from has none
         └── RemoteError             its exception cannot be rebuilt here: class name and text are
     TaskPredicate                   what a task raises to say what is to become of it
     ├── Retry                       run me again later
@@ -35,6 +42,16 @@ class NBQueueError(Exception):
 
 class ConfigurationError(NBQueueError, ValueError):
     """A setting or an option has no such name or value; the message names those that there are."""
+
+
+class UnknownSettingError(ConfigurationError, AttributeError, KeyError):
+    """No setting has that name; the message has the nearest one."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
+
+
+class ConfigModuleNotFoundError(ConfigurationError, ImportError):
+    """The module that settings are to be read from is not there; it is looked for when one is first used."""
 
 
 class SerializationError(NBQueueError, TypeError):
@@ -57,9 +74,28 @@ class SubmissionRefused(NBQueueError):
     """The broker did not accept the task; the message says why.  It was not run and will not be."""
 
 
+class NotRegistered(NBQueueError, KeyError):
+    """The application has no task of that name: import the module that has it, or name it in ``include``."""
+
+    __str__ = Exception.__str__  # as above
+
+
 class ResultNotFoundError(NBQueueError, LookupError):
     """The broker has no record of that id: it was never submitted there, has expired, was forgotten, or
     made room for newer results."""
+
+
+class ResultsDisabledError(NBQueueError, NotImplementedError):
+    """The application keeps no results (``backend='disabled://'``): leave the setting out, and the broker
+    keeps them."""
+
+
+class ResultBackendError(NBQueueError):
+    """A result backend did not keep a task's value; the message has what it said."""
+
+
+class IncompleteStream(NBQueueError):
+    """Not all that came of a result is done: wait for it first, or ask with ``intermediate=True``."""
 
 
 class TimeoutError(NBQueueError, builtins.TimeoutError):
@@ -85,6 +121,11 @@ class TimeLimitExceeded(TaskError):
 
 class MaxRetriesExceededError(TaskError):
     """The task asked for another run, and had none left."""
+
+
+class ChordError(TaskError):
+    """A task of a chord's header or of a group failed or was revoked, so that what comes after it cannot run;
+    the message names it."""
 
 
 class RemoteError(TaskError):
@@ -143,3 +184,8 @@ class Reject(TaskPredicate):
 
 class SoftTimeLimitExceeded(Exception):
     """Raised inside of a task when its ``soft_time_limit`` has passed, so that it can clean up."""
+
+
+#: Celery's and kombu's names for errors of the same kind
+ImproperlyConfigured = ConfigurationError
+OperationalError = ConnectionLostError

@@ -28,6 +28,9 @@ import msgspec
 
 from nbqueue.states import SUCCESS
 
+#: in place of a state in ``Step.on``: the task is not run, its payload is its value at once
+SAVED = "SAVED"
+
 #: Peers of another protocol number are refused in words that every version understands (wire.codec).
 PROTOCOL = 1
 MAX_BATCH = 256
@@ -53,6 +56,8 @@ class Step(Value):
     #: what its first argument is made of: an index into ``after``, or a list of such and of such lists;
     #: None when it takes nothing
     takes: Any = None
+    #: a callback: when what it waits for does not end so, it is revoked, and does not count as a failure
+    optional: bool = False
 
 
 class Demand(Value):
@@ -113,6 +118,8 @@ class Task(Value):
     origin: str = ""
     #: what else its sender says of it, for the task to read: plain values by name
     headers: dict[str, Any] | None = None
+    #: what keeps the value: "" for the broker, else the URL of a result backend
+    backend: str = ""
 
 
 class Timetable(Value):
@@ -160,10 +167,13 @@ class Assignment(Value):
     retries: int = 0
     #: 1 for the first lease, whatever ended the earlier ones
     attempt: int = 1
-    #: how the tasks of ``task.step.after`` ended, in that order
+    #: how the tasks of ``task.step.after`` ended, in that order; empty if it takes nothing of them, or so
+    #: much that the executor is to fetch it: see ``core.inputs``
     inputs: list["Outcome"] = []
     #: when the task was accepted, in Unix time; 0 unless its countdown or expiry counts from there
     at: float = 0.0
+    #: the task whose failure this one is about
+    about: Task | None = None
 
 
 class Frame(Value):
@@ -208,6 +218,10 @@ class Outcome(Value):
     worker: str = ""
     at: float = 0.0
     retries: int = 0
+    #: what keeps the value in place of ``value``: the URL of a result backend, without its password
+    stored: str = ""
+    #: the task for whose end this one was not run, "" if it ended by itself
+    origin: str = ""
 
 
 class Changes(Value):
@@ -256,6 +270,11 @@ class Hello(Message, tag=1):
     notebook: str = ""
     #: tasks that an executor runs at once
     slots: int = 1
+    #: what a worker was given, and how much of each resource its executors share (``memory`` in bytes)
+    tags: list[str] = []
+    resources: dict[str, float] = {}
+    #: its hard and soft time limit for tasks that have none, or nothing
+    limits: list[float | None] = []
 
 
 class Welcome(Message, tag=2):
@@ -503,6 +522,14 @@ class Retry(Message, tag=35):
     changes: Changes | None = None
 
 
+class Replaced(Message, tag=70):
+    """In place of an outcome: the task ends as another one will, which has been accepted."""
+
+    id: str
+    token: int
+    by: str
+
+
 # ── broker ↔ worker ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -511,7 +538,8 @@ class Assign(Message, tag=40):
 
 
 class Need(Message, tag=41):
-    """An executor lacks a blob; answered by Define (with an empty blob if nobody has it any more)."""
+    """An executor lacks a blob, or what a step takes from others (``core.inputs``); answered by Define (with
+    an empty blob if nobody has it any more)."""
 
     key: str
 
@@ -561,6 +589,8 @@ class Heartbeat(Message, tag=48):
     """A worker is alive, with these executors."""
 
     executors: list[str]
+    #: of its machine: processes that run or want to, over the last 1, 5 and 15 minutes
+    load: list[float] = []
 
 
 class Kill(Message, tag=49):
@@ -592,11 +622,82 @@ class Consume(Message, tag=80):
     queues: list[str]
 
 
+# ── remote control, and events of everything ─────────────────────────────────────────────────────
+
+
+class Order(Message, tag=90):
+    """Broker to worker: do this, or tell that; answered by one Reply of the same number."""
+
+    number: int
+    command: str
+    args: dict[str, Any] = {}
+
+
+class Reply(Message, tag=91):
+    """A worker's answer to an Order."""
+
+    number: int
+    data: Any = None
+    #: why not, "" if it was done
+    error: str = ""
+
+
+class Listen(Message, tag=92):
+    """Client to broker: tell me of events from now on; ``types`` are those of Celery."""
+
+    #: None: all; an empty list: no more
+    types: list[str] | None = None
+
+
+class Events(Message, tag=93):
+    """What happened, in order: each a dict with ``type`` and ``timestamp``."""
+
+    events: list[dict[str, Any]]
+    #: so many before these were dropped, since the client did not read them in time
+    lost: int = 0
+
+
+# ── items of generator tasks: see core.streams ───────────────────────────────────────────────────
+
+
+class Stream(Message, tag=81):
+    """Client to broker: I read the items of this task, have all before number ``position``, and can take
+    those before ``upto`` (below 0: no more of them)."""
+
+    id: str
+    position: int
+    upto: int
+    #: some were sent and did not arrive
+    again: bool = False
+
+
+class Pull(Message, tag=82):
+    """To a control link: the same, of all clients that read the items of that run."""
+
+    id: str
+    token: int
+    start: int
+    upto: int
+    again: bool = False
+
+
+class Item(Message, tag=83):
+    """Executor to broker to clients: item number ``position``, pickled; those before ``base`` are gone."""
+
+    id: str
+    token: int
+    position: int
+    value: bytes
+    base: int = 0
+
+
 AnyMessage: TypeAlias = (
     Hello | Welcome | Refused | Unknown | Ping | Pong | Goodbye | Shutdown
     | Define | Submit | Cancel | Watch | Forget | Ask | Schedule | Unschedule
     | Accepted | Rejected | Missing | Known | NotFound | Answer | Noted | Retrying | Requeued | Denied
-    | Started | Progress | Update | Output | Settle | Retry
+    | Started | Progress | Update | Output | Settle | Retry | Replaced
     | Assign | Need | Acknowledge | Recall | Returned | Held | Interrupt | Drop
     | Heartbeat | Kill | ExecutorLost | Consume
+    | Order | Reply | Listen | Events
+    | Stream | Pull | Item
 )  # fmt: skip

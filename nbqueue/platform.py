@@ -109,6 +109,34 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+#: where a container's share of memory stands: control groups of version 2, and of version 1
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def memory_size() -> int:
+    """Bytes of memory that the processes of this machine, or of this container, may use; 0 if unknown."""
+    try:
+        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        import psutil  # on Windows
+
+        size = psutil.virtual_memory().total
+    for path in _MEMORY_LIMITS:
+        try:
+            size = min(size, int(Path(path).read_text("ascii")))
+        except (OSError, ValueError):  # no container, or "max"
+            continue
+    return size
+
+
+def load_average() -> list[float]:
+    """Processes that run or want to, over the last 1, 5 and 15 minutes; nothing where that is not counted."""
+    try:
+        return [round(load, 2) for load in os.getloadavg()]
+    except (AttributeError, OSError):
+        return []
+
+
 def listens(path: str) -> bool:
     """Whether somebody answers on a unix socket: the file alone may be left over, or of another container."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -537,3 +565,13 @@ def raise_file_limit() -> None:
         # macOS refuses what is above a limit that it does not tell
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, 1 << 20)), hard))
+
+
+def local_zone() -> str:
+    """What this machine calls its time zone, from TZ or the link /etc/localtime: an IANA name if all is well;
+    "" if it has none, as on Windows."""
+    if named := os.environ.get("TZ", "").lstrip(":"):
+        return named
+    with contextlib.suppress(OSError):
+        return os.readlink("/etc/localtime").partition("zoneinfo/")[2]
+    return ""

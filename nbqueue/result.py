@@ -1,6 +1,16 @@
 """Results under the name that Celery's users import them from."""
 
-from nbqueue.client.group import GroupResult, as_completed
+from nbqueue.client.eager import EagerResult
+from nbqueue.client.group import GroupResult, ResultSet, as_completed, result_from_tuple
 from nbqueue.client.result import AsyncResult
+from nbqueue.client.tree import ResultBase
 
-__all__ = ["AsyncResult", "GroupResult", "as_completed"]
+__all__ = [
+    "AsyncResult",
+    "EagerResult",
+    "GroupResult",
+    "ResultBase",
+    "ResultSet",
+    "as_completed",
+    "result_from_tuple",
+]

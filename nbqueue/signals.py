@@ -22,8 +22,8 @@ Names, arguments and rules are Celery's.  Each signal is sent in the process whe
                          once more
     ===================  ==========================================================================
 
-A receiver that raises is logged, and changes nothing.  Whoever sends looks at ``receivers`` first, so that
-a signal nobody listens to costs the reading of an attribute.
+A receiver that raises is logged, and changes nothing.  Whoever sends often looks at ``Signal.used`` first, so
+that signals cost the reading of an attribute where nobody listens to any.
 """
 
 import inspect
@@ -31,7 +31,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 Receiver: TypeAlias = Callable[..., Any]
 _R = TypeVar("_R", bound=Receiver)
@@ -51,6 +51,9 @@ class Signal:
     name
         For messages.
     """
+
+    #: somebody in this process has listened to some signal
+    used: ClassVar[bool] = False
 
     def __init__(self, providing_args: "set[str] | list[str] | None" = None, name: str = "") -> None:
         self.name = name
@@ -109,6 +112,7 @@ class Signal:
         if not _takes_others(receiver):
             raise ValueError(f"a receiver of signals has to take **kwargs, and {receiver!r} does not")
         key = (dispatch_uid or _identity(receiver), _key_of(sender))
+        Signal.used = True
         with self._lock:
             self._sweep()
             if not any(known == key for known, _ in self.receivers):

@@ -183,3 +183,14 @@ def test_space_is_preallocated_by_writing_where_there_is_no_call_for_it(
         file.write(b"before")
         platform.preallocate(file.fileno(), (3 << 20) + 5)
     assert (tmp_path / "file").read_bytes() == b"before" + bytes((3 << 20) - 1)
+
+
+def test_a_containers_share_of_memory_counts(tmp_path, monkeypatch):
+    share = tmp_path / "memory.max"
+    monkeypatch.setattr(platform, "_MEMORY_LIMITS", (str(share),))
+    whole = platform.memory_size()
+    assert whole > 2**20
+    share.write_text("max\n")
+    assert platform.memory_size() == whole
+    share.write_text("1048576\n")
+    assert platform.memory_size() == 2**20

@@ -4,11 +4,13 @@ What draws, and ipywidgets with it, is imported at the first result that a noteb
 """
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from html import escape
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from kernels_ext.text import describe, describe_group
 from nbqueue.client.cluster import Cluster
 from nbqueue.client.group import GroupResult
+from nbqueue.client.replies import Replies
 from nbqueue.client.result import AsyncResult
 
 if TYPE_CHECKING:
@@ -16,12 +18,20 @@ if TYPE_CHECKING:
 
     from kernels_ext.widgets.base import LiveWidget
 
+#: names of steps in the heading of a chain
+MAX_NAMES: Final = 4
+
 #: widgets by the id of their result: shown twice, it is the same widget
 _widgets: "weakref.WeakValueDictionary[str, LiveWidget]" = weakref.WeakValueDictionary()
 
 
+def _formatters(ip: "InteractiveShell") -> Any:
+    return ip.display_formatter.formatters["text/html"]
+
+
 def register(ip: "InteractiveShell") -> None:
     """Have this shell show results."""
+    _formatters(ip).for_type(Replies, table)
     if getattr(ip, "kernel", None) is None:
         bundles = ip.display_formatter.mimebundle_formatter
         bundles.for_type(AsyncResult, _result_as_text)
@@ -38,6 +48,7 @@ def register(ip: "InteractiveShell") -> None:
 
 def unregister(ip: "InteractiveShell") -> None:
     """Have this shell show results as any other object.  Widgets that are there go on."""
+    _formatters(ip).pop(Replies, None)
     formatter = ip.display_formatter
     for formatters in (formatter.mimebundle_formatter, formatter.ipython_display_formatter):
         formatters.pop(AsyncResult, None)
@@ -48,7 +59,10 @@ def unregister(ip: "InteractiveShell") -> None:
 
 
 def show_result(result: AsyncResult) -> None:
-    """Show one result as a live card."""
+    """Show one result as a live card; the last one of a chain as a grid of all steps."""
+    if getattr(result, "parent", None) is not None:
+        _show_chain(result)
+        return
     # imported at the first result: ipywidgets takes its time
     from kernels_ext.widgets.result import ResultWidget
 
@@ -56,6 +70,32 @@ def show_result(result: AsyncResult) -> None:
     if widget is None:
         widget = _widgets[result.id] = ResultWidget(result)
     widget.show()
+
+
+def _show_chain(result: AsyncResult) -> None:
+    # imported at the first chain: ipywidgets takes its time
+    from kernels_ext.widgets.grid import GridWidget
+
+    widget = _widgets.get(result.id)
+    if widget is None:
+        last = weakref.ref(result)
+        widget = _widgets[result.id] = GridWidget(_steps(result), lambda: _steps(last()))
+    widget.show()
+
+
+@overload
+def _steps(last: AsyncResult) -> GroupResult: ...
+@overload
+def _steps(last: AsyncResult | None) -> GroupResult | None: ...
+def _steps(last: AsyncResult | None) -> GroupResult | None:
+    """All steps of a chain as one, by the last one's result."""
+    if last is None:
+        return None
+    steps = GroupResult(last.id, [last])
+    names = list(dict.fromkeys(step.record.name for step in steps.tasks))
+    shown = names if len(names) <= MAX_NAMES else [*names[: MAX_NAMES - 1], "…", names[-1]]
+    steps.name = " → ".join(filter(None, shown))
+    return steps
 
 
 def show_group(group: GroupResult) -> None:
@@ -81,6 +121,14 @@ def show_cluster(cluster: Cluster) -> None:
             show_result(item)
 
 
+def table(replies: Replies) -> str:
+    """Replies of workers as html; whatever a task is called is escaped."""
+    heads, rows = replies.rows()
+    lines = ["".join(f"<th>{escape(head)}</th>" for head in heads)]
+    lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
 def _settle(*_: object) -> None:
     """When a cell ends; nothing to do, and nothing to import, before the first widget."""
     if _widgets:
@@ -98,4 +146,4 @@ def _cluster_as_text(cluster: Cluster, **_: Any) -> dict[str, str]:
 
 
 def _group_as_text(group: GroupResult, **_: Any) -> dict[str, str]:
-    return {"text/plain": describe_group(group.name, (result.peek() for result in group.children))}
+    return {"text/plain": describe_group(group.name, (result.peek() for result in group.tasks))}

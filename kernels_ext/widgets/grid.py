@@ -40,8 +40,8 @@ class GridWidget(LiveWidget):
     _esm = module("grid.js")
     _css = style()
 
-    def __init__(self, group: "GroupResult") -> None:
-        results = list(group.children)
+    def __init__(self, group: "GroupResult", again: "Callable[[], GroupResult | None] | None" = None) -> None:
+        results = group.tasks
         self._name = group.name
         self._tally = Tally(len(results))
         self._revision = 0
@@ -49,6 +49,10 @@ class GridWidget(LiveWidget):
         self._failures: list[tuple[int, str]] = []
         #: strong until all tasks are finished: see conclude
         self._group: Callable[[], GroupResult | None] = lambda: group
+        #: how to get the group from then on, as long as somebody else has it
+        self._again = again if again is not None else weakref.ref(group)
+        #: its tasks, as long as that is strong; to put them together takes a while
+        self._tasks: list[AsyncResult] | None = results
         super().__init__(results)
 
     def redraw(self, changed: Sequence[int] | None) -> None:
@@ -81,18 +85,23 @@ class GridWidget(LiveWidget):
     def cancel(self, index: int | None) -> None:
         group = self._group()
         if group is not None:
-            (group if index is None else group.children[index]).cancel()
+            (group if index is None else self._members()[index]).cancel()
 
     def result(self, index: int | None) -> "AsyncResult | None":
+        results = self._members()
+        return results[index] if index is not None and 0 <= index < len(results) else None
+
+    def _members(self) -> "list[AsyncResult]":
+        """Its tasks; none if nobody has the group any more."""
+        if self._tasks is not None:
+            return self._tasks
         group = self._group()
-        if group is None or index is None or not 0 <= index < self._tally.count:
-            return None
-        return group.children[index]
+        return group.tasks if group is not None else []
 
     def ready(self) -> bool:
-        group = self._group()
-        return group is None or all(
-            group.children[index].peek().state in READY_STATES for index in self._tally.unfinished()
+        results = self._members()
+        return not results or all(
+            results[index].peek().state in READY_STATES for index in self._tally.unfinished()
         )
 
     def conclude(self) -> None:
@@ -101,8 +110,9 @@ class GridWidget(LiveWidget):
         if group is not None:
             self._note(range(self._tally.count))
             failed = self._tally.of_kind("failed", MAX_FROZEN_FAILURES)
-            self._failures = [(index, reason(group.children[index].peek())) for index in failed]
-            self._group = weakref.ref(group)
+            results = self._members()
+            self._failures = [(index, reason(results[index].peek())) for index in failed]
+            self._group, self._tasks = self._again, None
         self._tell_all()
         self._tell_inspected(fresh=False)
 
@@ -121,10 +131,9 @@ class GridWidget(LiveWidget):
 
     def _note(self, indices: Iterable[int]) -> list[int]:
         """Look at these tasks; the indices of those that changed."""
-        group = self._group()
-        if group is None:
+        results, note = self._members(), self._tally.note
+        if not results:
             return []
-        results, note = group.children, self._tally.note
         return [index for index in indices if note(index, results[index].peek())]
 
     def _tell_all(self) -> None:

@@ -20,11 +20,22 @@ COMMANDS = {
     "stop": "nbqueue.cli.cluster:stop",
     "status": "nbqueue.cli.status:status",
     "doctor": "nbqueue.cli.doctor:doctor",
+    "inspect": "nbqueue.cli.remote:inspect",
+    "control": "nbqueue.cli.remote:control",
+    "purge": "nbqueue.cli.remote:purge",
+    "events": "nbqueue.cli.events:events",
+    "top": "nbqueue.cli.top:top",
     "worker": "nbqueue.cli.worker:worker",
     "broker": "nbqueue.cli.broker:broker",
+    "beat": "nbqueue.cli.beat:beat",
     "key": "nbqueue.cli.key:key",
     "conf": "nbqueue.cli.conf:conf",
+    "call": "nbqueue.cli.call:call",
+    "result": "nbqueue.cli.call:result",
 }
+
+#: commands that an application says nothing to
+_WITHOUT_APP = ("stop", "key")
 
 
 class Commands(click.Group):
@@ -38,6 +49,8 @@ class Commands(click.Group):
             return None
         module, attribute = COMMANDS[cmd_name].split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        if cmd_name not in _WITHOUT_APP:
+            _take_app(command)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -47,6 +60,23 @@ class Commands(click.Group):
             if ctx.params.get("debug"):
                 raise
             raise CommandFailed(error) from error
+
+
+def _take_app(command: click.Command) -> None:
+    """Let ``-A`` stand behind the command as well as before it, where its subcommands are groups too."""
+    if any("--app" in parameter.opts for parameter in command.params):
+        return
+    option = click.Option(
+        ["-A", "--app"], expose_value=False, callback=_remember_app, metavar="MODULE", help="Application."
+    )
+    command.params.append(option)
+    for subcommand in command.commands.values() if isinstance(command, click.Group) else ():
+        _take_app(subcommand)
+
+
+def _remember_app(context: click.Context, _: click.Parameter, app: str | None) -> None:
+    if app:
+        context.obj = app
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

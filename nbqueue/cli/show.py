@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -10,8 +10,11 @@ from rich.text import Text
 
 from nbqueue.cli.examination import Finding
 from nbqueue.cli.words import duration
-from nbqueue.settings import SETTINGS, Settings
+from nbqueue.settings import SETTINGS, Settings, shown_url
 from nbqueue.wire.keyring import NamedKey
+
+if TYPE_CHECKING:
+    from nbqueue.client.periodic import PeriodicTask
 
 #: Columns when nobody looks: a pipe wants one row a line.
 _UNLIMITED = 10_000
@@ -81,9 +84,12 @@ def _task(task: Mapping[str, str] | None) -> Text:
 
 
 def _queue_table(queues: Mapping[str, Mapping[str, int]]) -> Table:
-    table = _table("Queue", "Ready", "Scheduled", "Running", numbers=["Ready", "Scheduled", "Running"])
+    columns = ["Ready", "Scheduled", "Running"]
+    if any("waiting" in counts for counts in queues.values()):
+        columns.append("Waiting")  # for other tasks
+    table = _table("Queue", *columns, numbers=columns)
     for name, counts in sorted(queues.items()):
-        table.add_row(name, *(str(counts[column]) for column in ("ready", "scheduled", "running")))
+        table.add_row(name, *(str(counts.get(column.lower(), 0)) for column in columns))
     return table
 
 
@@ -104,11 +110,27 @@ def show_finding(finding: Finding, out: Console) -> None:
         out.print(Text.assemble("  → ", finding.advice), style="yellow")
 
 
+def periodic_table(tasks: "Sequence[PeriodicTask]") -> Table:
+    """What fires when."""
+    table = _table("Name", "Application", "Schedule", "Task", "Queue", "Next", "Last")
+    now = time.time()
+    for task in tasks:
+        due = task.next_run_at
+        if due is None:
+            coming = Text("never", style="yellow")
+        else:
+            coming = Text(f"{due:%Y-%m-%d %H:%M:%S %Z}, in {duration(due.timestamp() - now)}")
+        last = "" if task.last is None else task.last.id.rpartition(f"{task.name}:")[2]
+        table.add_row(task.name, task.app, task.schedule, task.task, task.queue, coming, last)
+    return table
+
+
 def settings_table(settings: Settings) -> Table:
     """Every setting: its value, where that comes from, what it is for."""
     table = _table("Setting", "Value", "From", "What it is")
     for row in SETTINGS.values():
         value, source = settings.lookup(row.name)
-        shown = Text(str(value)) if value != "" else Text("(none)", style="dim")
+        text = shown_url(value) if isinstance(value, str) else str(value)
+        shown = Text(text) if value not in ("", None) else Text("(none)", style="dim")
         table.add_row(row.name, shown, source, Text(row.doc, style="dim"))
     return table

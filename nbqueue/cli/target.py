@@ -1,17 +1,13 @@
 """Which broker a command talks to, by whose settings, and with which key."""
 
-import importlib
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import click
 
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
-from nbqueue.launch import local
-from nbqueue.platform import import_from
+from nbqueue.launch import apps, local
 from nbqueue.settings import Settings, full_url
 from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
@@ -42,7 +38,7 @@ def broker_url(app: str, connect: str) -> str:
 
 
 def settings_of(app: str) -> Settings:
-    """The settings of the application in ``MODULE`` or ``MODULE:NAME``, or those of the environment.
+    """The settings of the application that ``-A`` names (see ``launch.apps``), or those of the environment.
 
     Raises
     ------
@@ -51,25 +47,11 @@ def settings_of(app: str) -> Settings:
     """
     if not app:
         return Settings()
-    name, _, attribute = app.partition(":")
-    settings = _settings_in(_module(name, app), attribute)
-    if settings is None and attribute:
-        raise ConfigurationError(f"-A {app}: in {name} there is no application {attribute!r}")
-    return settings or Settings()
-
-
-def _module(name: str, app: str) -> ModuleType:
-    import_from(str(Path.cwd()))  # `-A tasks` is ./tasks.py
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"-A {app}: {error} (looked for from {Path.cwd()})") from error
-
-
-def _settings_in(module: ModuleType, attribute: str) -> Settings | None:
-    candidates: list[Any] = [getattr(module, attribute, None)] if attribute else list(vars(module).values())
-    found = (vars(candidate).get("conf") for candidate in candidates if hasattr(candidate, "__dict__"))
-    return next((conf for conf in found if isinstance(conf, Settings)), None)
+    found = apps.find(app)
+    if not apps.is_app(found) and ":" in app:
+        raise ConfigurationError(f"-A {app}: that is no application, but {found!r}")
+    settings: Settings = found.conf if apps.is_app(found) else Settings()
+    return settings
 
 
 def signing_key_of(url: str) -> str:

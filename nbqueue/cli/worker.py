@@ -3,84 +3,167 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from nbqueue import conversions
+
+if TYPE_CHECKING:
+    from nbqueue.settings import Settings
 
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False)
 
 
+class _Pair(click.ParamType[tuple[int, int]]):
+    """``MAX,MIN``, as Celery's autoscale takes it; MIN alone may be left out."""
+
+    name = "MAX,MIN"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        most, _, least = str(value).partition(",")
+        try:
+            return int(most), int(least or 1)
+        except ValueError:
+            self.fail(f"{value!r} is not MAX,MIN, two whole numbers", param, ctx)
+
+
 def _queues(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
     names = tuple(name for part in value.split(",") if (name := part.strip()))
-    if not names:
+    if value and not names:
         raise click.BadParameter("name at least one queue, as in -Q default,gpu")
     return names
+
+
+def _pool(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else conversions.pool(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+_COUNT = click.IntRange(min=1)
+_SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
 @click.option(
     "--connect", default="", metavar="HOST[:PORT]|URL", help="The broker; else the local cluster's."
 )
-@click.option("-A", "--app", default="", metavar="MODULE", help="Have this module's tasks.")
-@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Executor processes; else one a core.")
+@click.option("-c", "--concurrency", type=_COUNT, help="Executor processes, or threads; else one a core.")
 @click.option(
     "-Q",
     "--queues",
-    default="default",
-    show_default=True,
+    default="",
     metavar="A,B",
     callback=_queues,
-    help="To consume.",
+    help="To consume; else the application's.",
 )
 @click.option("-l", "--loglevel", type=_LEVELS, default="INFO", show_default=True, help="How much to tell.")
+@click.option("-f", "--logfile", default="", metavar="FILE", help="Tell it there; %n, %h, %i as in Celery.")
+@click.option("--log-format", default="", metavar="FORMAT", help="As in logging, or: json.")
 @click.option("-n", "--name", default="", help="Name to show, with %h, %n, %d as in Celery; else worker@%h.")
+@click.option(
+    "-P",
+    "--pool",
+    metavar="POOL",
+    callback=_pool,
+    help="processes (or: prefork), which run one task each, or: threads, of one process.",
+)
+@click.option("--concurrency-async", type=_COUNT, default=1, help="Async tasks that a process runs together.")
+@click.option("--autoscale", type=_Pair(), help="As many processes as there is work for.")
+@click.option("--max-tasks-per-child", type=_COUNT, help="Replace a process after so many tasks.")
+@click.option(
+    "--max-memory-per-child", type=_COUNT, metavar="KIB", help="Replace one that has grown so large."
+)
+@click.option("--time-limit", type=_SECONDS, help="Seconds, of tasks that have none of their own.")
+@click.option("--soft-time-limit", type=_SECONDS, help="The same, for a limit that a task can react to.")
+@click.option("--autoreload", is_flag=True, help="Replace processes when the code of tasks changes.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Holds the key; others must not read it.")
 @click.option("--pidfile", default="", type=click.Path(), help="Do not start while its process runs.")
+@click.option("-B", "--beat", is_flag=True, hidden=True, expose_value=False)  # it always is
+@click.option("--tag", "tags", multiple=True, help="For tasks that demand it; may be given several times.")
+@click.option("--resource", "resources", multiple=True, metavar="NAME=N", help="What tasks share: gpu=2.")
+@click.option("--memory", default="", metavar="SIZE", help="The same of memory, 8GB; else this machine's.")
 @click.pass_obj
 def worker(
-    group_app: str,
-    connect: str,
     app: str,
-    concurrency: int | None,
+    /,
+    connect: str,
     queues: tuple[str, ...],
-    loglevel: str,
-    name: str,
     key_file: Path | None,
-    pidfile: str,
+    loglevel: str,
+    resources: tuple[str, ...],
+    memory: str,
+    **said: Any,
 ) -> None:
-    """Run tasks here.
+    """Run tasks here, and tell the broker the schedule of the application.
 
     The broker's key is looked for in --key-file, NBQUEUE_KEY, NBQUEUE_KEY_FILE and, on the broker's own
     machine, its connection file; else it is asked for.
     """
     # loaded here, so that `nbqueue --help` needs no sockets
+    from nbqueue.cli.beat import beat_beside
     from nbqueue.cli.target import named_url, settings_of
+    from nbqueue.core.settings import BrokerSettings
     from nbqueue.launch.ask import ask
     from nbqueue.settings import shown_url
-    from nbqueue.worker.options import WorkerOptions
-    from nbqueue.worker.supervisor import main
+    from nbqueue.worker.main import main
+    from nbqueue.worker.options import WorkerOptions, checked
 
-    app = app or group_app
     named = named_url(app, connect)
+    settings = settings_of(app)
+    own = {
+        "concurrency": settings.workers,
+        "pool": settings.worker_pool,
+        "max_tasks_per_child": settings.worker_max_tasks_per_child,
+        "max_memory_per_child": settings.worker_max_memory_per_child,
+        "log_format": settings.worker_log_format,
+        "task_log_format": settings.worker_task_log_format,
+    }
+    options = checked(
+        WorkerOptions(
+            url="",
+            queues=queues or _queues_of(settings),
+            app=app,
+            loglevel=loglevel.upper(),
+            local=not named,
+            broker_patience=settings.broker_patience,
+            resources=_resources(resources, memory),
+            settings=settings.chosen(BrokerSettings.__dataclass_fields__),
+        ),
+        **{**own, **{name: value for name, value in said.items() if value not in (None, "")}},
+    )
     url, key, signing_key = _remote(named, key_file) if named else (*_local(app), "")
     # Later a worker waits for its broker as long as it takes; but now there is somebody to tell.
-    settings = settings_of(app)
     broker = ask(url, "status", timeout=settings.connect_timeout, settings=settings)["broker"]
-    click.echo(f"Using the broker at {shown_url(url)}, pid {broker['pid']} on {broker['host']}.", err=True)
-    options = WorkerOptions(
-        url=url,
-        connection=key,
-        concurrency=concurrency or 0,
-        queues=queues,
-        name=name,
-        app=app,
-        loglevel=loglevel.upper(),
-        local=not named,
-        broker_patience=settings.broker_patience,
-        pidfile=pidfile,
-        signing_key=signing_key,
-        settings=settings.chosen(),
-    )
-    sys.exit(main(options))
+    if options.log_format != "json":  # of which each line is an object
+        click.echo(
+            f"Using the broker at {shown_url(url)}, pid {broker['pid']} on {broker['host']}.", err=True
+        )
+    if app:
+        beat_beside(app, url, key)
+    sys.exit(main(checked(options, url=url, connection=key, signing_key=signing_key)))
+
+
+def _resources(given: tuple[str, ...], memory: str) -> dict[str, float]:
+    """``("gpu=2",)`` and ``"8GB"`` as numbers."""
+    from nbqueue.core.amounts import MEMORY, amount
+
+    pairs = [text.partition("=")[::2] for text in given]
+    if memory:
+        pairs.append((MEMORY, memory))
+    for name, quantity in pairs:
+        if not name or not quantity:
+            raise click.UsageError(f"--resource {name}={quantity}: NAME=N is expected, such as gpu=2")
+    return {name: amount(name, quantity) for name, quantity in pairs}
+
+
+def _queues_of(settings: "Settings") -> tuple[str, ...]:
+    """Those of the application, or the one for tasks that name none."""
+    return tuple(dict.fromkeys(settings.task_queues or (settings.task_default_queue,)))
 
 
 def _remote(url: str, key_file: Path | None) -> tuple[str, str, str]:
@@ -90,7 +173,6 @@ def _remote(url: str, key_file: Path | None) -> tuple[str, str, str]:
 
     if not url.startswith(SCHEME):
         return url, "", signing_key_of(url)
-
     connection = connection_to(url, key_file)
     os.environ.pop("NBQUEUE_KEY", None)  # tasks, and what they start, have no business with it
     return connection.url, encode_key(connection), ""

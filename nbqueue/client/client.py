@@ -21,14 +21,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from nbqueue import current, platform
+from nbqueue import current, platform, results
 from nbqueue import messages as m
 from nbqueue._version import __version__
+from nbqueue.client import backends
 from nbqueue.client.records import TaskRecord
 from nbqueue.client.revival import LOOK, Revival
-from nbqueue.client.session import Session, Submission, singly
+from nbqueue.client.session import Listener, Session, Submission, singly
+from nbqueue.client.stream import ItemStream
 from nbqueue.client.subscription import Subscription
-from nbqueue.exceptions import AuthenticationError, ConnectionLostError, NBQueueError, TimeoutError
+from nbqueue.conversions import SERIALIZERS
+from nbqueue.exceptions import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionLostError,
+    NBQueueError,
+    TimeoutError,
+)
 from nbqueue.settings import Settings
 from nbqueue.transports.base import Link, Transport
 from nbqueue.wire.shipment import Blob
@@ -81,6 +90,11 @@ class Client:
         self._silence = 0.0
         self._subscriptions: set[Subscription] = set()
         self._max_unacknowledged: int = settings.max_unacknowledged
+        #: serializers whose content may be loaded, None for all: what all applications that use it accept
+        self.accepted: frozenset[str] | None = None
+        #: result backends of these applications: full URLs by those without passwords
+        self.backends: dict[str, str] = {}
+        self._accepted_by: weakref.WeakKeyDictionary[Settings, frozenset[str]] = weakref.WeakKeyDictionary()
         self._thread = threading.Thread(target=self._run, name="nbqueue I/O", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -111,6 +125,16 @@ class Client:
             return self._news.wait_for(lambda: self._session.welcome is not None and self.connected, seconds)
 
     # ── for callers, from any thread ─────────────────────────────────────────────────────────
+
+    def accept_as(self, settings: Settings) -> None:
+        """Load of results what these settings (of one of the applications that use it) allow, too."""
+        own = settings.result_accept_content
+        self._accepted_by[settings] = frozenset(settings.accept_content if own is None else own)
+        url = settings.backend
+        if not results.is_with_broker(url) and url != results.DISABLED:
+            self.backends[results.shown(url)] = url
+        accepted = frozenset(SERIALIZERS.values()).intersection(*self._accepted_by.values())
+        self.accepted = None if accepted == frozenset(SERIALIZERS.values()) else accepted
 
     def submit(self, task: m.Task, blobs: tuple[Blob, ...], *, fresh: bool = False) -> TaskRecord:
         """Send a task; blocks (interruptibly) only while ``max_unacknowledged`` submissions are under way.
@@ -217,12 +241,28 @@ class Client:
             raise NBQueueError(answer.error)
         return answer.data
 
+    def tell(self, topic: str, **args: Any) -> None:
+        """The same without waiting: what is wrong with it is written to the log."""
+        self._do(lambda: self._session.ask(topic, args, lambda answer: _complain(topic, answer)))
+
+    def listen(self, listener: Listener) -> None:
+        """Tell it of events; a reference to it is not kept."""
+        self._check_understood(m.Listen)
+        self._do(lambda: self._session.listen(listener))
+
+    def unlisten(self, listener: Listener) -> None:
+        """Tell it of no more; of a closed client there are none anyway."""
+        if self._parted is None:
+            self._do(lambda: self._session.unlisten(listener))
+
     def cancel(self, ids: list[str], terminate: bool) -> None:
         """Ask the broker to revoke; returns at once."""
         self._do(lambda: self._session.cancel(ids, terminate))
 
     def forget(self, ids: list[str]) -> None:
         """Ask the broker to delete records; returns at once."""
+        if self.backends:
+            backends.forget(self.backends, ids)
         gone = [record for id in ids if (record := self._session.records.pop(id)) is not None]
         self._do(lambda: self._session.forget(ids, gone))
 
@@ -238,6 +278,41 @@ class Client:
             self._session.make_sure(m.Watch([record.id]))
         elif record.accepted or record.settled:  # it may have changed since it was first looked at
             subscription.note(index)
+
+    def _check_understood(self, message: type) -> None:
+        """Raise ConfigurationError if its broker does not understand messages of that type."""
+        what = self._transport.lacks.get(message)
+        if what is not None:
+            raise ConfigurationError(f"{what} need nbqueue's own broker: {self.url} does not have them yet")
+
+    def open_stream(self, id: str, stream: ItemStream) -> None:
+        """Somebody reads the items of a task from now on."""
+        self._check_understood(m.Stream)
+        held = weakref.ref(stream)
+
+        def open() -> None:
+            self._session.streams.setdefault(id, []).append(held)
+            self._session.pull(id)
+
+        self._do(open)
+
+    def pull(self, id: str) -> None:
+        """Who reads the items of a task can take more."""
+        self._do(lambda: self._session.pull(id))
+
+    def close_stream(self, id: str) -> None:
+        """Somebody reads no more: he is closed, or nobody holds him any more."""
+
+        def close() -> None:
+            readers = self._session.streams.pop(id, [])
+            left = [held for held in readers if (stream := held()) is not None and stream.is_open]
+            if left:
+                self._session.streams[id] = left
+                self._session.pull(id)
+            else:
+                self._session.say(m.Stream(id, 0, -1))
+
+        self._do(close)
 
     def wait_accepted(self, record: TaskRecord, timeout: float | None = None) -> bool:
         """Wait until the broker has accepted or refused a task; False when time is over."""
@@ -483,6 +558,8 @@ class Client:
             welcome = self._session.welcome
             if not (self._away and self.ended):  # the next broker may come in days, and would hear them all
                 self._session.say(m.Ping())
+                for id in list(self._session.streams):
+                    self._session.pull(id, renewed=True)
             self._ping_at = now + (welcome.heartbeat if welcome is not None else _IMPATIENCE)
             if self._revival is not None and not self._away:
                 self._revival.look_for_worker(lambda: self.is_awaited)
@@ -515,6 +592,11 @@ class Client:
             logger.debug("no goodbye: %s", error)
         self._link.close()
         self._transport.close()
+
+
+def _complain(topic: str, answer: m.Answer) -> None:
+    if answer.error:
+        logger.warning("%s was not done: %s", topic, answer.error)
 
 
 def _after_fork() -> None:

@@ -91,12 +91,25 @@ class Router:
         self.settings = settings
         self._route: Route | None = None
 
+    def client(self, version: int) -> Client:
+        """The connection, for a caller who knows which version of the settings is the present one."""
+        route = self._route
+        if route is None or route.version != version or not route.client.connected:
+            return self.route.client
+        return route.client
+
+    @property
+    def made(self) -> Client | None:
+        """The connection, if it has been needed yet."""
+        return None if self._route is None else self._route.client
+
     @property
     def route(self) -> Route:
         """The connection, made on first use, and anew when the settings have changed."""
         route, settings = self._route, self.settings
         if route is None or route.version != settings.version or not route.client.connected:
             client = client_for(settings.broker, settings)
+            client.accept_as(settings)
             queue = text("task_default_queue", settings.task_default_queue)
             route = self._route = Route(client, queue, settings.version)
         return route

@@ -1,25 +1,49 @@
-"""``self`` of a task that is called here instead of being sent."""
+"""What a task's ``self`` shows while it is run here, by a call or eagerly, instead of on a worker.
 
-from typing import Any, NoReturn
+Runs may be inside of one another: those of this thread are kept in a stack, and what belongs to the
+topmost one is a task's own only if it is the task's.
+"""
 
-from nbqueue.exceptions import MaxRetriesExceededError, Retry
-from nbqueue.request import Request
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any
+
+#: in place of a request: the task's run is a worker's
+_WORKERS = object()
+#: (task, request) of each run that goes on here, the innermost last
+_stack: ContextVar[tuple[tuple[Any, Any], ...]] = ContextVar("nbqueue_inline", default=())
 
 
-class InlineContext:
-    """Does what a worker's context does, as far as it can be done in one call."""
+class Inline:
+    """A run here: ``with Inline(task, request): …``"""
 
-    MaxRetriesExceededError = MaxRetriesExceededError
+    def __init__(self, task: Any, request: Any) -> None:
+        self._entry = (task, request)
+        self._token: Token[tuple[tuple[Any, Any], ...]] | None = None
 
-    def __init__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.name = name
-        self.request = Request(task=name, args=args, kwargs=kwargs)
+    def __enter__(self) -> None:
+        self._token = _stack.set((*_stack.get(), self._entry))
 
-    def update_state(self, state: str | None = None, meta: Any = None) -> None:
-        """Nobody watches a call: nothing to report."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            _stack.reset(self._token)
 
-    def retry(
-        self, args: Any = None, kwargs: Any = None, exc: BaseException | None = None, **options: Any
-    ) -> NoReturn:
-        """There is no later for a call: raises ``exc``, as Celery does, or Retry."""
-        raise exc if exc is not None else Retry("called directly: there is nothing to retry")
+    @staticmethod
+    def of(task: Any) -> Any:
+        """The request of a task's run here, None if the innermost run is not its own, or a worker's."""
+        stack = _stack.get()
+        if Inline.is_called_by_worker(task):
+            stack = stack[:-1]
+        return stack[-1][1] if stack and stack[-1][0] is task else None
+
+    @staticmethod
+    def by_worker(task: Any) -> "Inline":
+        """The next call of the task is a worker's."""
+        return Inline(task, _WORKERS)
+
+    @staticmethod
+    def is_called_by_worker(task: Any) -> bool:
+        stack = _stack.get()
+        return bool(stack) and stack[-1] == (task, _WORKERS)

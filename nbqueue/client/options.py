@@ -13,7 +13,10 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, cast
 
+from nbqueue import conversions
 from nbqueue.client.publish import checked
+from nbqueue.core.amounts import amount
+from nbqueue.core.validation import SLOWEST
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.wire.payload import TaskOptions
 
@@ -37,8 +40,28 @@ class CallOptions(TypedDict, total=False):
     soft_time_limit: float
     #: keep the state, drop the value
     ignore_result: bool
+    #: tags that the worker must have been given: "gpu", or a list of them
+    tags: "str | Iterable[str]"
+    #: how much of what its worker has the task occupies: {"gpu": 1, "memory": "2GB"}
+    resources: Mapping[str, Any]
+    #: starts of tasks of that name over all workers, "10/m"; of the latest call, if they differ
+    rate_limit: "str | float"
+    #: "cloudpickle", "json" or "msgpack": how the arguments are written
+    serializer: str
+    #: False: raise at once while the broker is away, instead of sending when it is back
+    retry: bool
+    #: signatures to be called with its value, and about its failure
+    link: Any
+    link_error: Any
     #: plain values by name, for the task to read: ``self.request.headers``
     headers: dict[str, Any]
+
+
+class TaskCallOptions(CallOptions, total=False):
+    """What may be said of a task's calls, but not of a single one."""
+
+    #: False: it is started at most once, even if its worker dies of it
+    acks_late: bool
 
 
 def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptions:
@@ -52,7 +75,11 @@ def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptio
         It cannot have that value, or not together with another.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    merged = cast(CallOptions, {**defaults, **_converted(given, _CALL)})
+    return agreeing(cast(CallOptions, {**defaults, **_converted(given, _CALL)}))
+
+
+def agreeing(merged: CallOptions) -> CallOptions:
+    """The same options; raises ConfigurationError if one makes no sense beside another."""
     hard, soft = merged.get("time_limit"), merged.get("soft_time_limit")
     if hard is not None and soft is not None and soft > hard:
         raise ConfigurationError(
@@ -79,7 +106,36 @@ def split(options: Mapping[str, Any]) -> tuple[TaskOptions, CallOptions]:
     converted = _converted(_spelt_out(said), {**_TASK, **_DEFAULTS}, also=_SHORT)
     task = {k: v for k, v in converted.items() if k in _TASK}
     call = {k: v for k, v in converted.items() if k in _DEFAULTS}
-    return TaskOptions(**task), call_options({}, call)
+    return TaskOptions(**task), agreeing(cast(CallOptions, call))
+
+
+def routed(options: Mapping[str, Any]) -> CallOptions:
+    """The options of a route, as they are sent.  Raises as :func:`call_options`."""
+    return cast(CallOptions, _converted({k: v for k, v in options.items() if v is not None}, _DEFAULTS))
+
+
+def in_zone(options: CallOptions, zone: datetime.tzinfo | None) -> CallOptions:
+    """The options with the time zone added to times that have none; None: they must have one.
+
+    Raises
+    ------
+    ConfigurationError
+        A time is there twice, or not at all: it is the night in which the clocks are changed.
+    """
+    if zone is None:
+        return options
+    return cast(CallOptions, {name: _localized(name, value, zone) for name, value in options.items()})
+
+
+def _localized(name: str, value: Any, zone: datetime.tzinfo) -> Any:
+    if name not in ("eta", "expires") or not isinstance(value, datetime.datetime) or value.tzinfo is not None:
+        return value
+    first, second = (value.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if first.utcoffset() != second.utcoffset():
+        raise ConfigurationError(
+            f"{name}={value} is ambiguous: that night the clocks are changed; say its tzinfo"
+        )
+    return first
 
 
 def _spelt_out(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,6 +161,10 @@ def _converted(
     options: Mapping[str, Any], table: Mapping[str, Callable[[str, Any], Any]], also: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     __tracebackhide__ = True
+    if pointless := _POINTLESS.keys() & options.keys():
+        for name in sorted(pointless):
+            _tell_pointless(name)
+        options = {name: value for name, value in options.items() if name not in pointless}
     if unknown := sorted(options.keys() - table.keys()):
         raise TypeError(f"no option is called {', '.join(unknown)}; {_advice(unknown[0], [*table, *also])}")
     return {name: table[name](name, value) for name, value in options.items()}
@@ -115,6 +175,12 @@ def _advice(unknown: str, known: list[str]) -> str:
         return f"{unknown} is an option of the task, not of a call: @task({unknown}=…)"
     near = difflib.get_close_matches(unknown, known, n=1)
     return f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
+
+
+def _tell_pointless(name: str) -> None:
+    if name not in _told:
+        _told.add(name)
+        warnings.warn(f"the option {name} has no effect: {_POINTLESS[name]}", stacklevel=6)
 
 
 def text(name: str, value: Any) -> str:
@@ -147,6 +213,36 @@ def _seconds_or_moment(name: str, value: Any) -> float | datetime.datetime:
     return _moment(name, value) if isinstance(value, datetime.datetime) else _seconds(name, value)
 
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def rate(name: str, value: Any) -> float:
+    """Starts a second of ``"10/m"``, ``"0.5/s"``, ``"10"`` or a number; 0 for as many as there can be."""
+    often, _, unit = value.partition("/") if isinstance(value, str) else (value, "", "s")
+    try:
+        starts = math.nan if isinstance(often, bool) else float(often) / _UNITS[unit.strip() or "s"]
+    except (TypeError, ValueError, KeyError, OverflowError):
+        starts = math.nan
+    if not (starts == 0 or SLOWEST <= starts < math.inf):
+        raise ConfigurationError(
+            f"{name} is '10/s', '10/m', '10/h', a number of starts a second, or 0 for no limit, not {value!r}"
+        )
+    return starts
+
+
+def _tags(name: str, value: Any) -> list[str]:
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, Iterable) or isinstance(words, Mapping):
+        raise ConfigurationError(f"{name} is a str or a list of them, not {value!r}")
+    return sorted({text(name, word) for word in words})
+
+
+def _resources(name: str, value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name} is a dict such as {{'gpu': 1, 'memory': '2GB'}}, not {value!r}")
+    return {text(name, key): amount(text(name, key), quantity) for key, quantity in value.items()}
+
+
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
         raise ConfigurationError(f"{name} is a whole number, 0 or more, not {value!r}")
@@ -166,6 +262,21 @@ def _priority(name: str, value: Any) -> int:
 
 def _flag(name: str, value: Any) -> bool:
     return bool(value)
+
+
+def _serializer(name: str, value: Any) -> str:
+    try:
+        return conversions.serializer(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}={value!r}: {error}") from None
+
+
+def _base(name: str, value: Any) -> Any:
+    if value is not None and not (
+        isinstance(value, type) and getattr(value, "__nbqueue_definition__", None) is True
+    ):
+        raise TypeError(f"{name} is a subclass of nbqueue.Task, not {value!r}")
+    return value
 
 
 def _backoff(name: str, value: Any) -> float:
@@ -190,10 +301,18 @@ _CALL: Mapping[str, Callable[[str, Any], Any]] = {
     "time_limit": _seconds,
     "soft_time_limit": _seconds,
     "ignore_result": _flag,
+    "tags": _tags,
+    "resources": _resources,
+    "rate_limit": rate,
+    "serializer": _serializer,
+    "retry": _flag,
     "headers": lambda name, value: checked(value),
 }
 #: what a task may say of its calls
-_DEFAULTS = {name: convert for name, convert in _CALL.items() if name not in ("task_id", "eta")}
+_DEFAULTS = {
+    **{name: convert for name, convert in _CALL.items() if name not in ("task_id", "eta", "retry")},
+    "acks_late": _flag,
+}
 #: what else may be said of a task, in other words
 _SHORT = ("retries", "retry_kwargs")
 _TASK: Mapping[str, Callable[[str, Any], Any]] = {
@@ -207,4 +326,28 @@ _TASK: Mapping[str, Callable[[str, Any], Any]] = {
     "retry_jitter": _flag,
     "dont_autoretry_for": _exceptions,
     "throws": _exceptions,
+    "base": _base,
 }
+#: what a class of tasks may say, in its body
+CLASS_OPTIONS = (*_TASK, *_DEFAULTS, *_SHORT)
+
+_NO_EXCHANGES = "there are no exchanges; queue= says where a task goes"
+_ALWAYS = "it is always so"
+#: options of Celery's that mean nothing here, and why
+_POINTLESS: Mapping[str, str] = {
+    "acks_on_failure_or_timeout": "a run that ended has an outcome, and is not delivered again",
+    "add_to_parent": "parent_id of the task says where it comes from",
+    "compression": "arguments are sent as they are",
+    "delivery_mode": "the broker keeps what it has accepted in its journal",
+    "exchange": _NO_EXCHANGES,
+    "exchange_type": _NO_EXCHANGES,
+    "reject_on_worker_lost": "the setting max_task_deaths says how often a task may lose its worker",
+    "retry_policy": "a client goes on trying until its broker is back",
+    "routing_key": _NO_EXCHANGES,
+    "send_events": "events are sent when somebody listens",
+    "store_errors_even_if_ignored": _ALWAYS,
+    "track_started": _ALWAYS,
+    "trail": "parent_id of each task says where it comes from",
+}
+#: those of which this process has heard
+_told: set[str] = set()

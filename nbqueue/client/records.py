@@ -262,7 +262,9 @@ class TaskRecord:
             output=self.output.text if self.output is not None else "",
             failure=self.failure,
             accepted=self.accepted,
-            has_value=outcome is not None and outcome.failure is None and bool(outcome.value),
+            has_value=outcome is not None
+            and outcome.failure is None
+            and bool(outcome.value or outcome.stored),
             due_at=self.due_at if self.state == RETRY else None,
             setback=self.setback if self.state == PENDING else "",
         )

@@ -1,18 +1,25 @@
 """Results: what ``delay()`` returns, and how to wait for it."""
 
 import asyncio
+import datetime
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 from nbqueue import current, exceptions
 from nbqueue import messages as m
+from nbqueue.client import backends
+from nbqueue.client.backends import Backend
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
+from nbqueue.client.generics import R
 from nbqueue.client.records import NOT_LOADED, TaskRecord, View
+from nbqueue.client.stream import WINDOW, ItemStream
+from nbqueue.client.tree import ResultBase
+from nbqueue.client.zones import shown_zone
 from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
 from nbqueue.wire import failure as failures
 from nbqueue.wire import payload
@@ -44,20 +51,32 @@ class Progress(NamedTuple):
         return f"<{' '.join(filter(None, words))}>"
 
 
-class AsyncResult:
+class AsyncResult(ResultBase, Generic[R]):
     """The outcome of a task, now or later.
 
     Made by ``task.delay()``, or from an id by ``app.AsyncResult(id)``.  Equal to every other result
     of the same id, and to the id itself.
     """
 
-    __slots__ = ("__weakref__", "client", "id", "record")
+    __slots__ = ("__weakref__", "_backend", "client", "id", "parent", "record")
 
-    def __init__(self, id: str, client: Client, record: TaskRecord | None = None) -> None:
+    def __init__(
+        self,
+        id: str,
+        client: Client,
+        record: TaskRecord | None = None,
+        backend: Backend | None = None,
+        parent: Any = None,
+    ) -> None:
         if not isinstance(id, str) or not id:
             raise ValueError(f"a task id is a non-empty str, not {id!r}")
         self.id = id
         self.client = client
+        #: the result of what comes before it in a workflow, None if there is nothing: an AsyncResult, or a
+        #: group's
+        self.parent = parent
+        #: what keeps its value, None for the broker
+        self._backend = backend
         self.record = record if record is not None else client.record(id)
 
     # ── what it is ───────────────────────────────────────────────────────────────────────────
@@ -78,8 +97,17 @@ class AsyncResult:
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def __reduce__(self) -> tuple[Callable[..., "AsyncResult"], tuple[str, str]]:
-        return _restore, (self.id, self.client.url)
+    def __reduce__(self) -> tuple[Callable[..., "AsyncResult[Any]"], tuple[Any, ...]]:
+        known = (self.id, self.client.url, "" if self._backend is None else self._backend.url)
+        if self.parent is None:
+            return _restore, known
+        # a long chain must not be pickled one inside of the other; a group knows its own parents
+        parents = []
+        for node in self.ancestors():
+            parents.append(node.id if isinstance(node, AsyncResult) else node)
+            if not isinstance(node, AsyncResult):
+                break
+        return _restore, (*known, parents)
 
     @property
     def task_id(self) -> str:
@@ -88,8 +116,14 @@ class AsyncResult:
 
     # ── state ────────────────────────────────────────────────────────────────────────────────
 
+    def known(self) -> TaskRecord:
+        """Its record, which is kept up to date from now on."""
+        return self._known()
+
     def _known(self, timeout: float | None = None) -> TaskRecord:
         """The record, looked up at the broker if this client did not submit the task."""
+        if self._backend is not None:
+            self._backend.check()
         if not self.record.known:
             self.client.look_up(self.record, timeout)
         return self.record
@@ -108,6 +142,13 @@ class AsyncResult:
     def successful(self) -> bool:
         """Whether it has a value."""
         return self.state == SUCCESS
+
+    def maybe_throw(self, propagate: bool = True) -> Any:
+        """What :attr:`result` is; raises the exception of a task that has failed, unless ``propagate`` is
+        False."""
+        return self.get(propagate=propagate) if self.ready() else self.result
+
+    maybe_reraise = maybe_throw
 
     def failed(self) -> bool:
         """Whether it ended in FAILURE."""
@@ -152,7 +193,7 @@ class AsyncResult:
         *,
         callback: Callable[[str, Any], object] | None = None,
         disable_sync_subtasks: bool = True,
-    ) -> Any:
+    ) -> R:
         """Wait for the outcome and return the task's value, or raise its exception.
 
         Parameters
@@ -187,13 +228,15 @@ class AsyncResult:
                 "a task must not wait for another one: it may hold the executor that the other needs."
                 "  Return the result's id, or allow it by get(disable_sync_subtasks=False)"
             )
+        if self._backend is not None:
+            self._backend.check()
         self._wait(timeout, interval)
         is_error, content = self._outcome()
         if is_error and propagate:
             raise content.with_traceback(failures.remote_traceback(content))
         if callback is not None:
             callback(self.id, content)
-        return content
+        return content  # type: ignore[no-any-return]  # what the task returned
 
     wait = get
 
@@ -257,8 +300,16 @@ class AsyncResult:
         if outcome is None:
             return self._not_found()
         if outcome.failure is not None:
-            return failures.rebuild(outcome.failure, self._note(outcome))
-        return payload.loads(outcome.value) if outcome.value else None
+            return failures.rebuild(outcome.failure, self._note(outcome), self.client.accepted)
+        value = outcome.value
+        if outcome.stored:
+            client = self.client
+            value = backends.load(outcome.stored, client.backends, outcome.id, outcome.token) or b""
+            if not value:
+                raise exceptions.ResultNotFoundError(
+                    f"{outcome.stored} has no value of {self.id!r} any more: it expired, or was deleted there"
+                )
+        return payload.loads(value, self.client.accepted) if value else None
 
     def _not_found(self) -> exceptions.ResultNotFoundError:
         known = f"the broker at {self.client.url} has no record of {self.id!r}"
@@ -272,6 +323,9 @@ class AsyncResult:
         return exceptions.ResultNotFoundError(f"{known}: {reason}")
 
     def _note(self, outcome: m.Outcome) -> str:
+        if outcome.origin:
+            name = self.client.record(outcome.origin).name
+            return f"in task {name}[{outcome.origin}], before {self.record.name}[{self.id}]"
         where = f" on {outcome.worker}" if outcome.worker else ""
         return f"in task {self.record.name}[{self.id}]{where}"
 
@@ -284,7 +338,7 @@ class AsyncResult:
         if record.settled:
             return self._outcome()[1]
         if record.meta:
-            return payload.loads(record.meta)
+            return payload.loads(record.meta, self.client.accepted)
         if record.progress is not None:
             return {"current": record.progress.current, "total": record.progress.total}
         return None
@@ -322,6 +376,38 @@ class AsyncResult:
         return self._known().worker
 
     @property
+    def date_done(self) -> datetime.datetime | None:
+        """When it ended, with time zone: that of the settings, else UTC; None before."""
+        ended = self._known().finished_at
+        if ended is None:
+            return None
+        zone = datetime.UTC if self.client is None else shown_zone(self.client.settings)
+        return datetime.datetime.fromtimestamp(ended, zone)
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        """What it was called with; None if that is not known, or was large and it has ended."""
+        called = self._called_with()
+        return None if called is None else tuple(called[0])
+
+    @property
+    def kwargs(self) -> dict[str, Any] | None:
+        """The same, by name."""
+        called = self._called_with()
+        return None if called is None else dict(called[1])
+
+    def _called_with(self) -> tuple[Sequence[Any], dict[str, Any]] | None:
+        if self._known().missing:
+            return None
+        data = self.client.ask("arguments", id=self.id)
+        return None if data is None else payload.loads(data, self.client.accepted)
+
+    @property
+    def backend(self) -> Backend:
+        """Where its value is kept."""
+        return self._backend if self._backend is not None else Backend(None, self.client.url)
+
+    @property
     def retries(self) -> int:
         return self._known().retries
 
@@ -357,15 +443,34 @@ class AsyncResult:
         setback = f" ({record.setback})" if record.setback and record.state == PENDING else ""
         return answer["text"] + setback, answer["stuck"]
 
+    def stream(self, *, window: int = WINDOW, timeout: float | None = None) -> ItemStream:
+        """The items of a generator task, as they are yielded; ``for item in …`` or ``async for item in …``.
+
+        Parameters
+        ----------
+        window
+            Items that may be on the way; the task waits until more can be taken.
+        timeout
+            Seconds to wait for each; None: as long as it takes.
+
+        Raises
+        ------
+        TimeoutError
+            While iterating: none came in time; the task goes on, and so may the iteration.
+        TypeError
+            While iterating: the task is no generator.
+        """
+        return ItemStream(self, window, timeout)
+
     # ── other ways to wait ───────────────────────────────────────────────────────────────────
 
-    def then(self, callback: Callable[["AsyncResult"], object]) -> "AsyncResult":
+    def then(self, callback: Callable[["AsyncResult[R]"], object]) -> "AsyncResult[R]":
         """Call ``callback(result)`` when done: on the client's I/O thread, where it must not block, or here
         and now if it is done already."""
         self._known().when_settled(lambda: callback(self))
         return self
 
-    def future(self) -> "Future[Any]":
+    def future(self) -> "Future[R]":
         """A ``concurrent.futures.Future`` of the outcome; cancelling it leaves the task alone."""
         future: Future[Any] = Future()
 
@@ -394,7 +499,7 @@ class AsyncResult:
         future.add_done_callback(lambda _: record.unlisten(transfer))  # cancelled: nobody waits any more
         return future
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R]:
         # a future for each await: one that times out must not spoil the others
         return asyncio.wrap_future(self.future()).__await__()
 
@@ -410,10 +515,37 @@ class AsyncResult:
         self.revoke(terminate=True)
 
     def forget(self) -> None:
-        """Delete the record of a task that is done; of another one, hear no more."""
+        """Delete the record of a task that is done, and those of its parents; of another one, hear no more.
+        What a step of a workflow still needs goes when the step is done."""
+        for node in self.ancestors():
+            node._forget_alone()
+        self._forget_alone()
+
+    def _forget_alone(self) -> None:
         self.client.forget([self.id])
 
+    # ── what came of it ──────────────────────────────────────────────────────────────────────
 
-def _restore(id: str, url: str) -> AsyncResult:
+    @property
+    def children(self) -> list[Any]:
+        """The results of the tasks that it has submitted, and of those that come after it in its workflow,
+        the oldest first.  The broker is asked anew each time."""
+        return self._children()
+
+    def _children(self) -> list[Any]:
+        found = []
+        for row in self.client.ask("children", id=self.id):
+            child = AsyncResult(row["id"], self.client, parent=self)
+            child.record.name, child.record.listed = row["name"], row["state"]
+            found.append(child)
+        return found
+
+
+def _restore(id: str, url: str, backend: str = "", parents: Sequence[Any] = ()) -> AsyncResult[Any]:
     # unpickled elsewhere, perhaps in a worker: by that process' own client
-    return AsyncResult(id, client_for(url))
+    client = client_for(url)
+    kept = Backend(backend, url) if backend else None
+    parent: Any = None
+    for each in reversed(parents):
+        parent = AsyncResult(each, client, backend=kept, parent=parent) if isinstance(each, str) else each
+    return AsyncResult(id, client, backend=kept, parent=parent)

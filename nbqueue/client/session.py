@@ -7,13 +7,15 @@ answered, and which unfinished tasks it wants to hear of.
 
 import itertools
 import logging
+import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from nbqueue import messages as m
 from nbqueue.client.records import Records, TaskRecord
+from nbqueue.client.stream import ItemStream
 from nbqueue.exceptions import NBQueueError, ProtocolError, SubmissionRefused
 from nbqueue.wire.shipment import Blob
 
@@ -32,6 +34,14 @@ class Question(NamedTuple):
 
     messages: tuple[m.AnyMessage, ...]
     answer: Callable[[m.Answer], object]
+
+
+class Listener(Protocol):
+    """Whoever is told of events; ``types`` are those that it wants, None for all."""
+
+    types: list[str] | None
+
+    def put(self, events: list[dict[str, Any]], lost: int) -> None: ...
 
 
 class Session:
@@ -63,6 +73,8 @@ class Session:
         #: not answered yet, by number
         self._questions: dict[int, Question] = {}
         self._numbers = itertools.count(1)
+        #: who is told of events; those that nobody reads any more are gone from it
+        self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.Welcome: self._on_welcome,
             m.Refused: self._on_refused,
@@ -83,7 +95,11 @@ class Session:
             m.Output: self._on_event,
             m.Settle: self._on_settle,
             m.Shutdown: self._on_shutdown,
+            m.Events: self._on_events,
+            m.Item: self._on_item,
         }
+        #: those who read items of a task, by its id; who only stops reading is gone
+        self.streams: dict[str, list[weakref.ref[ItemStream]]] = {}
 
     # ── what we want ─────────────────────────────────────────────────────────────────────────
 
@@ -155,6 +171,24 @@ class Session:
         """Nobody waits for that answer any more: do not ask again on another connection."""
         self._questions = {number: q for number, q in self._questions.items() if q.answer != answer}
 
+    def listen(self, listener: Listener) -> None:
+        """Tell it of events from now on."""
+        self._listeners.add(listener)
+        self.say(self._wanted)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Tell it of no more."""
+        self._listeners.discard(listener)
+        self.say(self._wanted)
+
+    @property
+    def _wanted(self) -> m.Listen:
+        """The events that somebody listens to."""
+        wanted = [listener.types for listener in self._listeners]
+        if None in wanted:
+            return m.Listen(None)
+        return m.Listen(sorted({type for types in wanted for type in types or ()}))
+
     def forget(self, ids: list[str], records: list[TaskRecord]) -> None:
         """Have records deleted, and end the waiting for them."""
         self.say(m.Forget(ids))
@@ -204,6 +238,8 @@ class Session:
         self._cancel_again(list(self.pending))
         if unfinished := self._unfinished():
             self.say(m.Watch(unfinished))
+        if self._listeners:
+            self.say(self._wanted)
         for question in self._questions.values():
             for message in question.messages:
                 self.say(message)
@@ -304,6 +340,28 @@ class Session:
             record.on_retrying(message, self._unix(message.at))
         else:
             record.on_requeued(message)
+
+    def _on_events(self, message: m.Events) -> None:
+        listeners = list(self._listeners)
+        for listener in listeners:
+            listener.put(message.events, message.lost)
+        if not listeners:  # the last one was forgotten, not closed
+            self.say(m.Listen([]))
+
+    def _on_item(self, message: m.Item) -> None:
+        for stream in self._streams(message.id):
+            stream.arrived(message)
+
+    def _streams(self, id: str) -> list[ItemStream]:
+        return [stream for held in self.streams.get(id, ()) if (stream := held()) is not None]
+
+    def pull(self, id: str, *, renewed: bool = False) -> None:
+        """Say what those who read a task's items have and can take: the slowest of them sets the pace."""
+        wishes = [stream.wish(renewed=renewed) for stream in self._streams(id)]
+        if wishes:
+            position = min(wish.position for wish in wishes)
+            upto = min(wish.upto for wish in wishes)
+            self.say(m.Stream(id, position, upto, any(wish.again for wish in wishes)))
 
     def _note(self, record: TaskRecord) -> None:
         if record.subscriptions:

@@ -47,6 +47,10 @@ class ClientSession:
     owed: dict[str, None] = field(default_factory=dict)
     #: to be answered after that: an answer proves that what was asked for before has been told
     questions: deque[m.Ask] = field(default_factory=deque)
+    #: tasks that were not taken from it: those that wait for a blob, with its key, and the refused ones, with
+    #: the reason
+    missing: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
     #: bytes of stories that it may be told in this turn
     allowance: int = field(default_factory=lambda: STORY_BYTES)
 
@@ -79,6 +83,10 @@ class Audience:
     def listens(self, client: ClientSession) -> bool:
         """Whether it is told of things as they happen."""
         return not client.owed and not client.questions and client.peer not in self._behind
+
+    def reads(self, client: ClientSession) -> bool:
+        """Whether it takes what it is sent."""
+        return client.peer not in self._behind
 
     def waits_for(self, record: Record) -> bool:
         """Whether a client that is there is still to be told of a record; viewers, who change nothing, are

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, Final, TypeAlias
 
 from nbqueue import messages as m
-from nbqueue.core import inspect, permissions
+from nbqueue.core import inputs, inspect, panel, permissions
 from nbqueue.core.actions import Action, Keep, Peer
 from nbqueue.core.audience import Audience, ClientSession
 from nbqueue.core.blobs import BLOB_BYTES, name_of
@@ -27,6 +27,7 @@ from nbqueue.core.deaths import manner_of_death
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.entries import AnyEntry, Began
 from nbqueue.core.executors import ExecutorState, WorkerState
+from nbqueue.core.feed import Feed
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.periodic import Schedules
@@ -35,7 +36,7 @@ from nbqueue.core.records import DONE, LEASED, task_size
 from nbqueue.core.recovery import Recovery, standing
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.tasks import Tasks
-from nbqueue.core.timers import Timers
+from nbqueue.core.timers import ORDER, Timers
 from nbqueue.core.validation import flaw
 
 __all__ = ["BrokerCore", "BrokerSettings"]
@@ -48,6 +49,8 @@ Handler: TypeAlias = Callable[[Peer, Any, Any, float], None]
 NOTED: Final = "noted"
 #: blobs remembered for which there was no room
 MAX_UNFIT: Final = 1000
+#: tasks remembered that were not taken from a client, for those that were to come after them
+MAX_TURNED_AWAY: Final = 100_000
 
 
 class BrokerCore:
@@ -89,8 +92,12 @@ class BrokerCore:
         self._timers = Timers()
         self._sessions: dict[Peer, Session] = {}
         self.audience = Audience(self._outbox)
-        self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger, epoch)
+        self.feed = Feed(self.audience, self._outbox, epoch)
+        self.dispatch = Dispatcher(boot, self._outbox, self._timers, self._ledger, self.feed, epoch)
         self.tasks = Tasks(settings, self.dispatch, self.audience, self._timers, self._outbox, self._ledger)
+        self._panel = panel.Panel(
+            self.welcome, self.tasks, self.dispatch, self.audience, self._outbox, self._timers
+        )
         self.schedules = Schedules(settings, self.tasks, self._ledger, epoch, self._claim_room)
         self._next_check = 0.0
         self._busy_at: float | None = None
@@ -108,6 +115,8 @@ class BrokerCore:
                 m.Watch: self._on_watch,
                 m.Forget: self._on_forget,
                 m.Ask: self._on_ask,
+                m.Listen: self._on_listen,
+                m.Stream: self._on_stream,
                 m.Schedule: self._on_schedule,
                 m.Unschedule: self._on_unschedule,
             },
@@ -116,6 +125,7 @@ class BrokerCore:
                 m.Goodbye: self._on_worker_goodbye,
                 m.Heartbeat: self._on_heartbeat,
                 m.ExecutorLost: self._on_executor_lost,
+                m.Reply: self._on_reply,
             },
             ExecutorState: {
                 m.Ping: self._on_ping,
@@ -125,8 +135,10 @@ class BrokerCore:
                 m.Progress: self._on_report,
                 m.Update: self._on_report,
                 m.Output: self._on_report,
+                m.Item: self._on_report,
                 m.Settle: self._on_settle,
                 m.Retry: self._on_retry,
+                m.Replaced: self._on_replaced,
                 m.Returned: self._on_returned,
                 m.Held: self._on_held,
                 m.Consume: self._on_consume,
@@ -158,6 +170,8 @@ class BrokerCore:
         return self._flush()
 
     def _flush(self) -> list[Action]:
+        if self.feed.on:
+            self.feed.flush()
         entries, actions = self._ledger.flush(), self._outbox.flush()
         return [Keep(entries), *actions] if entries else actions
 
@@ -175,7 +189,10 @@ class BrokerCore:
     def tick(self, now: float) -> list[Action]:
         """Do what is due."""
         for timer in self._timers.due(now):
-            self.tasks.fire(timer, now)
+            if timer.kind == ORDER:
+                self._panel.time_is_over(timer.id)
+            else:
+                self.tasks.fire(timer, now)
         self.schedules.fire(now)
         if now >= self._next_check:
             self._next_check = now + self.settings.worker_heartbeat
@@ -184,6 +201,7 @@ class BrokerCore:
         self.tasks.records.expire(now)
         for client, question in self.audience.tell_on(self.tasks.records):
             self._answer(client, question, now)
+        self._panel.go_on(now)
         if self.dispatch.paused:
             self.tasks.make_room(now)
         self.dispatch.rebalance(now)
@@ -245,7 +263,9 @@ class BrokerCore:
             self.tasks.records.next_expiry(),
             self.dispatch.next_rebalance(),
             self._idle_deadline(),
-            0.0 if self.audience.has_more_to_tell else None,
+            0.0
+            if self.audience.has_more_to_tell or self._panel.has_more_to_do or self.feed.has_more_to_tell
+            else None,
         ]
         return min((t for t in times if t is not None), default=None)
 
@@ -368,13 +388,17 @@ class BrokerCore:
         if old is not None:
             self._replaced(old.peer, peer)
             self.audience.gone(old)
+            self.feed.gone(old)
         self.audience.clients[hello.id] = session = ClientSession(hello, peer, now)
         return session
 
     def _worker_hello(self, peer: Peer, hello: m.Hello, now: float) -> WorkerState:
         worker = self.dispatch.worker(hello.id, now)
         self._replaced(worker.peer, peer)
+        is_new = worker.hello is None
         worker.peer, worker.hello, worker.seen = peer, hello, now
+        if is_new and self.feed.on:
+            self.feed.worker("worker-online", worker, now, self.settings.worker_heartbeat)
         return worker
 
     def _replaced(self, old: Peer | None, new: Peer) -> None:
@@ -423,6 +447,7 @@ class BrokerCore:
     def _client_gone(self, client: ClientSession) -> None:
         self._sessions.pop(client.peer, None)
         self.audience.gone(client)
+        self.feed.gone(client)
 
     def _on_worker_goodbye(self, peer: Peer, worker: WorkerState, message: m.Goodbye, now: float) -> None:
         self._sessions.pop(peer, None)
@@ -433,10 +458,13 @@ class BrokerCore:
     def _worker_gone(self, worker: WorkerState, now: float, reason: str, *, charge: bool) -> None:
         """A worker left or was not heard of for a lease: its leases end."""
         self.dispatch.workers.pop(worker.id, None)
+        self._panel.gone(worker)
         if worker.peer is not None:
             self._sessions.pop(worker.peer, None)
         for executor in list(worker.executors.values()):
             self._executor_gone(executor, now, reason, charge=charge)
+        if self.feed.on and worker.hello is not None:
+            self.feed.worker("worker-offline", worker, now, self.settings.worker_heartbeat)
 
     def _on_executor_goodbye(
         self, peer: Peer, executor: ExecutorState, message: m.Goodbye, now: float
@@ -467,12 +495,18 @@ class BrokerCore:
         self.tasks.abandoned(executor, reason, now, charge=charge)
 
     def _on_heartbeat(self, peer: Peer, worker: WorkerState, message: m.Heartbeat, now: float) -> None:
+        worker.load = message.load
+        if self.feed.on:
+            self.feed.worker("worker-heartbeat", worker, now, self.settings.worker_heartbeat)
         for executor in list(worker.executors.values()):
             # one that its worker does not know of died while we were not told: make sure, then let it go
             if executor.id not in message.executors:
                 if executor.peer is None:
                     self._executor_gone(executor, now, "its process is gone")
                 self._outbox.send(executor.peer, m.Pong(self.welcome.boot))
+
+    def _on_reply(self, peer: Peer, worker: WorkerState, message: m.Reply, now: float) -> None:
+        self._panel.replied(worker, message)
 
     def _check_sessions(self, now: float) -> None:
         lease = self.settings.worker_lease
@@ -484,7 +518,7 @@ class BrokerCore:
         for worker in [w for w in self.dispatch.workers.values() if w.seen < now - lease]:
             reason = f"worker {worker.name} was not heard of for {lease:g} s"
             self._worker_gone(worker, now, reason, charge=True)
-        self.tasks.prune()
+        self.tasks.prune(now)
 
     # ── what clients say ─────────────────────────────────────────────────────────────────────
 
@@ -538,11 +572,17 @@ class BrokerCore:
             key = self.tasks.lacking(task) if is_new else ""
             if key and not reason:
                 reason = self._lack_of_room(self._unfit.get(key, 0))
+            if task.step is not None and is_new and not reason:
+                key, reason = self._turned_away(task.step, client, key)
             if reason:
                 self._outbox.send(peer, m.Rejected(task.id, reason))
+                _remember(client.rejected, task.id, reason)
             elif key:
                 missing.setdefault(key, []).append(task.id)
+                _remember(client.missing, task.id, key)
             else:
+                if client.missing:
+                    client.missing.pop(task.id, None)
                 self._room -= size if is_new else 0
                 self.tasks.accept(task, client.sender, now)
                 accepted.append(task.id)
@@ -550,12 +590,31 @@ class BrokerCore:
             self._outbox.send(peer, m.Missing(key, ids))
         self._outbox.accepted(peer, accepted)
 
+    def _turned_away(self, step: m.Step, client: ClientSession, key: str) -> tuple[str, str]:
+        """The blob that a task before it waits for (or ``key``), and why one was refused; "" for none."""
+        if not (client.missing or client.rejected):
+            return key, ""
+        for id in step.after:
+            if self.tasks.records.get(id) is None:
+                if id in client.rejected:
+                    return "", f"task {id}, which it comes after, was refused: {client.rejected[id]}"
+                key = key or client.missing.get(id, "")
+        return key, ""
+
     def _foreign(self, task: m.Task, key: Key) -> str:
         """Why a task is not one that a worker's key may submit, "" if it is."""
         known = self.tasks.records.get(task.id)
         if known is not None:
             return "" if permissions.sees(key, known.sender.owner) else permissions.refusal(key)
-        return "" if self._runs(key, task.parent_id) else permissions.refusal(key)
+        if not self._runs(key, task.parent_id):
+            return permissions.refusal(key)
+        before = task.step.after if task.step is not None else ()
+        return "" if all(self._may_follow(key, id) for id in before) else permissions.refusal(key)
+
+    def _may_follow(self, key: Key, id: str) -> bool:
+        """Whether a worker's key may have something come after a task: it submitted that, or runs it."""
+        record = self.tasks.records.get(id)
+        return record is None or permissions.sees(key, record.sender.owner) or self._runs(key, id)
 
     def _on_cancel(self, peer: Peer, client: ClientSession, message: m.Cancel, now: float) -> None:
         if self._others(client, message.ids):
@@ -568,12 +627,18 @@ class BrokerCore:
         absent = []
         for id in message.ids:
             record = self.tasks.records.get(id)
-            if record is None or not permissions.sees(client.key, record.sender.owner):
+            if record is None or record.unwanted or not permissions.sees(client.key, record.sender.owner):
                 absent.append(id)
             else:
                 self.audience.join(record, client.hello.id)
         if absent:
             self._outbox.send(peer, m.NotFound(absent))
+
+    def _on_stream(self, peer: Peer, client: ClientSession, message: m.Stream, now: float) -> None:
+        if self._others(client, [message.id]):
+            self._refuse(peer, message, permissions.refusal(client.key))
+        else:
+            self.tasks.stream(client.id, message, now)
 
     def _on_forget(self, peer: Peer, client: ClientSession, message: m.Forget, now: float) -> None:
         if self._others(client, message.ids):
@@ -582,8 +647,7 @@ class BrokerCore:
         for id in message.ids:
             record = self.tasks.records.get(id)
             if record is not None and record.place == DONE:
-                self.tasks.records.forget(id)
-                self._ledger.forgot(id)
+                self.tasks.steps.forget(record)
             elif record is not None:
                 self.audience.leave(record, client.hello.id)
         if self.dispatch.paused:
@@ -602,6 +666,9 @@ class BrokerCore:
         self.schedules.remove(message.app, dict.fromkeys(message.names))
         self._outbox.send(peer, m.Noted(message.number))
 
+    def _on_listen(self, peer: Peer, client: ClientSession, message: m.Listen, now: float) -> None:
+        self.feed.listen(client, message.types)
+
     def _on_ask(self, peer: Peer, client: ClientSession, message: m.Ask, now: float) -> None:
         if self.audience.listens(client):
             self._answer(client, message, now)
@@ -614,10 +681,16 @@ class BrokerCore:
         if message.topic == NOTED:
             self._outbox.send(peer, m.Noted(message.number))
             return
+        if message.topic in (panel.INSPECT, panel.CONTROL, panel.PURGE):
+            try:
+                self._panel.ask(client, message, now)
+            except (TypeError, ValueError, KeyError, OverflowError) as error:
+                self._refuse(peer, message, f"{message.topic}: {error}")
+            return
         topic = inspect.TOPICS.get(message.topic)
         if topic is None:
-            error = f"no topic is called {message.topic!r}; there are: {', '.join(inspect.TOPICS)}"
-            self._refuse(peer, message, error)
+            others = ", ".join((*inspect.TOPICS, panel.INSPECT, panel.CONTROL, panel.PURGE))
+            self._refuse(peer, message, f"no topic is called {message.topic!r}; there are: {others}")
             return
         if self._others(client, [str(message.args.get("id", ""))]):
             self._refuse(peer, message, permissions.refusal(client.key))
@@ -642,6 +715,11 @@ class BrokerCore:
     # ── what executors say ───────────────────────────────────────────────────────────────────
 
     def _on_need(self, peer: Peer, executor: ExecutorState, message: m.Need, now: float) -> None:
+        if (step := inputs.parsed(message.key)) is not None:
+            id, start = step
+            portion = self.tasks.steps.portion(id, start) if executor.holds_task(id) else b""
+            self._outbox.send(peer, m.Define(message.key, portion))
+            return
         allowed = not executor.key.only_own or executor.needs(message.key)
         self._outbox.send(peer, m.Define(message.key, self.tasks.blobs.get(message.key) if allowed else b""))
 
@@ -656,6 +734,8 @@ class BrokerCore:
             self.tasks.progressed(message)
         elif isinstance(message, m.Update):
             self.tasks.updated(message)
+        elif isinstance(message, m.Item):
+            self.tasks.yielded(message)
         else:
             self.tasks.printed(message)
 
@@ -667,6 +747,11 @@ class BrokerCore:
 
     def _on_retry(self, peer: Peer, executor: ExecutorState, message: m.Retry, now: float) -> None:
         self.tasks.retried(message, executor, now)
+        self._outbox.acknowledge(peer, [message.token])
+        self.dispatch.feed(executor, now)
+
+    def _on_replaced(self, peer: Peer, executor: ExecutorState, message: m.Replaced, now: float) -> None:
+        self.tasks.replaced(message, executor, now)
         self._outbox.acknowledge(peer, [message.token])
         self.dispatch.feed(executor, now)
 
@@ -688,3 +773,9 @@ class BrokerCore:
             if executor.peer is not None:
                 self._outbox.acknowledge(executor.peer, strange)
         self.dispatch.feed(executor, now)
+
+
+def _remember(turned_away: dict[str, str], id: str, why: str) -> None:
+    if len(turned_away) >= MAX_TURNED_AWAY:
+        del turned_away[next(iter(turned_away))]
+    turned_away[id] = why

@@ -9,6 +9,7 @@
               └──┴─ Stood, Printed,        whatever else happens to it
                     Changed
     Forgot
+    Tuned                                  what was said of all tasks of a name
     Scheduled ─▶ Fired, Unscheduled        periodic tasks
 
 Each entry says how things stand, never by how much they changed: reading one twice, or one that is
@@ -110,6 +111,8 @@ class Stood(Entry, tag=7):
     revoked: bool
     failure: Failure | None
     outcome: Outcome | None
+    by: str = ""
+    unwanted: bool = False
 
 
 class Printed(Entry, tag=8):
@@ -130,8 +133,22 @@ class Forgot(Entry, tag=9):
     ids: list[str]
 
 
+class Tuned(Entry, tag=30):
+    """What holds for all tasks of a name, and when one of them was last started at a limited rate."""
+
+    name: str
+    #: starts a second that were set at runtime, 0 for as many as there can be; None: none were
+    rate: float | None
+    #: soft and hard limit of each run, and since when they hold; None: none were set at runtime
+    times: tuple[float | None, float | None, float] | None = None
+    #: None: not that it mattered
+    last: float | None = None
+    #: starts a second that its limiter goes by, 0 if it has none
+    pace: float = 0.0
+
+
 class Scheduled(Entry, tag=40):
-    """A periodic task, as ``core.periodic.Entry`` has it; times are Unix times."""
+    """A periodic task, as ``core.firings.Recurrence`` has it; times are Unix times."""
 
     app: str
     periodic: Periodic
@@ -159,7 +176,7 @@ class Unscheduled(Entry, tag=42):
 
 AnyEntry: TypeAlias = (
     Began | Defined | Joined | Took | Leased | Ended | Stood | Printed | Changed | Forgot
-    | Scheduled | Fired | Unscheduled
+    | Tuned | Scheduled | Fired | Unscheduled
 )  # fmt: skip
 
 _encode: Final = msgspec.msgpack.Encoder().encode

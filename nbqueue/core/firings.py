@@ -9,8 +9,8 @@ from nbqueue.core.records import Sender
 from nbqueue.messages import Periodic
 
 
-class Entry(msgspec.Struct):
-    """A periodic task.  Times are Unix times."""
+class Recurrence(msgspec.Struct):
+    """A periodic task: an entry of an application's schedule.  Times are Unix times."""
 
     app: str
     periodic: Periodic

@@ -1,5 +1,7 @@
 """What is to be written down of this turn: gathered while it goes on, taken at its end."""
 
+from math import isfinite
+
 from nbqueue.core.entries import (
     AnyEntry,
     Changed,
@@ -14,9 +16,11 @@ from nbqueue.core.entries import (
     Scheduled,
     Stood,
     Took,
+    Tuned,
     Unscheduled,
 )
-from nbqueue.core.firings import Entry
+from nbqueue.core.firings import Recurrence
+from nbqueue.core.limits import Limits
 from nbqueue.core.permissions import Key
 from nbqueue.core.records import Record
 from nbqueue.messages import Hello, Outcome, Output, Task
@@ -74,13 +78,18 @@ class Ledger:
     def printed(self, piece: Output) -> None:
         self._printed.append(piece)
 
+    def tuned(self, limits: Limits, name: str) -> None:
+        """Something was said of all tasks of a name."""
+        self._taken = None  # tasks that come afterwards belong after it
+        self._entries.append(tuned(limits, name))
+
     def forgot(self, id: str) -> None:
         self._forgotten.append(id)
 
-    def scheduled(self, entry: Entry) -> None:
+    def scheduled(self, entry: Recurrence) -> None:
         self._entries.append(scheduled(entry))
 
-    def fired(self, entry: Entry) -> None:
+    def fired(self, entry: Recurrence) -> None:
         self._entries.append(Fired(entry.app, entry.periodic.name, entry.handled, entry.last_id))
 
     def unscheduled(self, app: str, names: list[str]) -> None:
@@ -108,7 +117,15 @@ class Ledger:
         return entries
 
 
-def scheduled(entry: Entry) -> Scheduled:
+def tuned(limits: Limits, name: str) -> Tuned:
+    """What holds for a name now."""
+    limiter = limits.limiters.get(name)
+    last = limiter.last if limiter is not None and isfinite(limiter.last) else None
+    pace = limiter.rate if limiter is not None else 0.0
+    return Tuned(name, limits.rates.get(name), limits.times.get(name), last, pace)
+
+
+def scheduled(entry: Recurrence) -> Scheduled:
     """A periodic task as it stands now."""
     return Scheduled(entry.app, entry.periodic, entry.sender, entry.anchor, entry.handled, entry.last_id)
 
@@ -133,4 +150,6 @@ def stood(record: Record) -> Stood:
         record.revoked,
         record.failure,
         record.outcome,
+        record.by,
+        record.unwanted,
     )

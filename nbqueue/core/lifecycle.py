@@ -14,10 +14,11 @@ from nbqueue.states import FAILURE, PENDING, PROGRESS, RETRY, REVOKED, STARTED, 
 START: Final = "start"  # a worker reports that the function runs
 REPORT: Final = "report"  # update_state with a custom state
 SUCCEED: Final = "succeed"  # the function returned
-FAIL: Final = "fail"  # it raised, ran past its limit, or killed too many workers
+FAIL: Final = "fail"  # it raised, ran past its limit, killed too many workers, or what it waited for failed
 AGAIN: Final = "retry"  # it asked for another run
 REQUEUE: Final = "requeue"  # its worker was lost or gave it back
-REVOKE: Final = "revoke"  # it was cancelled or expired
+REPLACE: Final = "replace"  # it will end as another task does
+REVOKE: Final = "revoke"  # it was cancelled or expired, or is not called for
 
 _RUNNING: Mapping[str, str] = {
     START: STARTED,
@@ -26,6 +27,7 @@ _RUNNING: Mapping[str, str] = {
     FAIL: FAILURE,
     AGAIN: RETRY,
     REQUEUE: PENDING,
+    REPLACE: PENDING,
     REVOKE: REVOKED,
 }
 

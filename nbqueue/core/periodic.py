@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from nbqueue import timetable
-from nbqueue.core.firings import Entry
+from nbqueue.core.firings import Recurrence
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.records import DONE, Sender, task_size
 from nbqueue.core.settings import BrokerSettings, too_large
@@ -57,7 +57,7 @@ class Schedules:
         epoch: float,
         claim_room: Callable[[int], str],
     ) -> None:
-        self.entries: dict[tuple[str, str], Entry] = {}
+        self.entries: dict[tuple[str, str], Recurrence] = {}
         self._settings = settings
         self._tasks = tasks
         self._ledger = ledger
@@ -117,7 +117,8 @@ class Schedules:
         if old is not None and old.periodic == periodic and not old.lost:
             return
         at = now + self._epoch
-        entry = Entry(app, periodic, sender, timetable.anchor_of(periodic.timetable, at), at)
+        anchor = timetable.anchor_of(periodic.timetable, at)
+        entry = Recurrence(app, periodic, sender, anchor, max(at, anchor))  # the anchor itself is no firing
         if old is not None and old.periodic.timetable == periodic.timetable:  # its times stay what they were
             entry.anchor, entry.handled = old.anchor, old.handled
         if old is not None:
@@ -137,13 +138,13 @@ class Schedules:
             self._ledger.unscheduled(app, [entry.periodic.name for entry in gone])
             self._look_ahead()
 
-    def _settle_in(self, entry: Entry) -> None:
+    def _settle_in(self, entry: Recurrence) -> None:
         self.entries[entry.key] = entry
         self._size += task_size(entry.periodic.task)
         if not entry.lost:
             self._plan(entry)
 
-    def _let_go(self, entry: Entry) -> None:
+    def _let_go(self, entry: Recurrence) -> None:
         del self.entries[entry.key]
         self._size -= task_size(entry.periodic.task)
         if not entry.lost:
@@ -154,7 +155,7 @@ class Schedules:
         for key in _blobs_of(task):
             self._tasks.blobs.refer(key)
 
-    def restore(self, entry: Entry) -> None:
+    def restore(self, entry: Recurrence) -> None:
         """An entry that an earlier broker had; call :meth:`set_epoch` afterwards."""
         if self._tasks.lacking(entry.periodic.task):
             entry.lost = True
@@ -170,7 +171,7 @@ class Schedules:
         self._epoch = epoch
         self._look_ahead()
 
-    def _plan(self, entry: Entry) -> None:
+    def _plan(self, entry: Recurrence) -> None:
         """When it fires next, after all that was handled."""
         try:
             due = timetable.following(entry.periodic.timetable, entry.anchor, entry.handled)
@@ -195,7 +196,7 @@ class Schedules:
         if not all(done):
             self._next = max(self._next, now + AGAIN)
 
-    def _fire(self, entry: Entry, now: float) -> bool:
+    def _fire(self, entry: Recurrence, now: float) -> bool:
         """One entry is due; False if that cannot be written down now, and has to wait."""
         at = max(now + self._epoch, entry.due)
         periodic, trouble = entry.periodic, self._tasks.unwritable
@@ -212,7 +213,7 @@ class Schedules:
         self._ledger.fired(entry)
         return True
 
-    def _submit(self, entry: Entry, firing: float, now: float) -> None:
+    def _submit(self, entry: Recurrence, firing: float, now: float) -> None:
         if entry.periodic.skip_if_running and self._last_is_unfinished(entry):
             return
         task = msgspec.structs.replace(entry.periodic.task, id=entry.id_of(firing))
@@ -221,7 +222,7 @@ class Schedules:
             self._tasks.accept(task, entry.sender, now)
             entry.last_id = task.id
 
-    def _last_is_unfinished(self, entry: Entry) -> bool:
+    def _last_is_unfinished(self, entry: Recurrence) -> bool:
         record = self._tasks.records.get(entry.last_id)
         return record is not None and record.place != DONE
 

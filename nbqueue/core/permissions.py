@@ -64,15 +64,17 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
     {
         WORKER: Rights(
             parts=_ALL_PARTS,
-            words=_COURTESIES | {m.Define, m.Submit, m.Cancel, m.Watch, m.Forget, m.Ask},
-            topics=frozenset({"why", "noted"}),
+            words=_COURTESIES | {m.Define, m.Submit, m.Cancel, m.Watch, m.Forget, m.Ask, m.Stream},
+            topics=frozenset({"why", "children", "noted"}),
             only_own=True,
             summary="runs tasks, and submits, reads and cancels only those that belong to the ones it runs",
         ),
         VIEWER: Rights(
             parts=frozenset({m.CLIENT}),
-            words=_COURTESIES | {m.Watch, m.Ask},
-            topics=frozenset({"status", "tasks", "periodic", "why", "noted"}),
+            words=_COURTESIES | {m.Watch, m.Ask, m.Listen},
+            topics=frozenset(
+                {"status", "tasks", "periodic", "why", "children", "workflow", "noted", "inspect", "overview"}
+            ),
             only_own=False,
             summary="may read, and nothing else",
         ),

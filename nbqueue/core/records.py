@@ -1,5 +1,6 @@
 """What the broker knows of one task, from its acceptance until the record expires."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -9,6 +10,7 @@ from nbqueue.messages import Failure, Outcome, Progress, Task, Update
 from nbqueue.states import PENDING
 
 # Where a record stands
+WAITING: Final = "waiting"  # waits for other tasks: see core.workflow
 SCHEDULED: Final = "scheduled"  # waits for its time
 READY: Final = "ready"  # waits for an executor
 LEASED: Final = "leased"  # with an executor
@@ -18,11 +20,14 @@ DONE: Final = "done"
 LARGE: Final = 1024
 #: bytes that a task costs beside its arguments: measured, with its record and its place in a queue
 TASK_BYTES: Final = 1000
+#: bytes that each task costs that another one waits for: its id, and who waits for it
+STEP_BYTES: Final = 200
 
 
 def task_size(task: Task) -> int:
     """Bytes that keeping an unfinished task costs, about."""
-    return len(task.payload) + len(task.captured) + TASK_BYTES
+    size = len(task.payload) + len(task.captured) + TASK_BYTES
+    return size if task.step is None else size + STEP_BYTES * len(task.step.after)
 
 
 class Sender(NamedTuple):
@@ -74,6 +79,17 @@ class Record(msgspec.Struct, gc=False):
     #: of the last run that ended in RETRY
     failure: Failure | None = None
     outcome: Outcome | None = None
+    #: id of the task that it was replaced by, and ends as
+    by: str = ""
+    #: to be deleted when no step needs it any more
+    unwanted: bool = False
+
+    @property
+    def predecessors(self) -> Sequence[str]:
+        """Ids of the tasks that it waits for, or has waited for."""
+        if self.by:
+            return (self.by,)
+        return self.task.step.after if self.task.step is not None else ()
 
     def forget_run(self) -> None:
         """The run is over, and another one will report anew."""

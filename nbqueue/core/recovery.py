@@ -29,14 +29,16 @@ from nbqueue.core.entries import (
     Scheduled,
     Stood,
     Took,
+    Tuned,
     Unscheduled,
 )
 from nbqueue.core.executors import ExecutorState
-from nbqueue.core.firings import Entry
-from nbqueue.core.ledger import scheduled, stood
+from nbqueue.core.firings import Recurrence
+from nbqueue.core.ledger import scheduled, stood, tuned
+from nbqueue.core.limits import TimeLimits
 from nbqueue.core.output import OutputLog
 from nbqueue.core.periodic import Schedules
-from nbqueue.core.records import DONE, LEASED, SCHEDULED, Record, Sender
+from nbqueue.core.records import DONE, LEASED, SCHEDULED, WAITING, Record, Sender
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import Outcome
 
@@ -56,7 +58,7 @@ class Recovery:
         self.executors: dict[str, Joined] = {}
         self._tasks = tasks
         self._schedules = schedules
-        self._entries: dict[tuple[str, str], Entry] = {}
+        self._entries: dict[tuple[str, str], Recurrence] = {}
         self._records: dict[str, Record] = {}
         #: kept here until it is known which of them tasks refer to
         self._blobs: dict[str, bytes] = {}
@@ -97,8 +99,10 @@ class Recovery:
                 case Forgot():
                     for id in entry.ids:
                         self._records.pop(id, None)
+                case Tuned():
+                    self._tuned(entry)
                 case Scheduled(app, periodic):
-                    self._entries[app, periodic.name] = Entry(
+                    self._entries[app, periodic.name] = Recurrence(
                         app, periodic, entry.sender, entry.anchor, entry.handled, entry.last_id
                     )
                 case Fired():
@@ -124,8 +128,12 @@ class Recovery:
             # in place of an earlier one of that id, which had expired, or of a snapshot's: its life follows
             record = Record(task, at, order, entry.sender, watchers=(entry.sender.client,))
             self._records[task.id] = record
-            if task.countdown > 0:
+            if task.step is not None:
+                record.place = WAITING
+            elif task.countdown > 0:
                 record.place, record.due = SCHEDULED, at + task.countdown
+            if task.rate:
+                self._tasks.limits.heard(task)
         self._order = max(self._order, entry.order + len(entry.tasks))
 
     def _leased(self, entry: Leased) -> None:
@@ -135,6 +143,19 @@ class Recovery:
                 record.place = LEASED
                 record.executor, record.token, record.attempt = entry.executor, token, attempt
                 record.leased_at = entry.at + self._shift
+                self._tasks.limits.started(record.task, record.leased_at)
+
+    def _tuned(self, entry: Tuned) -> None:
+        limits = self._tasks.limits
+        limits.set_rate(entry.name, entry.rate)
+        times = None
+        if entry.times is not None:
+            soft, hard, since = entry.times
+            times = TimeLimits(soft, hard, since + self._shift)
+        limits.set_times(entry.name, times)
+        if entry.last is not None and entry.pace:
+            limiter = limits.limiter(entry.name, entry.pace)
+            limiter.last = max(limiter.last, entry.last + self._shift)
 
     def _ended(self, outcome: Outcome) -> None:
         record = self._records.get(outcome.id)
@@ -161,6 +182,7 @@ class Recovery:
         record.leased_at, record.due = entry.leased_at + shift, entry.due + shift
         record.started_at = None if entry.started_at is None else entry.started_at + shift
         record.revoked, record.failure = entry.revoked, entry.failure
+        record.by, record.unwanted = entry.by, entry.unwanted
         if entry.outcome is not None:
             self._settle(record, entry.outcome)
             record.done_at = entry.done_at + shift
@@ -187,12 +209,14 @@ class Recovery:
                     blobs.add(key, self._blobs[key])
             self._schedules.restore(entry)
         self._schedules.set_epoch(self._epoch)
+        self._tasks.steps.expect(self._records.values())
         for record in sorted(self._records.values(), key=_by_age):
             if record.place != DONE:
                 for key in (record.task.definition, record.task.captured_key):
                     if key in self._blobs:
                         blobs.add(key, self._blobs[key])
             self._tasks.restore(record, self.executors.get(record.executor), now)
+        self._tasks.steps.resume(now)
         for key, blob in self._blobs.items():
             blobs.add(key, blob)  # as long as there is room for what no task refers to
         self._tasks.records.continue_order(self._order)
@@ -211,6 +235,7 @@ def standing(
 ) -> Iterator[list[AnyEntry]]:
     """All that there is to know, in portions; what happens meanwhile is to be written down beside it."""
     yield [began, *(Joined(executor.hello, executor.key) for executor in executors)]
+    yield [tuned(tasks.limits, name) for name in tasks.limits.names]
     for key in tasks.blobs:
         if blob := tasks.blobs.get(key):  # else it was dropped since
             yield [Defined(key, blob)]
@@ -241,8 +266,13 @@ def _entries_of(records: list[Record]) -> list[AnyEntry]:
             entries.append(took)
         took.tasks.append(record.task)
     for record in records:
-        if record.attempt or record.place == DONE:
+        if record.attempt or record.place == DONE or _has_its_turn(record):
             entries.append(stood(record))
         if record.output is not None:
             entries.append(Printed(record.output.pieces))
     return entries
+
+
+def _has_its_turn(record: Record) -> bool:
+    """Whether it is a step that waits for others no longer: its countdown is under way."""
+    return record.task.step is not None and record.place != WAITING

@@ -4,16 +4,20 @@ Unfinished records are counted by queue and by size, so that a new task can be r
 too many.  Finished ones expire, and go early when they take too much room: the oldest first, but none
 that a client is waiting to be told of.  When only such are left the records are :attr:`Records.full`, and
 no more tasks are run until clients have read, or are gone.
+
+What a waiting step of a workflow needs is held apart: it neither expires nor goes early, and counts with the
+unfinished tasks, whose arguments it is.
 """
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Final
 
 from nbqueue.core.records import DONE, Record, task_size
 from nbqueue.core.settings import BrokerSettings
 from nbqueue.messages import Task
+from nbqueue.states import FAILURE
 
 #: records looked at, for one finished, in search of one that may go
 _TRIES: Final = 8
@@ -22,14 +26,28 @@ LOOKED_THROUGH: Final = 100_000
 
 
 class Records:
-    """See the module's docstring.  ``needed`` says whether a client waits to be told of a finished record."""
+    """See the module's docstring.
 
-    def __init__(self, settings: BrokerSettings, needed: Callable[[Record], bool]) -> None:
+    Parameters
+    ----------
+    needed
+        Says whether a client waits to be told of a finished record.
+    awaited
+        Ids of the tasks of which steps may take something.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        needed: Callable[[Record], bool],
+        awaited: Container[str] = frozenset(),
+    ) -> None:
         self._expires = settings.result_expires
         # plain attributes: each task is measured against them
         self._max_queued, self._max_queued_bytes = settings.max_queued, settings.max_queued_bytes
         self._max_results, self._max_result_bytes = settings.max_results, settings.max_result_bytes
         self._needed = needed
+        self._awaited = awaited
         self._by_id: dict[str, Record] = {}
         #: unfinished records a queue, and the bytes of all of them
         self.queued: dict[str, int] = {}
@@ -37,6 +55,9 @@ class Records:
         #: finished records and their sizes when they finished, the oldest first
         self._finished: OrderedDict[str, tuple[Record, int]] = OrderedDict()
         self._finished_bytes = 0
+        #: finished records that steps need, with their sizes, and the bytes of all of them
+        self._held: dict[str, tuple[Record, int]] = {}
+        self.held_bytes = 0
         self._order = 0
 
     def __len__(self) -> int:
@@ -50,7 +71,7 @@ class Records:
 
     @property
     def unfinished(self) -> int:
-        return len(self._by_id) - len(self._finished)
+        return len(self._by_id) - len(self._finished) - len(self._held)
 
     def next_order(self) -> int:
         self._order += 1
@@ -70,7 +91,7 @@ class Records:
                 f"queue {task.queue!r} is full: it has {self._max_queued:,} unfinished tasks (max_queued);"
                 " submit again when some are done"
             )
-        size, queued = task_size(task), self.queued_bytes + used_bytes
+        size, queued = task_size(task), self.queued_bytes + self.held_bytes + used_bytes
         if queued + size > self._max_queued_bytes:
             return (
                 f"the queues are full: a task of {size:,} bytes and the unfinished ones, of"
@@ -112,11 +133,36 @@ class Records:
 
     def shelve(self, record: Record) -> None:
         """Count a record among the finished ones; of an earlier broker it is not known before."""
-        self._by_id[record.task.id] = record
-        record.drop_arguments()
+        id = record.task.id
+        self._by_id[id] = record
+        if record.state != FAILURE or id not in self._awaited:  # its errback may want to see them
+            record.drop_arguments()
         size = record.size
-        self._finished[record.task.id] = (record, size)
-        self._finished_bytes += size
+        if id in self._awaited:
+            self._held[id] = (record, size)
+            self.held_bytes += size
+        else:
+            self._finished[id] = (record, size)
+            self._finished_bytes += size
+
+    def hold(self, id: str) -> None:
+        """A step needs a record from now on, which may have ended before."""
+        if id in self._finished:
+            record, size = self._finished.pop(id)
+            self._finished_bytes -= size
+            self._held[id] = (record, size)
+            self.held_bytes += size
+
+    def is_held(self, id: str) -> bool:
+        """Whether it is finished, and needed by a step."""
+        return id in self._held
+
+    def release(self, id: str) -> None:
+        """No step needs a record any more; it expires with those that finish now."""
+        if id in self._held:
+            record, size = self._held.pop(id)
+            self.held_bytes -= size
+            self.shelve(record)
 
     @property
     def full(self) -> bool:

@@ -7,6 +7,7 @@
                   └────────────┘                             │
       requeue ◀── lost, given back        revoke, fail ──────┘
 
+A step of a workflow waits for others before it is scheduled or dispatched (``core.steps``).
 Every way out goes through :meth:`Tasks.settle`, which can be gone through once.
 """
 
@@ -18,17 +19,26 @@ from nbqueue import messages as m
 from nbqueue.core import deaths, lifecycle, timers, verdicts
 from nbqueue.core.audience import Audience, started
 from nbqueue.core.blobs import Blobs
-from nbqueue.core.dispatch import Dispatcher
+from nbqueue.core.dispatch import Dispatcher, limited_to, limits
 from nbqueue.core.entries import Joined
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.output import OutputLog
-from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record, Sender
+from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record, Sender
 from nbqueue.core.settings import BrokerSettings, too_large
+from nbqueue.core.steps import Steps
 from nbqueue.core.store import Records
+from nbqueue.core.streams import Streams
+from nbqueue.core.workflow import Workflow
 from nbqueue.states import FAILURE, READY_STATES
 
+_TOO_MUCH_HELD: Final = verdicts.Ending(
+    FAILURE,
+    "SerializationError",
+    "the values that steps of workflows wait to take are more than max_queued_bytes: pass large data by"
+    " files",
+)
 _RESULTS_UNREAD: Final = (
     "waiting until clients have read their results, which take all the room (max_result_bytes)"
 )
@@ -48,15 +58,20 @@ class Tasks:
     ) -> None:
         #: why nothing can be written down, "" if it can
         self.unwritable = ""
-        self.records = Records(settings, audience.waits_for)
+        self.workflow = Workflow()
+        self.records = Records(settings, audience.waits_for, self.workflow.dependents)
         self.blobs = Blobs()
+        self.streams = Streams(audience, outbox, settings.worker_lease)
         self._settings = settings
         self._payload_limit = settings.payload_limit
+        self.limits = dispatch.limits
+        self.events = dispatch.events
         self._dispatch = dispatch
         self._audience = audience
         self._timers = pending
         self._outbox = outbox
         self._ledger = ledger
+        self.steps = Steps(self.workflow, self.records, dispatch, audience, pending, ledger, self.settle)
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────
 
@@ -90,6 +105,13 @@ class Tasks:
         self.records.add(record)
         self._ledger.took(record)
         self._refer(task)
+        if self.events.on:
+            self.events.sent(record, now)
+        if task.rate and self.limits.heard(task):
+            self._dispatch.rate_due(task.name, now)
+        if task.step is not None:
+            self.steps.accept(record, now)
+            return
         if task.expires is not None:
             self._timers.set(now + task.expires, timers.EXPIRY, task.id)
         if task.countdown > 0:
@@ -109,6 +131,13 @@ class Tasks:
             if key:
                 self.blobs.refer(key)
 
+    def _enqueue(self, record: Record, now: float) -> None:
+        """It may run, if it does not have to wait for others."""
+        if self.steps.is_blocked(record):
+            self.steps.look(record, now)
+        else:
+            self._dispatch.enqueue(record, now)
+
     def _schedule(self, record: Record, due: float) -> None:
         record.place, record.due = SCHEDULED, due
         self._timers.set(due, timers.DUE, record.task.id, record.token)
@@ -127,6 +156,10 @@ class Tasks:
             record.state = lifecycle.follow(record.state, lifecycle.START, record)
             self._ledger.changed(record)  # limits count from now, whatever broker counts
             self._audience.tell(record, started(record))
+            if self.events.on:
+                self.events.started(record, executor, now)
+            if self.streams.wishes:
+                self.streams.pull(record, executor)
 
     def printed(self, message: m.Output) -> None:
         record = self.records.get(message.id)
@@ -136,6 +169,17 @@ class Tasks:
             record.output.add(message)
             self._ledger.printed(message)
             self._audience.tell(record, message)
+
+    def stream(self, client: str, message: m.Stream, now: float) -> None:
+        """A client reads the items of a task as they are yielded; once it is done, its outcome has them."""
+        record = self.records.get(message.id)
+        if record is not None and record.place != DONE:
+            self.streams.ask(record, client, message, self._dispatch.executors.get(record.executor), now)
+
+    def yielded(self, message: m.Item) -> None:
+        record = self._current(message.id, message.token)
+        if record is not None:
+            self.streams.item(record, message)
 
     def progressed(self, message: m.Progress) -> None:
         record = self._current(message.id, message.token)
@@ -156,8 +200,27 @@ class Tasks:
         record = self._dispatch.release(executor, outcome.token, now)
         if record is not None and _holds(record, outcome.token):
             self._dispatch.durations.note(record.task, outcome.runtime)
-            worker, limit = executor.worker.name, self._payload_limit
-            self.settle(record, verdicts.outcome_of(record, outcome, worker, now, limit), now)
+            worker, limit = executor.worker, self._payload_limit
+            worker.count(record.task.name)
+            final = verdicts.outcome_of(record, outcome, worker.name, now, limit)
+            if final.value and record.task.id in self.workflow.dependents and self._overflows(final.value):
+                final = _TOO_MUCH_HELD.outcome(record, now)
+            self.settle(record, final, now)
+
+    def _overflows(self, value: bytes) -> bool:
+        """Whether there is no room for what steps wait to take."""
+        return self.records.held_bytes + len(value) > self._settings.max_queued_bytes
+
+    def replaced(self, message: m.Replaced, executor: ExecutorState, now: float) -> None:
+        """A run ended, and the task is to end as another one will."""
+        record = self._dispatch.release(executor, message.token, now)
+        if record is None or not _holds(record, message.token):
+            return
+        if record.revoked:
+            self.cancel(message.by, now, terminate=False)
+            self.end(record, verdicts.CANCELLED, now)
+        else:
+            self.steps.replace(record, message.by, now)
 
     def retried(self, message: m.Retry, executor: ExecutorState, now: float) -> None:
         """A run asks for another one."""
@@ -168,8 +231,10 @@ class Tasks:
         if ending is None and message.changes is not None:
             ending = self._change(record, message.changes)
         if ending is not None:
-            self._end(record, ending, now)
+            self.end(record, ending, now)
             return
+        if self.events.on:
+            self.events.retried(record, executor, now)
         self._audience.tell(record, m.Retrying(record.task.id, record.retries, message.failure, record.due))
         self._schedule(record, record.due)
         self._ledger.changed(record)
@@ -190,6 +255,8 @@ class Tasks:
         those that wait."""
         record = self._dispatch.release(executor, token, now)
         if record is not None:
+            if last and self.events.on and _holds(record, token):
+                self.events.rejected(record, executor, now)
             self._requeue(record, "", now, last=last)
 
     def spare(self, executor: ExecutorState, token: int, now: float) -> None:
@@ -206,7 +273,7 @@ class Tasks:
         if record is None or not _holds(record, token):
             return
         if (ending := verdicts.died(record, death, self._settings.max_task_deaths)) is not None:
-            self._end(record, ending, now)
+            self.end(record, ending, now)
         else:
             self._requeue(record, deaths.manner_of_death(death), now)
 
@@ -216,7 +283,7 @@ class Tasks:
             if record.place == LEASED:
                 limit = self._settings.max_worker_losses
                 if (ending := verdicts.lost(record, reason, limit, charge=charge)) is not None:
-                    self._end(record, ending, now)
+                    self.end(record, ending, now)
             self._requeue(record, reason, now)
 
     def _requeue(self, record: Record, reason: str, now: float, *, last: bool = False) -> None:
@@ -224,12 +291,14 @@ class Tasks:
         if record.place != LEASED:
             return
         if (ending := verdicts.requeued(record, now)) is not None:
-            self._end(record, ending, now)
+            self.end(record, ending, now)
             return
         self._ledger.changed(record)
         if reason:
             self._audience.tell(record, m.Requeued(record.task.id, reason))
-        if last:
+        if self.steps.is_blocked(record):
+            self.steps.look(record, now)
+        elif last:
             self._dispatch.enqueue(record, now)
         else:
             self._dispatch.put_back(record)
@@ -241,6 +310,8 @@ class Tasks:
         if record.place == DONE:
             self.records.shelve(record)
             self.records.make_room()
+            if record.unwanted and record.task.id not in self.workflow.dependents:
+                self.records.forget(record.task.id)
             return
         self.records.add(record)
         task = record.task
@@ -248,23 +319,28 @@ class Tasks:
             self._fail_for_lack(record, now)
             return
         self._refer(task)
+        if record.place == WAITING:
+            return  # until all others are in their places: see Steps.resume
         if task.expires is not None:
-            self._timers.set(record.at + task.expires, timers.EXPIRY, task.id)
+            self._timers.set(verdicts.expires_at(record), timers.EXPIRY, task.id)
         if record.place == SCHEDULED:
             self._schedule(record, record.due)
         elif record.place == LEASED and holder is not None:
+            times = self.limits.times.get(task.name)
+            if times is not None and times.since < record.leased_at:
+                record.task = limited_to(task, times)
             self._dispatch.restore(record, self._dispatch.executor(holder.hello, now, holder.key), now)
         elif record.place == LEASED and not task.acks_late:
-            self._end(record, verdicts.lost_for_good("its worker is not known any more"), now)
+            self.end(record, verdicts.lost_for_good("its worker is not known any more"), now)
         else:
-            self._dispatch.enqueue(record, now)
+            self._enqueue(record, now)
 
     def _fail_for_lack(self, record: Record, now: float) -> None:
         """A repaired journal has the task, but not what it is made of."""
         record.task = msgspec.structs.replace(record.task, definition="", captured_key="")
         record.place = SCHEDULED
         text = "its function was lost with a damaged journal: submit it again"
-        self._end(record, verdicts.Ending(FAILURE, "ResultNotFoundError", text), now)
+        self.end(record, verdicts.Ending(FAILURE, "ResultNotFoundError", text), now)
 
     def claim(self, executor: ExecutorState, id: str, token: int, now: float) -> bool:
         """An executor says that it has a lease of which we do not know; False if it is not to be kept."""
@@ -277,10 +353,13 @@ class Tasks:
         if record.token < token < self._dispatch.first_token and self._might_hold(executor, record, now):
             # given out in the moment in which the last broker died, and not written down
             if record.place == READY:
-                self._dispatch.lane(record.task).withdrawn()
+                self._dispatch.claimed(record)
+            elif record.place == WAITING:
+                record.due = now
             record.token = token
             record.attempt += 1
             self._dispatch.restore(record, executor, now)
+            self.limits.started(record.task, now)
             self._ledger.changed(record)
             return True
         return False
@@ -288,6 +367,8 @@ class Tasks:
     def _might_hold(self, executor: ExecutorState, record: Record, now: float) -> bool:
         """Whether a task that waits can have been given to an executor."""
         waits = record.place == READY or (record.place == SCHEDULED and record.due <= now)
+        # what it waited for may have ended in that moment, too, and will be told of again
+        waits = waits or (record.place == WAITING and not record.by)
         return waits and self._dispatch.lane(record.task).key.served_by(executor)
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────
@@ -295,43 +376,64 @@ class Tasks:
     def settle(self, record: Record, outcome: m.Outcome, now: float) -> None:
         """The one outcome of a task."""
         if record.place == READY:
-            self._dispatch.lane(record.task).withdrawn()
+            self._dispatch.withdraw(record)
         record.state = lifecycle.follow(record.state, verdicts.EVENT_OF[outcome.state], record)
         record.outcome = outcome
         self._ledger.ended(outcome)
+        if self.streams.wishes:
+            self.streams.forget(outcome.id)
         for key in (record.task.definition, record.task.captured_key):
             if key:
                 self.blobs.release(key)
         self.records.finished(record, now)
         self._audience.tell_outcome(record, outcome)
+        if self.events.on:
+            self.events.ended(record, outcome, self._dispatch.executors.get(record.executor), now)
+        if record.task.step is not None or record.by:
+            self.steps.left(record)
         if self.records.full:
             self.make_room(now)
+        if record.task.id in self.workflow.dependents:
+            self.steps.ended(record, now)
 
     def make_room(self, now: float) -> None:
         """Let old results go; while there is no room for those of more tasks, run none."""
         self.records.make_room()
         self._dispatch.pause(self.unwritable or (_RESULTS_UNREAD if self.records.full else ""), now)
 
-    def _end(self, record: Record, ending: verdicts.Ending, now: float) -> None:
+    def end(self, record: Record, ending: verdicts.Ending, now: float) -> None:
+        """A task ends without an outcome of a run."""
         self.settle(record, ending.outcome(record, now), now)
 
-    def cancel(self, id: str, now: float, *, terminate: bool) -> None:
-        """What waits never runs; what runs is interrupted if ``terminate``, else left to end."""
+    def cancel(self, id: str, now: float, *, terminate: bool, at_once: bool = False) -> None:
+        """What waits never runs; what runs is interrupted if ``terminate``, else left to end.  ``at_once``:
+        its process is killed without time to clean up."""
         record = self.records.get(id)
         if record is None or record.place == DONE:
             return
         if record.place != LEASED:
-            self._end(record, verdicts.CANCELLED, now)
+            self.end(record, verdicts.CANCELLED, now)
+            if record.by:
+                self._cancel_replacement(record, now, terminate=terminate)
         elif terminate:
             self._interrupt(record, "cancel")
-            self._timers.set(now + self._settings.cancel_grace, timers.KILL, record.executor, record.token)
-            self._end(record, verdicts.CANCELLED, now)
+            grace = 0.0 if at_once else self._settings.cancel_grace
+            self._timers.set(now + grace, timers.KILL, record.executor, record.token)
+            self.end(record, verdicts.CANCELLED, now)
         else:
             record.revoked = True
             self._ledger.changed(record)
             executor = self._dispatch.executors.get(record.executor)
             if executor is not None:
                 self._outbox.send(executor.control, m.Drop([record.token]))
+
+    def _cancel_replacement(self, record: Record, now: float, *, terminate: bool) -> None:
+        """The last of those by which one after the other was replaced; the others end as it does."""
+        last = self.records.get(record.by)
+        while last is not None and last.by and last.place != DONE:
+            last = self.records.get(last.by)
+        if last is not None:
+            self.cancel(last.task.id, now, terminate=terminate)
 
     def _interrupt(self, record: Record, reason: str) -> None:
         executor = self._dispatch.executors.get(record.executor)
@@ -361,6 +463,9 @@ class Tasks:
         if timer.kind == timers.KILL:
             self._kill(timer.id, timer.token, now)
             return
+        if timer.kind == timers.RATE:
+            self._dispatch.rate_due(timer.id, now)
+            return
         record = self.records.get(timer.id)
         if record is None:
             return
@@ -368,28 +473,33 @@ class Tasks:
             self._expire(record, now)
         elif record.token == timer.token:
             if timer.kind == timers.DUE and record.place == SCHEDULED:
-                self._dispatch.enqueue(record, now)
+                self._enqueue(record, now)
             elif timer.kind == timers.HARD_LIMIT and record.place == LEASED:
                 self._hard_limit(record, now)
             elif timer.kind == timers.SOFT_LIMIT and record.place == LEASED:
                 self._soft_limit(record, now)
 
     def _expire(self, record: Record, now: float) -> None:
-        if record.place != DONE and verdicts.is_fresh(record, self._began(record)):
+        if record.place == DONE or record.by:
+            return
+        if verdicts.is_fresh(record, self._began(record)):
             if record.place == LEASED:
                 self._interrupt(record, "cancel")
-            self._end(record, verdicts.EXPIRED, now)
+            self.end(record, verdicts.EXPIRED, now)
 
     def _hard_limit(self, record: Record, now: float) -> None:
-        limit = record.task.time_limit or 0.0
+        limit = self._limits(record)[0] or 0.0
         if not self._is_early(record, timers.HARD_LIMIT, limit, now):
             self._kill(record.executor, record.token, now)
-            self._end(record, verdicts.overran(limit), now)
+            self.end(record, verdicts.overran(limit), now)
 
     def _soft_limit(self, record: Record, now: float) -> None:
-        limit = record.task.soft_time_limit or 0.0
+        limit = self._limits(record)[1] or 0.0
         if not self._is_early(record, timers.SOFT_LIMIT, limit, now):
             self._interrupt(record, "soft_time_limit")
+
+    def _limits(self, record: Record) -> tuple[float | None, float | None]:
+        return limits(record.task, self._dispatch.executors.get(record.executor))
 
     def _is_early(self, record: Record, kind: str, limit: float, now: float) -> bool:
         """Limits count from the start of the run: look again when that will have been so long ago."""
@@ -410,15 +520,19 @@ class Tasks:
             return None
         return max(record.leased_at, executor.moved_at)
 
-    def prune(self) -> None:
-        """Drop timers and lanes that nobody needs any more."""
+    def prune(self, now: float) -> None:
+        """Drop timers, lanes, limiters and wishes that nobody needs any more."""
+        self.streams.prune(now)
         if len(self._timers) > 1000 + 2 * self.records.unfinished:
             self._timers.keep(self._wants)
         self._dispatch.lanes.prune()
+        self.limits.prune(now, self._dispatch.lanes.limited)
 
     def _wants(self, timer: timers.Timer) -> bool:
         record = self.records.get(timer.id)
-        return timer.kind == timers.KILL or (record is not None and record.place != DONE)
+        return timer.kind in (timers.KILL, timers.RATE, timers.ORDER) or (
+            record is not None and record.place != DONE
+        )
 
 
 def _holds(record: Record, token: int) -> bool:

@@ -13,13 +13,15 @@ EXPIRY: Final = "expiry"  # a task that has not started will not
 SOFT_LIMIT: Final = "soft limit"
 HARD_LIMIT: Final = "hard limit"
 KILL: Final = "kill"  # a run that is over for its task has had time to end
+RATE: Final = "rate"  # a task of a limited name may start
+ORDER: Final = "order"  # workers have had time to answer
 
 
 class Timer(NamedTuple):
     at: float
     number: int  # timers of the same time fire in the order in which they were set
     kind: str
-    #: of the task; of the executor for KILL
+    #: of the task; of the executor for KILL, of the order for ORDER; a task's name for RATE
     id: str
     token: int
 

@@ -14,6 +14,7 @@ from nbqueue.core import deaths, lifecycle
 from nbqueue.core.records import Record
 from nbqueue.core.settings import too_large
 from nbqueue.core.validation import flaw
+from nbqueue.core.workflow import broker_outcome
 from nbqueue.states import FAILURE, REVOKED, SUCCESS
 
 EVENT_OF: Final = {SUCCESS: lifecycle.SUCCEED, FAILURE: lifecycle.FAIL, REVOKED: lifecycle.REVOKE}
@@ -29,16 +30,11 @@ class Ending(NamedTuple):
 
     def outcome(self, record: Record, now: float) -> m.Outcome:
         """As an outcome that no run produced."""
-        failure = m.Failure(
-            self.error, "nbqueue.exceptions", self.text, f"nbqueue.exceptions.{self.error}: {self.text}\n"
-        )
-        runtime = now - record.started_at if record.started_at is not None else 0.0
-        return m.Outcome(
-            record.task.id, record.token, self.state, b"", failure, runtime, "", now, retries=record.retries
-        )
+        return broker_outcome(record, self.state, self.error, self.text, now)
 
 
 CANCELLED: Final = Ending(REVOKED, "TaskRevokedError", "cancelled")
+PURGED: Final = Ending(REVOKED, "TaskRevokedError", "purged")
 EXPIRED: Final = Ending(REVOKED, "TaskRevokedError", "expired: not started in time")
 
 
@@ -56,7 +52,7 @@ def outcome_of(record: Record, outcome: m.Outcome, worker: str, now: float, limi
         return Ending(FAILURE, "SerializationError", text).outcome(record, now)
     return m.Outcome(
         record.task.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime, worker, now,
-        record.retries,
+        record.retries, outcome.stored,
     )  # fmt: skip
 
 
@@ -79,6 +75,9 @@ def changed(task: m.Task, changes: m.Changes, limit: int) -> m.Task | Ending:
     """
     said = msgspec.structs.asdict(changes)
     new: m.Task = msgspec.structs.replace(task, **{k: v for k, v in said.items() if v is not None})
+    if changes.payload is not None and new.step is not None:
+        # the arguments are all there: nothing comes before them
+        new = msgspec.structs.replace(new, step=msgspec.structs.replace(new.step, takes=None))
     wrong, size = flaw(new), len(new.payload) + len(new.captured)
     if not wrong and size > limit:
         wrong = too_large(f"the arguments of {new.name}()", size, limit)
@@ -116,12 +115,18 @@ def requeued(record: Record, now: float) -> Ending | None:
     """Its lease has ended without an outcome: it waits again, unless nobody wants it any more."""
     if record.revoked:
         return CANCELLED
-    expires = record.task.expires
-    if expires is not None and is_fresh(record, record.started_at) and record.at + expires <= now:
+    if record.task.expires is not None and is_fresh(record, record.started_at) and expires_at(record) <= now:
         return EXPIRED
     record.state = lifecycle.follow(record.state, lifecycle.REQUEUE, record)
     record.forget_run()
     return None
+
+
+def expires_at(record: Record) -> float:
+    """When it expires if it has not begun, never for most; a step's time counts from its turn."""
+    task = record.task
+    since = record.at if task.step is None else record.due - task.countdown
+    return since + (task.expires if task.expires is not None else math.inf)
 
 
 def is_fresh(record: Record, began: float | None) -> bool:

@@ -34,6 +34,7 @@ from nbqueue.messages import (
     Ping,
     Recall,
     Refused,
+    Replaced,
     Retry,
     Returned,
     Settle,
@@ -47,7 +48,7 @@ MAX_FORGOTTEN: Final = 4096
 MAX_SETTLE_BYTES: Final = 16 * 2**20
 
 #: How a run ends, for its executor.
-Ending: TypeAlias = Outcome | Retry
+Ending: TypeAlias = Outcome | Retry | Replaced
 #: The same, or that its lease goes back without an end.
 RunEnd: TypeAlias = Ending | Returned
 
@@ -254,12 +255,12 @@ class ExecutorCore:
 
 def _batches(endings: Iterable[Ending]) -> list[AnyMessage]:
     settles: list[AnyMessage] = []
-    retries: list[AnyMessage] = []
+    others: list[AnyMessage] = []
     batch: list[Outcome] = []
     size = 0
     for ending in endings:
-        if isinstance(ending, Retry):
-            retries.append(ending)
+        if not isinstance(ending, Outcome):
+            others.append(ending)
             continue
         if len(batch) == MAX_BATCH or (batch and size + len(ending.value) > MAX_SETTLE_BYTES):
             settles.append(Settle(batch))
@@ -268,4 +269,4 @@ def _batches(endings: Iterable[Ending]) -> list[AnyMessage]:
         size += len(ending.value)
     if batch:
         settles.append(Settle(batch))
-    return settles + retries
+    return settles + others

@@ -147,7 +147,7 @@ def _start(settings: Settings, bind: str, processes: int) -> Connection:
     worker = workers.spawn(Path.cwd())
     try:
         connection = connection or _start_broker(settings, bind)
-        workers.configure(worker, connection, processes, queues)
+        workers.configure(worker, connection, processes, queues, settings)
     except BaseException:
         worker.terminate()
         raise

@@ -18,6 +18,7 @@ from nbqueue import platform
 from nbqueue.launch.ask import ask
 from nbqueue.launch.errors import LaunchError
 from nbqueue.launch.processes import Child, tail
+from nbqueue.settings import Settings
 from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
 
@@ -48,7 +49,9 @@ def spawn(cwd: Path) -> Child:
     return Child("nbqueue.worker", cwd=cwd, log=log_path())
 
 
-def configure(child: Child, connection: Connection, processes: int, queues: Sequence[str]) -> None:
+def configure(
+    child: Child, connection: Connection, processes: int, queues: Sequence[str], settings: Settings
+) -> None:
     """Connect a new supervisor to the broker, and put it on record."""
     processes = processes or platform.cores()
     child.configure(
@@ -59,6 +62,10 @@ def configure(child: Child, connection: Connection, processes: int, queues: Sequ
             "queues": queues,
             "local": True,
             "env": sys.prefix,
+            "max_tasks_per_child": settings.worker_max_tasks_per_child,
+            "max_memory_per_child": settings.worker_max_memory_per_child,
+            "log_format": settings.worker_log_format,
+            "task_log_format": settings.worker_task_log_format,
         }
     )
     started = platform.process_started(child.pid)

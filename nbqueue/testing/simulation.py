@@ -25,8 +25,8 @@ from nbqueue.client.session import Session, Submission
 from nbqueue.core import entries
 from nbqueue.core.actions import Action, Keep, Send, promises
 from nbqueue.core.broker import BrokerCore, BrokerSettings
-from nbqueue.core.worker import ExecutorCore, Raise
-from nbqueue.states import REVOKED, SUCCESS
+from nbqueue.core.worker import Ending, ExecutorCore, Raise
+from nbqueue.states import FAILURE, REVOKED, SUCCESS
 from nbqueue.wire.shipment import Blob
 
 
@@ -67,6 +67,8 @@ class World:
         self.clients: list[SimulatedClient] = []
         #: (task id, executor id, began, ended) of every run that got to its end
         self.runs: list[tuple[str, str, float, float]] = []
+        #: (when, id, name, starts a second) of each task with a rate that the broker handed out
+        self.handed_out: list[tuple[float, str, str, float]] = []
         #: ids of tasks in the order in which they were started, once for each start
         self.starts: list[str] = []
         #: how long a task runs, by id; those that the broker made, by the name of the function
@@ -75,6 +77,10 @@ class World:
         self.absences: list[tuple[float, float]] = []
         #: tasks that kill their process when they run
         self.deadly: set[str] = set()
+        #: tasks that fail
+        self.failing: set[str] = set()
+        #: tasks that end as others will, by their ids
+        self.replaced: dict[str, str] = {}
         #: how often a task asks for another run before it succeeds
         self.unlucky: dict[str, int] = {}
         #: … and how often it rejects itself, and what is different in its next run
@@ -94,7 +100,10 @@ class World:
 
     def after(self, delay: float, call: Callable[[], None]) -> None:
         """Call in so many seconds."""
-        heapq.heappush(self._events, (self.now + delay, next(self._number), call))
+        self._at(self.now + delay, call)
+
+    def _at(self, time: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (time, next(self._number), call))
 
     def step(self) -> bool:
         """The next event; False when nothing is left to happen."""
@@ -130,6 +139,11 @@ class World:
         self.workers.append(worker)
         return worker
 
+    def is_accepted(self, id: str) -> bool:
+        """Whether its client knows that the broker keeps a task, or no client has submitted it."""
+        found = [client.records[id] for client in self.clients if id in client.records]
+        return all(record.accepted or record.settled for record in found)
+
     # ── the broker's side of the network ─────────────────────────────────────────────────────
 
     def to_broker(self, wire: "Wire", messages: Sequence[m.AnyMessage]) -> None:
@@ -148,7 +162,7 @@ class World:
         """Hand the broker a message, if there is one; then do what it wants done."""
         if not self.down:
             self.story.append((self.now, "to the broker", message))
-            self._perform(self.core.receive(peer, message, self._broker_time))
+            self._perform(self.core.receive(peer, message, self.broker_time))
 
     def _perform(self, actions: Sequence[Action]) -> None:
         """As the daemon does it where writing waits for the disk: news, then the journal, then promises."""
@@ -171,6 +185,9 @@ class World:
         for action in actions:
             peer: Any = action.peer
             self.story.append((self.now, "the broker", action.message))
+            if isinstance(action.message, m.Assign):
+                limited = [a.task for a in action.message.assignments if a.task.rate]
+                self.handed_out += [(self.now, task.id, task.name, task.rate) for task in limited]
             peer.wire.from_broker(peer, action.message)
 
     @property
@@ -181,7 +198,8 @@ class World:
     # ── the broker's death ───────────────────────────────────────────────────────────────────
 
     @property
-    def _broker_time(self) -> float:
+    def broker_time(self) -> float:
+        """The time on the clock of the broker that runs."""
         return self.now - self._clock_zero
 
     def _start_broker(self) -> BrokerCore:
@@ -191,7 +209,7 @@ class World:
         recovery = core.recovery()
         for record in self.disk.records:
             recovery.read(entries.decode(record))
-        recovery.finish(self._broker_time)
+        recovery.finish(self.broker_time)
         self.disk.write([core.began])
         return core
 
@@ -236,13 +254,13 @@ class World:
         deadline = None if due is None else due + self._clock_zero
         if deadline is not None and (self._tick_at is None or deadline < self._tick_at):
             self._tick_at = max(deadline, self.now)
-            self.after(self._tick_at - self.now, self._tick)
+            self._at(self._tick_at, self._tick)  # not after(): the sum could fall just short of it
 
     def _tick(self) -> None:
         if self._tick_at is not None and self.now >= self._tick_at and not self.down:
             self._tick_at = None
             # the difference of two clocks must not leave us a moment before what is due
-            self._perform(self.core.tick(self._broker_time + 1e-9))
+            self._perform(self.core.tick(self.broker_time + 1e-9))
 
     def delay(self) -> float:
         return self.random.uniform(*self._latency)
@@ -390,6 +408,11 @@ class SimulatedClient:
         self._flush()
         return answers
 
+    def ask(self, topic: str, **args: Any) -> None:
+        """Put a question, whatever the answer."""
+        self.session.ask(topic, args, lambda answer: None)
+        self._flush()
+
     def forget(self, record: TaskRecord) -> None:
         self.session.forget([record.id], [record])
         self._flush()
@@ -479,6 +502,8 @@ class SimulatedExecutor:
                 python=worker.hello.python,
                 env=worker.hello.env,
                 registered=worker.hello.registered,
+                tags=worker.hello.tags,
+                resources=worker.hello.resources,
                 slots=worker.hello.slots,
             )
         )
@@ -542,6 +567,10 @@ class SimulatedExecutor:
             self.main.send([m.Returned([token], rejected=True)])
             self._next()
             return
+        by = self._world.replaced.get(id)
+        if state == SUCCESS and by is not None and not self._world.is_accepted(by):
+            self._world.after(0.5, lambda: self._end(token, state, began))  # it waits for that
+            return
         if state == SUCCESS and self._world.unlucky.get(id):
             self._world.unlucky[id] -= 1
             self.core.finish(m.Retry(id, token, 0.5, changes=self._world.fickle.get(id)))
@@ -550,9 +579,17 @@ class SimulatedExecutor:
             return
         if state == SUCCESS:
             self._world.runs.append((id, self.id, began, self._world.now))
-        self.core.finish(m.Outcome(id, token, state, runtime=self._world.now - began))
+        self.core.finish(self._ending(id, token, state, began))
         self.main.send(self.core.flush())
         self._next()
+
+    def _ending(self, id: str, token: int, state: str, began: float) -> Ending:
+        if state == SUCCESS and id in self._world.replaced:
+            return m.Replaced(id, token, self._world.replaced[id])
+        failed = None
+        if state == SUCCESS and id in self._world.failing:
+            state, failed = FAILURE, m.Failure("ValueError", "builtins", id, "")
+        return m.Outcome(id, token, state, b"", failed, self._world.now - began)
 
     def _heartbeat(self) -> None:
         if self._alive:

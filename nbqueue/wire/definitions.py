@@ -3,18 +3,18 @@
 ::
 
     definitions = Definitions(fetch)            fetch(key) gets a blob from the broker
-    function, options = definitions.load(task)
+    function, options, instance = definitions.load(task)
     args, kwargs = loads(task.payload)          next, in the same thread: see wire.namespaces
 """
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nbqueue import messages as m
 from nbqueue.exceptions import SerializationError
-from nbqueue.wire import namespaces
+from nbqueue.wire import namespaces, serializers
 from nbqueue.wire.fingerprint import ATOMS
 from nbqueue.wire.namespaces import Captured, Namespaces
 from nbqueue.wire.shipment import TaskOptions
@@ -31,7 +31,7 @@ class LoadedTask(NamedTuple):
 
     function: Callable[..., Any]
     options: TaskOptions
-    #: of the task's class, if it has one with methods that are to be told of runs
+    #: the object of the task's own class that is its ``self``, None for plain tasks
     instance: Any = None
 
 
@@ -44,9 +44,14 @@ class Definitions:
         Gets the blob of a key, and raises if nobody has it.
     worker
         The worker's name, for messages.
+    accepted
+        Serializers whose content may be loaded, None for all: definitions are pickles.
     """
 
-    def __init__(self, fetch: Callable[[str], bytes], worker: str = "") -> None:
+    def __init__(
+        self, fetch: Callable[[str], bytes], worker: str = "", accepted: Collection[str] | None = None
+    ) -> None:
+        self._accepted = accepted
         self._fetch = fetch
         self._where = f"worker {worker}" if worker else "the worker"
         self._registered: dict[str, LoadedTask] = {}
@@ -88,12 +93,15 @@ class Definitions:
             raise SerializationError(
                 f"{self._where} has no task called {task.name!r}: start it with -A and the module that has it"
             )
+        if self._accepted is not None and serializers.PICKLED not in self._accepted:
+            raise serializers.refused(serializers.PICKLED, self._accepted)
         data = self._fetch(task.definition)
         own = Namespaces()
         namespaces.enter(own)
         function, options, sources = self._loads(data, task)
         remember(sources)
-        loaded = _Loaded(LoadedTask(function, options), own)
+        instance = None if options.base is None else options.base.on_worker(function, options)
+        loaded = _Loaded(LoadedTask(function, options, instance), own)
         self._loaded.put(task.definition, loaded)
         return loaded
 

@@ -5,15 +5,17 @@ the exception itself, and what it was raised from, so that ``except MyError`` wo
 shows the whole chain.  For everyone else there is :class:`~nbqueue.exceptions.RemoteError`.
 """
 
+import builtins
 import functools
 import pickle
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any
 
 from nbqueue import exceptions
 from nbqueue.exceptions import RemoteError
 from nbqueue.messages import Failure, Frame
-from nbqueue.wire import sources, tracebacks
+from nbqueue.wire import serializers, sources, tracebacks
 from nbqueue.wire.pickler import PROTOCOL, dumps
 
 #: characters
@@ -32,13 +34,16 @@ def capture(exc: BaseException) -> Failure:
     return _capture(exc, _LONGEST_CHAIN)
 
 
-def rebuild(failure: Failure, note: str = "") -> BaseException:
+def rebuild(failure: Failure, note: str = "", accepted: Collection[str] | None = None) -> BaseException:
     """The exception of a failure, with the worker's frames and a note added.  Never raises.
 
     It is of the original class if that can be loaded here, else a RemoteError; so are SystemExit,
-    KeyboardInterrupt and the like, which are orders to the process that raises them.
+    KeyboardInterrupt and the like, which are orders to the process that raises them.  Where pickles are not
+    ``accepted`` (None: all are), nothing is loaded: the interpreter's exceptions and ours are made anew from
+    their texts, others are RemoteErrors.
     """
-    exc = _rebuild(failure)
+    is_loaded = accepted is None or serializers.PICKLED in accepted
+    exc = _rebuild(failure) if is_loaded else _unloaded(failure)
     if note:
         _quietly(exc.add_note, note)
     return exc
@@ -176,6 +181,17 @@ def _is_order(exc: BaseException) -> bool:
     return isinstance(exc, SystemExit | KeyboardInterrupt | GeneratorExit) or (
         type(exc).__name__ == "CancelledError" and not isinstance(exc, Exception)
     )
+
+
+def _unloaded(failure: Failure) -> BaseException:
+    """An exception made of its class's name and its text alone."""
+    sources.remember(failure.sources)
+    homes = {"builtins": builtins, exceptions.__name__: exceptions}
+    kind = getattr(homes.get(failure.module), failure.type, None)
+    exc = None
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        exc = _quietly(kind, failure.message)
+    return (exc or _stand_in(failure)).with_traceback(_quietly(tracebacks.build, failure.frames))
 
 
 def _stand_in(failure: Failure) -> BaseException:

@@ -1,7 +1,7 @@
 """What a submission says of its function: plain values."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nbqueue.core import blobs
 from nbqueue.wire import codec
@@ -63,3 +63,5 @@ class TaskOptions:
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
     #: exceptions that are no surprise: the worker logs them without a traceback
     throws: tuple[type[BaseException], ...] = ()
+    #: a task class of the user's own: ``self`` is one of these, and its hooks are called; None: a plain task
+    base: Any = None

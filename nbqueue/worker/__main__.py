@@ -8,8 +8,8 @@ import sys
 
 import msgspec
 
+from nbqueue.worker.main import main
 from nbqueue.worker.options import WorkerOptions
-from nbqueue.worker.supervisor import main
 
 if __name__ == "__main__":
     line = sys.stdin.buffer.readline()

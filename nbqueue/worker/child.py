@@ -5,6 +5,7 @@ supervisor's loop that there is something to look at.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -18,7 +19,8 @@ import msgspec
 
 from nbqueue.platform import cores, importable
 from nbqueue.wire.keys import Connection
-from nbqueue.worker.lifeline import DRAIN, READY
+from nbqueue.worker.lifeline import DRAIN, READY, queues_line
+from nbqueue.worker.logfile import LogFile, is_own
 from nbqueue.worker.options import ExecutorOptions, WorkerOptions
 from nbqueue.worker.slot import Slot
 
@@ -41,6 +43,10 @@ THREAD_VARIABLES: Final = (
 _MEMORY_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 
 
+#: numbers of executors in the names of log files, that are taken
+_indices: Final[set[int]] = set()
+
+
 class Child:
     """A running executor.  ``on_change`` is called in other threads when it became ready or ended."""
 
@@ -52,7 +58,10 @@ class Child:
         broker: Connection | None = None,
     ) -> None:
         self.id = os.urandom(8).hex()
-        self.slot = Slot.create()
+        #: the lowest number that no other one has
+        self.index = next(n for n in itertools.count(1) if n not in _indices)
+        _indices.add(self.index)
+        self.slot = Slot.create(options.slots)
         #: the broker has welcomed it
         self.ready = False
         #: None while it runs; minus the signal's number if a signal ended it
@@ -73,6 +82,9 @@ class Child:
             worker=options, worker_id=worker_id, executor_id=self.id, slot=self.slot.fd, broker=broker
         )
         self._tell(msgspec.json.encode(own) + b"\n")
+        self._pass_on: Callable[[bytes], object] = lambda data: os.write(2, data)
+        if is_own(options.logfile):
+            self._pass_on = LogFile(options.logfile, options.nodename, self.index).write
         self.slot.close_file()
         assert self._process.stderr is not None
         self._reader = _thread(self._read, self._process.stderr, name=f"stderr of {self.pid}")
@@ -91,6 +103,10 @@ class Child:
         """Let it finish what it runs, give back the rest, and end."""
         self._tell(DRAIN)
 
+    def consume(self, queues: list[str]) -> None:
+        """Let it serve these queues from now on."""
+        self._tell(queues_line(queues))
+
     def send_signal(self, number: int) -> None:
         """To it and the processes that its task has started; nothing when it has ended."""
         with self._reaping:
@@ -105,7 +121,7 @@ class Child:
         while data := os.read(pipe.fileno(), 65536):
             self._tail = (self._tail + data)[-TAIL:]
             with contextlib.suppress(OSError):  # our own standard error may be gone
-                os.write(2, data)
+                self._pass_on(data)
         pipe.close()
 
     def _wait(self) -> None:
@@ -119,6 +135,7 @@ class Child:
         with self._reaping:
             self._reap()
         self._lifeline.close()
+        _indices.discard(self.index)
         self._on_change()
 
     def _reap(self) -> None:
@@ -132,7 +149,7 @@ class Child:
 
 def environment(options: WorkerOptions, inherited: Mapping[str, str]) -> dict[str, str]:
     """An executor's environment: BLAS and OpenMP threads = cores ÷ executors, unless set."""
-    threads = str(max(1, cores() // options.processes))
+    threads = str(max(1, cores() // (options.processes * options.slots)))
     return importable({**dict.fromkeys(THREAD_VARIABLES, threads), **inherited})
 
 

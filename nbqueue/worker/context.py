@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from numbers import Real
 from time import time
-from typing import Any, Final, SupportsFloat, cast
+from types import MappingProxyType
+from typing import Any, Final, NoReturn, SupportsFloat, cast
 
 from nbqueue import exceptions
 from nbqueue.core import retry
 from nbqueue.current import Run
 from nbqueue.current import run as current_run
-from nbqueue.exceptions import ConfigurationError, Retry
+from nbqueue.exceptions import ConfigurationError, Ignore, Retry
 from nbqueue.messages import Assignment, Changes
 from nbqueue.request import Request
 from nbqueue.states import FAILURE, PROGRESS, SUCCESS
@@ -39,11 +40,31 @@ def output_buffer() -> OutputBuffer | None:
     return None if context is None else context.reports.output
 
 
+class Replacement(Ignore):
+    """Ends a run whose task is to end as another one does."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(by)
+        self.by = by
+
+
 class TaskContext(Run):
     """The running task: what it was called with, and what it can say while it runs."""
 
     #: Celery's tasks have it as an attribute: ``except self.MaxRetriesExceededError``
     MaxRetriesExceededError: Final = exceptions.MaxRetriesExceededError
+
+    # Most runs need none of these: as the class' own they cost nothing.
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+    #: of the task's class, whose methods are told of the run; None when it has none
+    instance: Any = None
+    #: the retry that :meth:`retry` has granted, and what is to be different then
+    granted: Retry | None = None
+    changes: Changes | None = None
+    #: the end that ``update_state`` has claimed: it counts if the task then raises Ignore
+    claimed: tuple[str, Any] | None = None
+    _request: Request | None = None
 
     def __init__(
         self, assignment: Assignment, reports: Reports, hostname: str, payload_limit: int = 0
@@ -53,19 +74,9 @@ class TaskContext(Run):
         self.payload_limit = payload_limit
         #: options it was defined with; the defaults until they are loaded
         self.options = _DEFAULT_OPTIONS
-        #: of the task's class, whose methods are told of the run; None when it has none
-        self.instance: Any = None
-        self.args: tuple[Any, ...] = ()
-        self.kwargs: dict[str, Any] = {}
-        #: the retry that :meth:`retry` has granted, and what is to be different then
-        self.granted: Retry | None = None
-        self.changes: Changes | None = None
-        #: the end that ``update_state`` has claimed: it counts if the task then raises Ignore
-        self.claimed: tuple[str, Any] | None = None
         super().__init__(assignment.task)
         self._assignment = assignment
         self._hostname = hostname
-        self._request: Request | None = None
 
     @property
     def name(self) -> str:
@@ -84,13 +95,15 @@ class TaskContext(Run):
 
     def called_with(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The arguments are there."""
-        self.args, self.kwargs, self._request = args, kwargs, None
+        self.args, self.kwargs = args, kwargs
+        if self._request is not None:  # whoever was told of the task's arrival has asked for it
+            self._request = None
 
     @property
     def request(self) -> Request:
         """The call that is being run."""
         if self._request is None:
-            self._request = _request(self._assignment, self.args, self.kwargs, self._hostname)
+            self._request = request_of(self._assignment, self.args, self.kwargs, self._hostname)
         return self._request
 
     def update_state(self, state: str | None = None, meta: Any = None) -> None:
@@ -111,7 +124,8 @@ class TaskContext(Run):
         if state in (SUCCESS, FAILURE):
             self.claimed = (state, meta)
             return
-        pickled = payload.dumps_value(meta, "the meta of update_state", self.payload_limit)
+        written_by = self._assignment.task.result_serializer
+        pickled = payload.dumps_value(meta, "the meta of update_state", self.payload_limit, written_by)
         self.reports.update(PROGRESS if state is None else state, pickled)
         if isinstance(meta, dict) and isinstance(current := meta.get("current"), Real):
             total = meta.get("total")
@@ -184,6 +198,33 @@ class TaskContext(Run):
         delay = self.options.default_retry_delay if countdown is None else countdown
         return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
 
+    def replace(self, signature: Any) -> NoReturn:
+        """End this run, and have the task end as a signature does: its value is that of the signature's last
+        task, and so is its failure.  Of a group it is the list of the values.  Whatever comes after the task
+        waits for that.  Never returns: ``raise self.replace(…)`` says so to readers.
+
+        Raises
+        ------
+        TypeError
+            It is no signature.
+        """
+        if not hasattr(signature, "submit_as_replacement"):
+            raise TypeError(f"a task is replaced by a signature, such as add.s(2, 2), not by {signature!r}")
+        raise Replacement(signature.submit_as_replacement())
+
+    def add_to_chord(self, signature: Any, lazy: bool = False) -> NoReturn:
+        """Celery's way to let a chord grow while it runs.  Here a chord's members are fixed when it is sent.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; it names the other way.
+        """
+        raise NotImplementedError(
+            "a chord's members are fixed when it is sent: let the member be more tasks instead, by"
+            " raise self.replace(group(…))"
+        )
+
     def _changes(
         self, args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None, options: dict[str, Any]
     ) -> Changes | None:
@@ -195,9 +236,10 @@ class TaskContext(Run):
         if args is not None or kwargs is not None:
             call = (
                 self.args if args is None else tuple(args),
-                self.kwargs if kwargs is None else dict(kwargs),
+                dict(self.kwargs if kwargs is None else kwargs),
             )
-            data = payload.dumps_arguments(*call, self.name, self.payload_limit)
+            serializer = self._assignment.task.serializer
+            data = payload.dumps_arguments(*call, self.name, self.payload_limit, serializer)
         given = {name: value for name, value in options.items() if value is not None}
         return Changes(payload=data, **given) if data is not None or given else None
 
@@ -208,9 +250,10 @@ class TaskContext(Run):
         )
 
 
-def _request(
+def request_of(
     assignment: Assignment, args: tuple[Any, ...], kwargs: Mapping[str, Any], hostname: str
 ) -> Request:
+    """The request of a run."""
     task = assignment.task
     return Request(
         id=task.id,

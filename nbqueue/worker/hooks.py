@@ -131,14 +131,3 @@ def internal_error(current: TaskContext, instance: Any, error: Exception, where:
         traceback=error.__traceback__ or sys.exc_info()[2],
         einfo=ExceptionInfo(error),
     )
-
-
-def wanted(instance: Any) -> bool:
-    """Whether anybody is to be told how a run ended."""
-    return instance is not None or bool(
-        signals.task_postrun.receivers
-        or signals.task_success.receivers
-        or signals.task_failure.receivers
-        or signals.task_retry.receivers
-        or signals.task_revoked.receivers
-    )

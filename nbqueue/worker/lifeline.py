@@ -1,11 +1,13 @@
 """What ties an executor to its supervisor: a socket pair, and a request to the kernel.
 
-The supervisor writes the options as one line, later perhaps ``drain``; the executor writes ``ready``.
+The supervisor writes the options as one line, later perhaps ``queues a,b`` and ``drain``; the executor writes
+``ready``.
 End of file on it means that the supervisor is gone: the executor ends at once, whatever it is doing,
 because nobody would see it die or hang.
 """
 
 import contextlib
+import json
 import os
 import socket
 import threading
@@ -16,9 +18,12 @@ from nbqueue.platform import die_with_parent
 
 READY: Final = b"ready\n"
 DRAIN: Final = b"drain\n"
-#: exit codes of an executor whose supervisor died, and of one whose options cannot be
+QUEUES: Final = b"queues "
+#: exit codes of an executor whose supervisor died, of one whose options cannot be, and of one that has run as
+#: many tasks, or grown as large, as it may
 ORPHANED: Final = 75
 MISCONFIGURED: Final = 78
+RETIRED: Final = 79
 
 
 class Lifeline:
@@ -50,12 +55,27 @@ class Lifeline:
         with contextlib.suppress(OSError):  # it is gone, which the other thread sees too
             self._socket.sendall(READY)
 
-    def watch(self, drain: Callable[[], None]) -> None:
+    def watch(self, drain: Callable[[], None], consume: Callable[[list[str]], None]) -> None:
         """From now on do what the supervisor says, in a thread of its own."""
-        threading.Thread(target=self._watch, args=(drain,), name="nbqueue lifeline", daemon=True).start()
+        threading.Thread(
+            target=self._watch, args=(drain, consume), name="nbqueue lifeline", daemon=True
+        ).start()
 
-    def _watch(self, drain: Callable[[], None]) -> None:
+    def _watch(self, drain: Callable[[], None], consume: Callable[[list[str]], None]) -> None:
         with contextlib.suppress(OSError):
-            while self._file.readline() == DRAIN:
-                drain()
+            while line := self._file.readline():
+                if line == DRAIN:
+                    drain()
+                elif line.startswith(QUEUES):
+                    consume(queues_in(line))
         os._exit(ORPHANED)
+
+
+def queues_line(queues: list[str]) -> bytes:
+    """What the supervisor writes when an executor is to serve these queues."""
+    return QUEUES + json.dumps(queues).encode() + b"\n"
+
+
+def queues_in(line: bytes) -> list[str]:
+    """The queues of such a line."""
+    return [str(queue) for queue in json.loads(line.removeprefix(QUEUES))]

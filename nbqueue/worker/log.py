@@ -17,10 +17,11 @@ from typing import Any, Final, TextIO
 
 from nbqueue import signals
 from nbqueue.core.worker import RunEnd
-from nbqueue.messages import Outcome, Returned, Task
+from nbqueue.messages import Outcome, Replaced, Retry, Returned, Task
 from nbqueue.states import FAILURE, SUCCESS
 from nbqueue.utils.log import TASK_LOGGER
 from nbqueue.wire import payload
+from nbqueue.worker.context import current
 from nbqueue.worker.options import WorkerOptions
 
 #: bytes of a pickled value past which only its size is told
@@ -127,8 +128,6 @@ def _formatter(form: str, name: str) -> logging.Formatter:
 
 
 def _name_task(record: logging.LogRecord) -> bool:
-    from nbqueue.worker.context import current  # which knows the output, and so this module's neighbours
-
     if (task := current()) is not None:
         record.task_name, record.task_id = task.name, task.task.id
     return True
@@ -150,12 +149,16 @@ class TaskLog:
         if self._talks:
             self._say(logging.INFO, task, "received", "received")
 
+    def warn(self, task: Task, text: str) -> None:
+        """Something about a task that its people should know."""
+        self._say(logging.WARNING, task, "warning", text)
+
     def ended(self, task: Task, ending: RunEnd, *, expected: bool = False) -> None:
         """How it ended; what is ``expected`` is no error, and has no traceback."""
         failed = isinstance(ending, Outcome) and ending.state == FAILURE and not expected
         if failed or self._talks:
             event, text = _account(ending, expected)
-            runtime = None if isinstance(ending, Returned) else ending.runtime
+            runtime = ending.runtime if isinstance(ending, Outcome | Retry) else None
             self._say(logging.ERROR if failed else logging.INFO, task, event, text, runtime)
 
     def _say(self, level: int, task: Task, event: str, text: str, runtime: float | None = None) -> None:
@@ -167,6 +170,8 @@ class TaskLog:
 
 def _account(ending: RunEnd, expected: bool) -> tuple[str, str]:
     """What happened, in one word and in full."""
+    if isinstance(ending, Replaced):
+        return "replaced", f"replaced by [{ending.by}]"
     if isinstance(ending, Returned):
         return ("rejected", "rejected: back to the queue") if ending.rejected else ("returned", "given back")
     failure, text = ending.failure, ""

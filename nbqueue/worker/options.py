@@ -10,8 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from nbqueue._version import __version__
+from nbqueue.core.amounts import MEMORY
+from nbqueue.exceptions import ConfigurationError
 from nbqueue.messages import EXECUTOR, WORKER, Hello
-from nbqueue.platform import cores
+from nbqueue.platform import cores, memory_size
 from nbqueue.settings import Settings
 from nbqueue.transports import transport
 from nbqueue.transports.base import Transport
@@ -20,6 +22,9 @@ from nbqueue.wire.keys import Connection
 
 #: seconds between two signs of life, until the broker's Welcome says otherwise
 HEARTBEAT: Final = 2.0
+#: and that a word of the broker's is good for, likewise
+LEASE: Final = 10.0
+POOLS: Final = ("processes", "threads")
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +58,24 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     env: str = ""
     #: file that holds the supervisor's pid while it runs; "" for none
     pidfile: str = ""
+    #: what tasks may demand of their worker, beside a queue
+    tags: tuple[str, ...] = ()
+    #: what its executors share; ``memory`` in bytes, this machine's if it is not named
+    resources: dict[str, float] = {}
+    #: "processes": each runs one task at a time; "threads": one process that runs ``concurrency`` tasks
+    pool: str = "processes"
+    #: async tasks that a process runs together
+    concurrency_async: int = 1
+    #: most and least executors, by how busy they are; None: as many as ``concurrency`` says
+    autoscale: tuple[int, int] | None = None
+    #: tasks after which an executor is replaced, and KiB of memory; 0: never
+    max_tasks_per_child: int = 0
+    max_memory_per_child: int = 0
+    #: seconds, of tasks that have no limit of their own
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    #: replace executors when the code of their tasks changes
+    autoreload: bool = False
     #: of what is kept in Redis; "" for a broker that needs none
     signing_key: str = ""
     #: what a broker process would have: settings by name, where there is none
@@ -60,7 +83,20 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def processes(self) -> int:
-        return self.concurrency or cores()
+        """How many executors there are at first."""
+        if self.pool != "processes":
+            return 1
+        return self.autoscale[1] if self.autoscale else self.concurrency or cores()
+
+    @property
+    def slots(self) -> int:
+        """Tasks that an executor runs at once."""
+        return (self.concurrency or cores()) if self.pool == "threads" else self.concurrency_async
+
+    @property
+    def offered(self) -> dict[str, float]:
+        """What tasks may occupy."""
+        return {MEMORY: float(memory_size()), **self.resources}
 
     @property
     def nodename(self) -> str:
@@ -95,15 +131,50 @@ def way_to_broker(options: WorkerOptions) -> Transport:
     return transport(options.url, Settings(**options.settings))
 
 
-def worker_identity(options: WorkerOptions, id: str) -> Hello:
+def checked(options: WorkerOptions, **changes: Any) -> WorkerOptions:
+    """The options with changes, if they go together.
+
+    Raises
+    ------
+    ConfigurationError
+        They do not.
+    """
+    options = msgspec.structs.replace(options, **changes)
+    if options.pool not in POOLS:
+        raise ConfigurationError(f"there is no pool {options.pool!r}; there are: {', '.join(POOLS)}")
+    if options.autoscale is not None:
+        most, least = options.autoscale
+        if not 1 <= least <= most:
+            raise ConfigurationError(f"autoscale={most},{least}: MAX,MIN with MIN of 1 or more is expected")
+        if options.pool != "processes":
+            raise ConfigurationError(f"a pool of {options.pool} has its size from the start: no autoscale")
+    if options.pool == "threads" and options.concurrency_async > 1:
+        raise ConfigurationError("in a pool of threads async tasks count like all others: give --concurrency")
+    if options.pool == "threads" and options.time_limit is not None:
+        raise ConfigurationError(
+            "a time limit ends a process, and with it the tasks beside it: use a pool of processes, or give"
+            " tasks a soft_time_limit"
+        )
+    if options.autoreload and not options.app:
+        raise ConfigurationError("autoreload watches the modules of an application: give it with -A")
+    hard, soft = options.time_limit, options.soft_time_limit
+    if hard is not None and soft is not None and soft > hard:
+        raise ConfigurationError(f"soft_time_limit ({soft:g} s) is above time_limit ({hard:g} s)")
+    return options
+
+
+def worker_identity(options: WorkerOptions, id: str, queues: list[str]) -> Hello:
     """The supervisor's Hello."""
-    return _identity(options, WORKER, id, id)
+    return msgspec.structs.replace(_identity(options, WORKER, id, id), queues=queues)
 
 
 def executor_identity(options: ExecutorOptions, registered: list[str]) -> Hello:
     """An executor's Hello."""
     hello = _identity(options.worker, EXECUTOR, options.executor_id, options.worker_id)
-    return msgspec.structs.replace(hello, registered=registered)
+    limits = [options.worker.time_limit, options.worker.soft_time_limit]
+    return msgspec.structs.replace(
+        hello, registered=registered, slots=options.worker.slots, limits=limits if any(limits) else []
+    )
 
 
 def _identity(options: WorkerOptions, role: str, id: str, worker: str) -> Hello:
@@ -119,4 +190,6 @@ def _identity(options: WorkerOptions, role: str, id: str, worker: str) -> Hello:
         env=options.env,
         queues=list(options.queues),
         local=options.local,
+        tags=list(options.tags),
+        resources=options.offered,
     )

@@ -1,14 +1,17 @@
-"""Tasks of a module that a worker was given (``-A module[:attr]``).
+"""Tasks of the application that a worker was given (``-A``): see ``launch.apps`` for how it is found.
 
 What counts as a task there is an agreement, not an import: an object with a true
-``__nbqueue_definition__`` has ``name``, ``run`` and ``options``; an App has them in its ``tasks``.
+``__nbqueue_definition__`` has ``name``, ``function`` and ``options``; an application has them in its
+``tasks``, once it has imported what has some.
 """
 
-import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from nbqueue.exceptions import ConfigurationError
+from nbqueue.launch import apps
+from nbqueue.settings import Settings
 from nbqueue.wire.payload import TaskOptions
 
 
@@ -18,30 +21,41 @@ class RegisteredTask(NamedTuple):
     name: str
     function: Callable[..., Any]
     options: TaskOptions
+    #: the task itself, if it is an object of a class of its own
+    instance: Any = None
 
 
-def load(app: str) -> list[RegisteredTask]:
-    """Import ``module[:attr]`` and return its tasks.
+class Registry(NamedTuple):
+    """What an executor has of the application that it was given."""
+
+    tasks: list[RegisteredTask]
+    settings: Settings
+
+
+def load(app: str) -> Registry:
+    """Import the application, and what has tasks of it; "" is none.
 
     Raises
     ------
     ConfigurationError
         There is no such module or attribute, or no task in it.
     """
-    name, _, attribute = app.partition(":")
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and lacks one that it imports
-        raise ConfigurationError(f"-A {app}: there is no module {error.name!r} here") from None
-    if attribute and not hasattr(module, attribute):
-        raise ConfigurationError(f"-A {app}: module {name!r} has no {attribute!r}")
-    objects = [getattr(module, attribute)] if attribute else list(vars(module).values())
-    tasks = {task.name: task for found in objects for task in _tasks(found)}
+    if not app:
+        return Registry([], Settings())
+    found = apps.find(app)
+    if callable(import_modules := getattr(found, "import_default_modules", None)):
+        import_modules()
+    module = sys.modules.get(app)  # tasks of @nbqueue.task beside those of an application count, too
+    objects = [*(vars(module).values() if module is not None else ()), found]
+    tasks = tasks_in(*objects)
     if not tasks:
         raise ConfigurationError(f"-A {app}: no tasks there; mark functions with @app.task or @nbqueue.task")
-    return list(tasks.values())
+    return Registry(tasks, found.conf if apps.is_app(found) else Settings())
+
+
+def tasks_in(*objects: object) -> list[RegisteredTask]:
+    """The tasks among some objects, and of the applications among them."""
+    return list({task.name: task for each in objects for task in _tasks(each)}.values())
 
 
 def _tasks(found: object) -> Iterable[RegisteredTask]:
@@ -57,4 +71,5 @@ def _is_task(found: object) -> bool:
 
 
 def _registered(task: Any) -> RegisteredTask:
-    return RegisteredTask(task.name, task.run, task.options)
+    options = task.options
+    return RegisteredTask(task.name, task.function, options, task if options.base is not None else None)

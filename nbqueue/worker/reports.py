@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Final, SupportsFloat
 
 from nbqueue.exceptions import ConfigurationError
-from nbqueue.messages import Output, Progress, Update
+from nbqueue.messages import Item, Output, Progress, Pull, Update
 from nbqueue.states import READY_STATES
 from nbqueue.worker.output import OutputBuffer
+from nbqueue.worker.stream import ItemStream
 
 #: characters of output in one message: what is bounded drops whole pieces
 PIECE: Final = 32 * 1024
@@ -29,10 +30,12 @@ class Reports:
         "_last_update",
         "_pieces",
         "_progress",
+        "_pull",
         "_update",
         "bar",
         "id",
         "output",
+        "stream",
         "token",
     )
 
@@ -42,6 +45,9 @@ class Reports:
         #: what moves the progress; inner loops ask first (see :meth:`claim`)
         self.bar: Callable[[], object] | None = None
         self.output = OutputBuffer(kept)
+        #: of a task that is a generator, and who reads it
+        self.stream: ItemStream | None = None
+        self._pull: Pull | None = None
         self._update: Update | None = None
         self._progress: Progress | None = None
         #: the progress that was collected last
@@ -89,15 +95,30 @@ class Reports:
             raise ConfigurationError(f"update_state cannot end a task: {state} comes by returning or raising")
         self._update = Update(self.id, self.token, state, meta)
 
+    def pulled(self, message: Pull) -> None:
+        """Somebody reads the items of the run; it may not have come to be a generator yet."""
+        self._pull = message
+        if self.stream is not None:
+            self.stream.pulled(message)
+
+    def open(self, stream: ItemStream) -> ItemStream:
+        """The run is a generator."""
+        self.stream = stream
+        if self._pull is not None:
+            stream.pulled(self._pull)
+        return stream
+
     def repeat(self) -> None:
         """Whoever was told how far the run is may not know it any more: tell it again."""
         self._last = None
         if self._update is None:
             self._update = self._last_update
 
-    def collect(self, *, last: bool = False) -> list[Output | Progress | Update]:
+    def collect(self, *, last: bool = False) -> list[Output | Progress | Update | Item]:
         """What is new since the last time, as messages."""
-        messages: list[Output | Progress | Update] = []
+        messages: list[Output | Progress | Update | Item] = []
+        if self.stream is not None:
+            messages += self.stream.collect()
         progress = self._progress
         if progress is not None and progress != self._last:
             messages.append(progress)

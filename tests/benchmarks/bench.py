@@ -162,6 +162,23 @@ def latency(count: int, runs: int) -> Iterator[Figure]:
         yield Figure(f"submit and get, {name}", "ms", goal, [run[index] for run in quantiles], digits=2)
 
 
+def workflows(count: int, runs: int) -> Iterator[Figure]:
+    """Tasks a second in chords of ten, and in one chain: each of its steps waits for the one before."""
+    chords, chains = [], []
+    for _ in range(runs):
+        began = time.perf_counter()
+        sent = [nbqueue.chord([noop.s(i) for i in range(10)], noop.s())() for _ in range(count // 11)]
+        for result in sent:
+            result.get(timeout=120)
+        chords.append(11 * len(sent) / (time.perf_counter() - began))
+        steps = max(2, count // 10)
+        began = time.perf_counter()
+        nbqueue.chain(noop.s(0), *[noop.s() for _ in range(steps - 1)])().get(timeout=120)
+        chains.append(steps / (time.perf_counter() - began))
+    yield Figure("tasks in chords of ten", "a second", None, chords, at_least=True)
+    yield Figure("steps of one chain", "a second", None, chains, at_least=True)
+
+
 def one_latency_run(count: int) -> tuple[float, float, float]:
     milliseconds = []
     for i in range(count):
@@ -233,6 +250,7 @@ def measure(runs: int, count: int, seconds: float) -> Iterator[Figure]:
         warm_up(count=2_000)
         yield from throughput(count, runs)
         yield from latency(1_000, runs)
+        yield from workflows(count // 4, runs)
     yield from recovery(1_000_000, min(runs, 3))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from nbqueue import App
+from nbqueue import App, chord
 from nbqueue.client.result import AsyncResult
 from tests.chaos import workload
 from tests.chaos.ledger import append
@@ -24,11 +24,14 @@ _LOOK = 0.01
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A task to submit."""
+    """A task to submit; or a chord whose body it is."""
 
     task: str
     args: list[Any]
     options: dict[str, Any] = {}
+    #: the task of the chord's header, and the arguments of each of its members
+    member: str = ""
+    members: list[list[Any]] = []
 
 
 class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,9 +80,15 @@ class Submitter:
         return bool(self._unacknowledged or (self._options.stay and self._unfinished))
 
     def _submit(self, call: Call) -> None:
-        result = self._app.tasks[call.task].apply_async(tuple(call.args), **call.options)
-        self._unacknowledged.append(result)
-        self._unfinished.append(result)
+        task = self._app.tasks[call.task]
+        if call.member:
+            member = self._app.tasks[call.member]
+            result = chord([member.s(*args) for args in call.members], task.s(*call.args)).delay()
+            results = [*result.parent, result]
+        else:
+            results = [task.apply_async(tuple(call.args), **call.options)]
+        self._unacknowledged += results
+        self._unfinished += results
 
     def _note_acknowledged(self) -> None:
         known = [result.id for result in self._unacknowledged if result.accepted]

@@ -5,8 +5,10 @@ from types import ModuleType
 from tests.chaos.campaigns import (
     broker_killed,
     cable_cut,
+    chords,
     clients_killed,
     no_faults,
+    periodic_tasks,
     poison,
     processes_stopped,
     revoked,
@@ -24,5 +26,7 @@ CAMPAIGNS: dict[str, ModuleType] = {
         poison,
         no_faults,
         revoked,
+        periodic_tasks,
+        chords,
     )
 }

@@ -4,6 +4,7 @@
 
     ledger          id attempt pid      written by a task as it starts
     ended           id attempt pid      … and by some as they end
+    bodies          id                  by the body of a chord as it starts
     connected       pid                 by a client
     acknowledged    id                  by a client when it knows that the broker keeps a task
     seen            id outcome          by a client when it has an outcome

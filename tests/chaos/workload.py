@@ -52,11 +52,20 @@ def poison(self: Any, folder: str, how: str) -> None:
             time.sleep(0.01)
 
 
+def put_together(self: Any, values: list[Any], folder: str, number: int) -> tuple[int, int]:
+    """The body of a chord: takes what all of its members return."""
+    note(self, folder, "ledger")
+    append(f"{folder}/bodies", f"{self.request.id}")
+    assert len(values) == number, values
+    time.sleep(0.01)
+    return self.request.attempt, os.getpid()
+
+
 def note(self: Any, folder: str, file: str) -> None:
     append(f"{folder}/{file}", f"{self.request.id} {self.request.attempt} {os.getpid()}")
 
 
 def register(app: App) -> None:
     """Make them tasks of an application; they travel by value."""
-    for function in (work, long_work, hold_gil, poison):
+    for function in (work, long_work, hold_gil, poison, put_together):
         app.task(function, bind=True, name=function.__name__)

@@ -407,3 +407,34 @@ def test_the_roles_of_the_command_line_are_those_of_the_core():
     from nbqueue.core.permissions import ROLES
 
     assert key._ROLES == ROLES
+
+
+def until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_real_worker_obeys_remote_control(foreground):
+    worker = foreground(
+        "worker", "-c", "1", "-n", "w1", "--tag", "gpu", "--resource", "gpu=2", "--memory", "8GB"
+    )
+    wait_for(worker, r"w1 ready\.")
+    assert succeed("inspect", "ping") == "->  w1: OK\n    pong\n\n1 node online.\n"
+    stats = json.loads(succeed("inspect", "stats", "-j"))["w1"]
+    assert stats["pid"] == worker.pid
+    assert stats["resources"] == {"gpu": 2.0, "memory": 8e9}
+    assert set(map(str, [worker.pid, *stats["pool"]["processes"]])) == set(stats["memory"])
+    assert "pool will grow" in succeed("control", "pool", "grow", "-d", "w1")
+    until(lambda: len(status()["workers"][0]["children"]) == 2)
+    succeed("control", "add_consumer", "more")
+    until(lambda: status()["workers"][0]["queues"] == ["default", "more"])
+    refused = nbqueue("control", "pool_shrink", "9")
+    assert (refused.returncode, refused.stdout.splitlines()[0]) == (1, "->  w1: ERROR")
+    assert "w1" in succeed("top", "--once")
+    assert "shutting down" in succeed("control", "shutdown")
+    assert worker.wait(30) == 0
+    gone = nbqueue("inspect", "ping", "-t", "0.2")
+    assert (gone.returncode, gone.stdout) == (69, "")
+    assert "No nodes replied within time constraint" in gone.stderr

@@ -9,6 +9,7 @@ from nbqueue._version import __version__
 from nbqueue.cli import main as entry
 from nbqueue.cli.errors import CANNOT_CREATE, CONFIGURATION, NO_PERMISSION, UNAVAILABLE
 from nbqueue.cli.main import COMMANDS, cli
+from nbqueue.cli.worker import worker
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError, NBQueueError
 from nbqueue.launch.errors import LaunchError, UnusableFolderError
 
@@ -107,3 +108,21 @@ def test_an_error_that_says_what_to_do_has_no_hint(failing):
 def test_debug_shows_the_traceback(failing):
     error = ConnectionLostError("nobody listens")
     assert failing(error, "--debug").exception is error
+
+
+@pytest.mark.parametrize(("said", "meant"), [("prefork", "processes"), ("threads", "threads")])
+def test_a_pool_may_be_called_as_in_celery(said, meant):
+    assert worker.make_context("worker", ["-P", said]).params["pool"] == meant
+
+
+@pytest.mark.parametrize(("said", "advice"), [("solo", "-c 1"), ("gevent", "--concurrency-async")])
+def test_a_pool_that_is_not_there_names_the_way_out(said, advice):
+    with pytest.raises(click.BadParameter, match=advice):
+        worker.make_context("worker", ["-P", said])
+
+
+def test_autoscale_is_a_pair_of_which_the_second_may_be_left_out():
+    assert worker.make_context("worker", ["--autoscale", "8,2"]).params["autoscale"] == (8, 2)
+    assert worker.make_context("worker", ["--autoscale", "8"]).params["autoscale"] == (8, 1)
+    with pytest.raises(click.BadParameter, match="MAX,MIN"):
+        worker.make_context("worker", ["--autoscale", "many"])

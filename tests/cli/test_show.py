@@ -53,6 +53,19 @@ def test_a_status_shows_broker_workers_children_and_queues_in_aligned_columns():
     )
 
 
+def test_a_status_counts_tasks_that_wait_for_others_where_there_are_some():
+    queues = {
+        "a": {"ready": 0, "scheduled": 0, "running": 1, "waiting": 2},
+        "b": dict.fromkeys(("ready", "running"), 0),
+    }
+    lines = shown({"broker": BROKER, "workers": [], "queues": queues}).splitlines()
+    assert [line.split() for line in lines[-3:]] == [
+        ["Queue", "Ready", "Scheduled", "Running", "Waiting"],
+        ["a", "0", "0", "1", "2"],
+        ["b", "0", "0", "0", "0"],
+    ]
+
+
 def test_a_status_says_how_long_the_broker_has_been_up_by_its_own_clock():
     line = shown({"broker": BROKER, "workers": [], "queues": {}}).splitlines()[0]
     assert line.endswith("up 3 min 20 s")

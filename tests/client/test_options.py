@@ -153,3 +153,35 @@ def test_no_limit_of_retries_is_none() -> None:
 
 def test_backoff_may_be_switched_on() -> None:
     assert split({"name": "f", "retry_backoff": True})[0].retry_backoff == 1.0
+
+
+@pytest.mark.parametrize(
+    ("said", "rate"), [("10/m", 10 / 60), ("0.5/s", 0.5), ("36/h", 0.01), ("10", 10.0), (2, 2.0), ("0", 0.0)]
+)  # fmt: skip
+def test_a_rate_limit_is_starts_a_second(said: Any, rate: float) -> None:
+    assert split({"name": "f", "rate_limit": said})[1]["rate_limit"] == pytest.approx(rate)
+
+
+def test_no_rate_limit_is_none() -> None:
+    assert "rate_limit" not in split({"name": "f", "rate_limit": None})[1]
+
+
+@pytest.mark.parametrize("said", ["10/d", "often", "-1/s", True, [1], float("inf"), "1/0"])
+def test_a_rate_that_is_none_is_refused(said: Any) -> None:
+    with pytest.raises(ConfigurationError, match="rate_limit is '10/s'"):
+        split({"name": "f", "rate_limit": said})
+
+
+def test_demands_of_a_call_are_plain_values() -> None:
+    call = call_options({}, {"tags": "gpu", "resources": {"gpu": np.int64(1), "memory": "2GB"}})
+    assert call == {"tags": ["gpu"], "resources": {"gpu": 1.0, "memory": 2e9}}
+    assert call_options(call, {"tags": ("b", "a", "a")})["tags"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("tags", 3), ("tags", [1]), ("resources", "gpu"), ("resources", {"gpu": "much"}), ("resources", {1: 1})],
+)
+def test_demands_that_cannot_be_are_refused(option: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        call_options({}, {option: value})

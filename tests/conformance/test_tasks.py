@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import logging
+import os
 import sys
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -419,3 +421,119 @@ def test_all_that_a_task_printed_is_there_as_long_as_it_is_little(app: App) -> N
     result = talk.delay()
     result.get(LIMIT)
     assert result.output == "".join(f"{'x' * 100} {number}\n" for number in range(5000))
+
+
+class Counting(nbqueue.Task):
+    """A base of tasks, which goes along to the workers."""
+
+    max_retries = 7
+    count = 0
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        self.count += 1
+
+    def twice(self, x: int) -> int:
+        return 2 * x
+
+
+def test_self_is_an_object_of_the_tasks_own_class(app: App) -> None:
+    @app.task(base=Counting, bind=True)
+    def bound(self: Any, x: int) -> tuple[Any, ...]:
+        return self.twice(x), self.count > 0, self.max_retries, self.request.id, self.name
+
+    result = bound.delay(3)
+    assert result.get(LIMIT) == (6, True, 7, result.id, bound.name)
+
+
+def test_a_class_with_a_run_is_a_task(app: App) -> None:
+    class Add(Counting):
+        def run(self, x: int, y: int) -> int:
+            return self.twice(x) + y + super().twice(0)
+
+    assert app.register_task(Add()).delay(1, y=2).get(LIMIT) == 4
+
+
+@pytest.mark.parametrize("serializer", ["json", "msgpack"])
+def test_plain_data_travels_without_pickles(app: App, serializer: str) -> None:
+    plain = App("plain", broker=app.conf.broker, task_serializer=serializer, result_serializer=serializer)
+    task = plain.task(lambda *args, **kwargs: [args, kwargs], name="plain.echo")
+    result = task.delay(1, [2.5, None], key="ä")
+    assert result.get(LIMIT) == [[1, [2.5, None]], {"key": "ä"}]
+    assert result.record.outcome.value[:1] == serializer[:1].encode()
+
+
+@pytest.mark.own_broker("items of generators")
+def test_items_of_a_generator_are_read_as_they_are_yielded(app: App) -> None:
+    @app.task
+    def count(n: int) -> Any:
+        for i in range(n):
+            yield i
+            if i == 0:
+                time.sleep(0.3)
+
+    result = count.delay(500)
+    stream = result.stream(window=16, timeout=LIMIT)
+    assert next(stream) == 0
+    assert not result.ready()
+    assert list(stream) == list(range(1, 500))
+    assert result.get(LIMIT) == list(range(500))
+
+
+def test_headers_of_a_call_reach_the_task(app: App) -> None:
+    @app.task(bind=True)
+    def tell(self: Any) -> Any:
+        return self.request.tenant, self.request.called_directly
+
+    assert tell.apply_async(headers={"tenant": 7}).get(LIMIT) == (7, False)
+
+
+@pytest.mark.own_broker("periodic tasks")
+def test_a_periodic_task_fires_until_it_is_removed(app: App) -> None:
+    add = app.task(lambda x, y: x + y, name="periodic.add")
+    app.conf.beat_schedule = {"adds": {"task": "periodic.add", "schedule": 0.1, "args": (2, 3)}}
+    firings: set[str] = set()
+    deadline = time.monotonic() + LIMIT
+    while len(firings) < 3:
+        assert time.monotonic() < deadline
+        (entry,) = app.beat()  # again and again: it is the same one
+        if entry.last is not None and entry.last.id not in firings:
+            assert entry.last.get(LIMIT) == 5
+            firings.add(entry.last.id)
+        time.sleep(0.02)
+    app.remove_periodic_task("adds")
+    app.conf.beat_schedule = {}
+    assert app.beat() == []
+    assert add.delay(1, 1).get(LIMIT) == 2
+
+
+def test_a_task_that_is_started_at_most_once_says_so_when_its_process_dies(
+    app: App, broker_url: str, tmp_path: Path
+) -> None:
+    if broker_url.startswith("memory"):
+        pytest.skip("a thread cannot be killed")
+    log = str(tmp_path / "starts")
+
+    @app.task(acks_late=False)
+    def die() -> None:
+        with open(log, "a") as file:
+            file.write("started\n")
+        os._exit(3)
+
+    @app.task(acks_late=False)
+    def live() -> int:
+        return 1
+
+    with pytest.raises(nbqueue.WorkerLostError, match=r"exit code 3(.|\n)*is not started again"):
+        die.delay().get(LIMIT)
+    assert Path(log).read_text() == "started\n"
+    assert live.delay().get(LIMIT) == 1
+
+
+def test_a_task_that_is_started_at_most_once_may_ask_for_another_run(app: App) -> None:
+    @app.task(bind=True, acks_late=False)
+    def again(self: Any) -> int:
+        if self.request.retries < 2:
+            raise self.retry(countdown=0.01)
+        return int(self.request.retries)
+
+    assert again.delay().get(LIMIT) == 2

@@ -1,5 +1,7 @@
 """How much work an executor is given in advance."""
 
+import pytest
+
 from nbqueue import messages as m
 from nbqueue.core.actions import Send
 from nbqueue.core.broker import BrokerCore, BrokerSettings
@@ -80,3 +82,19 @@ def test_a_priority_that_no_lane_has_is_rejected_and_the_others_are_accepted() -
     actions = core.receive("client", m.Submit(tasks), 0.0)
     assert Send("client", m.Rejected("odd", "a priority is 0 to 9, not 12")) in actions
     assert Send("client", m.Accepted(["fine"])) in actions
+
+
+def test_a_runtime_beyond_belief_does_not_upset_the_books() -> None:
+    core = core_with_executor()
+    core.receive("client", m.Define("slow", b"blob"), 0.0)
+    core.receive("client", m.Submit([m.Task("long", "g", "slow", b"")]), 0.0)
+    executor = core.dispatch.executors["e"]
+    (held,) = executor.held.values()
+    settle(core, m.Assignment(held.task, held.token), runtime=1e308)
+    (first,) = submit(core, 1)
+    settle(core, first, runtime=0.0)
+    core.receive("client", m.Submit([m.Task("a", "f", "d", b""), m.Task("again", "g", "slow", b"")]), 0.0)
+    assert [record.task.id for record in executor.held.values()] == ["a", "again"]
+    again = next(record for record in executor.held.values() if record.task.id == "again")
+    settle(core, m.Assignment(again.task, again.token), runtime=0.0)
+    assert executor.backlog == pytest.approx(sum(record.estimate for record in executor.held.values()))

@@ -121,6 +121,15 @@ def test_an_entry_fires_every_so_many_seconds_after_its_registration() -> None:
     assert house.fired == [at(13), at(23), at(33)]
 
 
+def test_however_its_registration_is_rounded_it_does_not_fire_at_once() -> None:
+    house = House()
+    for n, moment in enumerate((0.0004, 0.0005, 0.0006, 0.9999)):
+        house.tick(moment)
+        house.schedule(entry(str(n)))
+    house.tick(8)
+    assert house.fired == []
+
+
 def test_a_calendar_fires_by_the_clock_on_the_wall() -> None:
     house = House()
     house.schedule(entry(timetable=DAILY))

@@ -405,3 +405,44 @@ def test_a_client_may_do_everything(house: House) -> None:
 
 def test_there_are_three_roles() -> None:
     assert ROLES == ("client", "worker", "viewer")
+
+
+# ── steps of workflows ───────────────────────────────────────────────────────────────────────────
+
+
+def after(id: str, *before: str, parent: str = "parent") -> m.Task:
+    return task(id, parent_id=parent, definition="", step=m.Step(list(before), takes=0))
+
+
+def test_a_task_may_have_something_come_after_itself_and_after_its_children(house: House) -> None:
+    house.say("task", m.Submit([task("child", parent_id="parent", definition="")]))
+    answers = house.say("task", m.Submit([after("a", "parent"), after("b", "child")]))
+    assert answers == [m.Accepted(["a", "b"])]
+    assert house.place("a") == "waiting"
+
+
+def test_a_task_cannot_have_something_come_after_a_task_of_others(house: House) -> None:
+    house.say("ann", m.Submit([task("hers")]))
+    (answer,) = house.say("task", m.Submit([after("a", "hers")]))
+    assert isinstance(answer, m.Rejected)
+    assert house.place("a") == "nowhere"
+
+
+def test_an_executor_gets_the_inputs_of_its_leases_only(house: House) -> None:
+    def outcomes(number: int) -> list[m.AnyMessage]:
+        house.say("executor", m.Settle([m.Outcome(house.lease.task.id, house.lease.token, "SUCCESS", b"v")]))
+        return house.say("executor", m.Need(f"inputs/{number}/0"))
+
+    step = task("1", definition="", step=m.Step(["parent"], takes=0), name="g")
+    house.say("ann", m.Submit([step]))
+    (answer,) = outcomes(1)
+    assert answer == m.Define("inputs/1/0", b"")
+
+
+def test_children_are_told_to_those_who_may_see_the_task(house: House) -> None:
+    (answer,) = house.say("task", m.Ask(1, "children", {"id": "waiting"}))
+    assert isinstance(answer, m.Answer)
+    assert answer.error
+    (answer,) = house.say("wall", m.Ask(2, "workflow", {"id": "parent"}))
+    assert isinstance(answer, m.Answer)
+    assert [row["id"] for row in answer.data] == ["parent"]

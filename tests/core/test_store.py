@@ -5,7 +5,7 @@ from typing import Any
 from nbqueue.core.records import Record, Sender, task_size
 from nbqueue.core.settings import BrokerSettings
 from nbqueue.core.store import Records
-from nbqueue.messages import Task
+from nbqueue.messages import Outcome, Task
 
 
 def new_records(needed: frozenset[str] | set[str] = frozenset(), **limits: Any) -> Records:
@@ -138,3 +138,49 @@ def test_the_newest_come_first() -> None:
     for n in range(5):
         add(records, str(n))
     assert [r.task.id for r in records.newest(2)] == ["4", "3"]
+
+
+def test_what_steps_need_is_held_apart_and_counts_with_what_is_unfinished() -> None:
+    awaited: set[str] = set()
+    limits = BrokerSettings(max_results=2, result_expires=10.0, max_queued_bytes=20_000)
+    records = Records(limits, lambda record: False, awaited)
+    awaited.add("0")
+    kept = add(records, "0", b"x" * 9000)
+    finish(records, "0")
+    assert (records.is_held("0"), records.unfinished, records.held_bytes >= 1000) == (True, 0, True)
+    others = [add(records, f"other {n}").task.id for n in range(10)]
+    finish(records, *others)
+    records.expire(1e9)
+    assert records.get("0") is kept
+    kept.outcome = None
+    awaited.clear()
+    records.release("0")
+    assert (records.is_held("0"), records.held_bytes) == (False, 0)
+    records.expire(1e9)
+    assert records.get("0") is None
+
+
+def test_what_is_finished_already_may_be_needed_later() -> None:
+    awaited: set[str] = set()
+    records = Records(BrokerSettings(result_expires=10.0), lambda record: False, awaited)
+    add(records, "0")
+    finish(records, "0")
+    awaited.add("0")
+    records.hold("0")
+    records.hold("unknown")
+    records.expire(1e9)
+    assert records.get("0") is not None
+    records.forget("0")
+    assert records.get("0") is not None, "only release() lets it go"
+
+
+def test_the_values_that_steps_wait_for_leave_less_room_for_new_tasks() -> None:
+    awaited = {"0"}
+    records = Records(BrokerSettings(max_queued_bytes=20_000), lambda record: False, awaited)
+    record = add(records, "0")
+    record.outcome = Outcome("0", 0, "SUCCESS", b"x" * 18_000)
+    records.finished(record, now=0.0)
+    assert "max_queued_bytes" in records.refusal(Task("1", "f", "", b"x" * 1500))
+    awaited.clear()
+    records.release("0")
+    assert not records.refusal(Task("1", "f", "", b"x" * 1500))

@@ -20,7 +20,7 @@ def test_options_are_completed(cells, magic):
 
 
 def test_options_of_one_magic_are_not_those_of_the_other(cells):
-    assert completions(cells, "%%task f --re") == ["--retries"]
+    assert completions(cells, "%%task f --ret") == ["--retries"]
     assert "--retries" not in completions(cells, "%%submit --")
 
 

@@ -122,6 +122,24 @@ def test_retries_run_a_task_again(kernel):
     assert kernel.value("again.delay().get(30)") == "'done'"
 
 
+def test_a_workflow_of_a_notebook_runs_there_and_is_shown(kernel):
+    kernel.run("%%task\nclass Part:\n    def __init__(self, n): self.n = n\ndef part(n): return Part(n)")
+    kernel.run("%%task\ndef whole(parts): return Part(sum(p.n for p in parts))\ndef n_of(p): return p.n")
+    kernel.run("from nbqueue import group\nparts = group(part.s(n) for n in range(4))")
+    kernel.run("r = (parts | whole.s() | n_of.s())()")
+    assert kernel.value("r.get(30)") == "6"
+    assert "part → whole → n_of ×6 " in kernel.value("r")
+    assert kernel.value("r.graph()").splitlines()[-1].startswith("n_of[")
+    assert "part ×4 " in kernel.value("r.parent.parent")
+
+
+def test_a_task_of_a_notebook_may_become_a_workflow(kernel):
+    kernel.run("%%task\ndef inc(x): return x + 1")
+    kernel.run("import nbqueue")
+    kernel.run("@nbqueue.task(bind=True)\ndef plan(self, n): self.replace(inc.s(n) | inc.s())")
+    assert kernel.value("(plan.s(5) | inc.s()).delay().get(30)") == "8"
+
+
 def test_a_submitted_cell_brings_its_value_and_its_names(kernel):
     kernel.run("K = 7\ndef plus(x): return x + K")
     reply = kernel.run("%%submit -o z\nK = 10\nz = plus(1)\nz * 2")
@@ -229,6 +247,6 @@ def test_misuse_is_told_in_one_line(kernel):
 
 
 def test_options_are_completed_and_help_is_shown(kernel):
-    assert kernel.complete("%%task --re", 11) == ["--retries"]
+    assert kernel.complete("%%task --ret", 12) == ["--retries"]
     assert "--outputs" in kernel.complete("%%submit --o\nx = 1", 12)
     assert "train.delay(0.1)" in kernel.inspect("%%task")

@@ -166,3 +166,18 @@ def test_no_transformer_is_dropped_for_an_error_of_ours(cells):
         warnings.simplefilter("error")
         cells.fails("%%task --nonsense\ndef f(): pass")
         cells.run("%%task\ndef f(): pass")
+
+
+def test_what_a_task_demands_and_how_often_it_starts_may_be_said(cells):
+    cells.run(
+        "%%task --tag gpu --tag fast --resource gpu=1 --memory 2GB --rate-limit 6/m\ndef f(): pass",
+    )
+    call = cells.namespace["f"]._call
+    assert call["tags"] == ["fast", "gpu"]
+    assert call["resources"] == {"gpu": 1.0, "memory": 2e9}
+    assert call["rate_limit"] == pytest.approx(0.1)
+
+
+def test_a_resource_without_an_amount_is_refused(cells):
+    with pytest.raises(UsageError, match="gpu=1"):
+        cells.run("%%task --resource gpu\ndef f(): pass")

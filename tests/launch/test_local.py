@@ -11,6 +11,7 @@ import msgspec
 import psutil
 import pytest
 
+import nbqueue
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.launch import local, teardown, workers
 from nbqueue.launch.ask import ask
@@ -249,6 +250,14 @@ def test_settings_reach_the_broker(folders):
     worker = psutil.Process(status["workers"][0]["pid"])
     wait_until(lambda: not connection.is_alive)
     wait_until(lambda: not worker.is_running())
+
+
+def test_settings_of_executors_reach_the_worker(folders):
+    connection, _ = ensure(worker_max_tasks_per_child=1)
+    app = nbqueue.App("tasks", broker=connection.url)
+    pid = app.task(lambda: __import__("os").getpid(), name="pid")
+    assert pid.delay().get(20) != pid.delay().get(20)
+    app.close()
 
 
 def test_a_broker_that_does_not_start_is_an_error_with_the_end_of_its_log(folders):

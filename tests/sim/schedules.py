@@ -17,6 +17,7 @@ from nbqueue import messages as m
 from nbqueue.client.records import TaskRecord
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import Leased, Took
+from nbqueue.core.limits import SLACK
 from nbqueue.core.records import DONE
 from nbqueue.states import FAILURE, REVOKED, SUCCESS
 from nbqueue.testing import invariants
@@ -26,11 +27,24 @@ REGRESSIONS = Path(__file__).with_name("regressions.txt")
 
 #: what happens, and how often
 STEPS = {
-    "submit": 60, "break a link": 8, "kill an executor": 4, "lose a machine": 1, "kill the broker": 4,
+    "submit": 56, "submit a workflow": 4, "break a link": 8, "kill an executor": 4, "lose a machine": 1,
+    "kill the broker": 4,
     "begin a snapshot": 2, "slow a worker down": 2, "cancel": 4, "forget": 2, "wait": 15,
 }  # fmt: skip
 #: the same where no worker is lost: each task has to run exactly once
 CALM_STEPS = {"submit": 60, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3, "wait": 20}
+#: what each worker's executors share, and a tag that all have
+OFFER = {"resources": {"gpu": 1.0, "memory": 8e9}, "tags": ["linux"]}
+DEMANDS = [
+    m.Demand(["linux"]), m.Demand(resources={"gpu": 1.0}), m.Demand(["linux"], {"gpu": 0.5, "memory": 1e9}),
+    m.Demand(resources={"memory": 3e9}), m.Demand(resources={"memory": 8e9}),
+]  # fmt: skip
+#: of the tasks that have one, by name
+RATES = {"two a second": 2.0, "many a second": 200.0}
+CALM_STEPS = {
+    "submit": 56, "submit a workflow": 4, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3,
+    "wait": 20,
+}  # fmt: skip
 #: periodic tasks: seconds between firings, what is made up for
 PERIODIC = {"tidy": (3.0, "once"), "poll": (0.7, "skip"), "report": (7.0, "all")}
 #: seconds of virtual time in which everything has to be done once nothing breaks any more
@@ -45,6 +59,7 @@ class Schedule:
         choose = self.choose
         #: for choices that were not there when older seeds failed, which keep their stories so
         self.also = random.Random(-seed - 1)
+        self.demanding = random.Random(f"{seed} demands")
         self.calm = seed % 4 == 0
         self.world = World(
             seed, settings=BrokerSettings(max_task_deaths=3), echo=choose.choice([0.0, 0.0, 0.02])
@@ -52,7 +67,7 @@ class Schedule:
         self.world.on_change = self._look
         self.clients = [self.world.add_client() for _ in range(2)]
         self.workers = [
-            self.world.add_worker(executors=choose.randint(1, 3), slots=self.also.choice([1, 1, 4]))
+            self.world.add_worker(executors=choose.randint(1, 3), slots=self.also.choice([1, 1, 4]), **OFFER)
             for _ in range(3)
         ]
         self.records: list[TaskRecord] = []
@@ -60,6 +75,8 @@ class Schedule:
         #: a moment before which a task must not run
         self.not_before: dict[str, float] = {}
         self.slowed: list[Wire] = []
+        #: steps of workflows
+        self.steps: list[TaskRecord] = []
         #: how often a task asks for another run
         self.retries: dict[str, int] = {}
         #: … and how often it rejects itself
@@ -98,6 +115,11 @@ class Schedule:
         choose, world = self.choose, self.world
         name, duration = choose.choice([("quick", 0.0002), ("slow", 1.0), ("mixed", choose.uniform(0, 2))])
         countdown = choose.choice([0.0, 0.0, 0.0, 1.0, 10.0])
+        if self.demanding.random() < 0.03:
+            self._set_a_rate("quick", self.demanding.choice([0.0, 3.0, 50.0, None]))
+        rate = 0.0
+        if self.demanding.random() < 0.15:
+            name, rate = self.demanding.choice(list(RATES.items()))
         late = self.also.random() > 0.15
         record = choose.choice(self.clients).submit(
             duration,
@@ -107,6 +129,8 @@ class Schedule:
             countdown=countdown,
             expires=choose.choice([None] * 9 + [20.0]) if not self.calm else None,
             time_limit=choose.choice([None] * 9 + [5.0]) if not self.calm else None,
+            rate=rate,
+            demand=self.demanding.choice(DEMANDS) if self.demanding.random() < 0.2 else None,
             acks_late=late,
         )
         self.records.append(record)
@@ -132,6 +156,48 @@ class Schedule:
         worker.consume("other")
         self.world.after(self.also.uniform(0, 5), lambda: worker.consume("default", "other"))
 
+    def _set_a_rate(self, name: str, rate: float | None) -> None:
+        """At runtime, and so also for tasks that wait."""
+        client: SimulatedClient = self.demanding.choice(self.clients)
+        client.ask("control", command="rate_limit", args={"task_name": name, "rate_limit": rate})
+
+    def _submit_a_workflow(self) -> None:
+        """A group, perhaps after a task that may fail, and a body with what is to be called after it."""
+        choose = self.choose
+        client: SimulatedClient = choose.choice(self.clients)
+        before: list[TaskRecord] = []
+        if choose.random() < 0.5:
+            before = [self._step(client, [])]
+            if choose.random() < 0.2:
+                self.world.failing.add(before[0].id)
+        header = [self._step(client, before) for _ in range(choose.randint(0, 4))]
+        if header and choose.random() < 0.2:
+            self.world.failing.add(choose.choice(header).id)
+        if before and choose.random() < 0.2:
+            self.world.replaced[before[0].id] = self._step(client, []).id
+        body = self._step(client, header, [list(range(len(header)))])
+        self._step(client, [body], on=FAILURE)
+        self._step(client, [body], optional=True)
+        self._step(client, [self._step(client, [body])])
+
+    def _step(
+        self,
+        client: SimulatedClient,
+        after: list[TaskRecord],
+        takes: object = 0,
+        on: str = SUCCESS,
+        optional: bool = False,
+    ) -> TaskRecord:
+        step = m.Step([r.id for r in after], on, takes if after else [], optional)
+        countdown = self.choose.choice([0.0, 0.0, 0.0, 2.0])
+        record = client.submit(
+            self.choose.uniform(0, 1), name="step", definition="step", step=step, countdown=countdown
+        )
+        self.records.append(record)
+        self.steps.append(record)
+        self.not_before[record.id] = self.world.now
+        return record
+
     def _break_a_link(self) -> None:
         executors = [e for w in self.workers for e in w.executors]
         wires = [c.wire for c in self.clients] + [w.wire for w in self.workers]
@@ -144,7 +210,7 @@ class Schedule:
         victim = self.choose.choice(self.workers)
         victim.vanish()
         self.workers.remove(victim)
-        self.workers.append(self.world.add_worker(executors=1))
+        self.workers.append(self.world.add_worker(executors=1, **OFFER))
 
     def _kill_the_broker(self) -> None:
         if self.choose.random() < 0.7:
@@ -200,7 +266,7 @@ class Schedule:
 
     def _no_firing_is_missing(self) -> None:
         """Each entry has fired at each of its times at which a broker ran; of the others, as it says."""
-        world, now = self.world, self.world.now
+        world, now = self.world, self.world.now - 0.001  # what is due this very moment is yet to come
         for entry in world.core.schedules.entries.values():
             every, missed = PERIODIC[entry.periodic.name]
             steps = range(1, int((now - entry.anchor) / every) + 1)
@@ -232,7 +298,8 @@ class Schedule:
     def _look(self) -> None:
         """After every message: the books agree, and what was told stays."""
         core = self.world.core
-        invariants.check(core)
+        invariants.check(core, self.world.broker_time)
+        self._nothing_is_oversubscribed(core)
         for id, told in self.told.items():
             record = core.tasks.records.get(id)
             assert record is not None, (id, "its outcome was told of, and is gone")
@@ -253,13 +320,55 @@ class Schedule:
             assert record.state in allowed, (record.id, record.state)
             if record.state == FAILURE:
                 assert record.failure is not None
-                assert record.failure.type in ("WorkerLostError", "TimeLimitExceeded"), record.failure
+                reasons = ["WorkerLostError", "TimeLimitExceeded"]
+                if record in self.steps:
+                    reasons += ["ValueError", "ChordError", *["ResultNotFoundError"] * bool(self.forgotten)]
+                assert record.failure.type in reasons, record.failure
         left = [r for r in world.core.tasks.records if r.place != DONE and r.task.id not in self.forgotten]
         assert not left, left
         self._nothing_is_held(world.core)
+        self._no_rate_is_exceeded()
+        self._steps_ran_in_order()
         self._nothing_was_started_twice_that_must_not_be()
         if self.calm:
             self._nothing_ran_twice()
+
+    def _unwritten_leases(self) -> set[str]:
+        """Tasks that were handed out in the moment in which the broker died: the next one does not know."""
+        return {lease.id for e in self.world.unwritten if isinstance(e, Leased) for lease in e.leases}
+
+    def _nothing_is_oversubscribed(self, core: BrokerCore) -> None:
+        for worker in core.dispatch.workers.values():
+            for resource in worker.resources:
+                if worker.free(resource) < -1e-6:
+                    # a broker that starts learns only from an executor of runs that were cancelled, or
+                    # begun in the last one's last moment
+                    held = [record for e in worker.executors.values() for record in e.held.values()]
+                    unknown = {record.task.id for record in held if record.place == DONE}
+                    unknown |= {record.task.id for record in held} & self._unwritten_leases()
+                    assert unknown, (worker.id, resource, worker.demands)
+
+    def _no_rate_is_exceeded(self) -> None:
+        excused = self._unwritten_leases()
+        for name, rate in RATES.items():
+            times = [at for at, id, of, _ in self.world.handed_out if of == name and id not in excused]
+            for first, began in enumerate(times):
+                for more, at in enumerate(times[first:]):
+                    assert at - began >= more / rate - SLACK - 1e-6, (name, began, at, more + 1, "starts")
+
+    def _steps_ran_in_order(self) -> None:
+        """A step that ended well began after all that it waits for had, however often they ran."""
+        ended: dict[str, list[float]] = {}
+        began: dict[str, list[float]] = {}
+        for id, _, start, end in self.world.runs:
+            ended.setdefault(id, []).append(end)
+            began.setdefault(id, []).append(start)
+        for record in self.steps:
+            found = self.world.core.tasks.records.get(record.id)
+            step = found.task.step if found is not None else None
+            if step is not None and record.state == SUCCESS and step.on == SUCCESS and record.id in began:
+                for id in step.after:
+                    assert min(ended[id]) <= min(began[record.id]), (record.id, id, "ran before it")
 
     def _nothing_was_started_twice_that_must_not_be(self) -> None:
         starts = Counter(self.world.starts)
@@ -272,12 +381,17 @@ class Schedule:
     def _nothing_ran_twice(self) -> None:
         """No worker was lost: a task runs again only if it asks to, or if the broker died in the moment in
         which it handed it out."""
-        excused = {lease.id for e in self.world.unwritten if isinstance(e, Leased) for lease in e.leases}
+        excused = self._unwritten_leases()
         excused |= {task.id for e in self.world.unwritten if isinstance(e, Took) for task in e.tasks}
         runs = Counter(id for id, *_ in self.world.runs)
         for record in self.records:
             if record.id not in excused:
-                assert runs[record.id] == 1, (record.id, runs[record.id], "runs")
+                once = record not in self.steps or record.state == SUCCESS
+                assert runs[record.id] == once or record.id in self.world.failing, (
+                    record.id,
+                    runs[record.id],
+                    "runs",
+                )
                 assert record.retries == self.retries.get(record.id, 0), (
                     record.id,
                     record.retries,

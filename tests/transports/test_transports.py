@@ -33,3 +33,19 @@ def test_the_memory_transport_does_not_load_zmq() -> None:
     code = "import sys, nbqueue.transports as t; t.transport('memory://'); print('zmq' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout == b"False\n"
+
+
+class OwnTransport(MemoryTransport):
+    """A user's own."""
+
+
+def test_a_transport_of_ones_own_is_named_by_its_path():
+    made = transport(f"{__name__}:OwnTransport://here")
+    assert type(made).__name__ == "OwnTransport"
+    assert made.url.endswith("://here")
+
+
+@pytest.mark.parametrize("path", ["nbq_nowhere:Transport", f"{__name__}:Nothing", f"{__name__}:transport"])
+def test_a_path_that_is_no_transport_is_told(path):
+    with pytest.raises(ConfigurationError, match=r"cannot be loaded|no subclass"):
+        transport(f"{path}://here")

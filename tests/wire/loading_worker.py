@@ -17,7 +17,7 @@ def main() -> None:
             return
         blobs.update(new)
         try:
-            function, _ = definitions.load(task)
+            function, *_ = definitions.load(task)
             args, kwargs = payload.loads(task.payload)
             answer = payload.dumps_value(function(*args, **kwargs)), None
         except BaseException as exc:

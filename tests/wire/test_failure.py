@@ -8,11 +8,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 import nbqueue
 from nbqueue import exceptions
-from nbqueue.exceptions import RemoteError
+from nbqueue.exceptions import RemoteError, SerializationError
 from nbqueue.messages import Failure
 from nbqueue.wire import failure
 from tests.wire.conftest import Notebook
@@ -361,3 +362,20 @@ def test_what_the_broker_says_of_a_task_has_the_class_that_it_names() -> None:
     exc = failure.rebuild(failed)
     assert type(exc) is exceptions.WorkerLostError
     assert str(exc) == "exit code 9"
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), SerializationError("y"), OSError("z")], ids=repr)
+def test_where_pickles_are_not_accepted_exceptions_of_the_interpreter_and_ours_are_themselves(error):
+    rebuilt = failure.rebuild(failure.capture(error), accepted={"json"})
+    assert (type(rebuilt), str(error) in str(rebuilt)) == (type(error), True)
+
+
+def test_other_exceptions_are_told_there_and_not_loaded():
+    class Loud(Exception):
+        def __reduce__(self):
+            return pytest.fail, ("it was loaded",)
+
+    taken = failure.capture(ValueError("x"))
+    made = msgspec.structs.replace(taken, type="Loud", module="here", exception=pickle.dumps(Loud()))
+    rebuilt = failure.rebuild(made, accepted={"json", "msgpack"})
+    assert (type(rebuilt).__name__, rebuilt.type) == ("RemoteError", "Loud")

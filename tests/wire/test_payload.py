@@ -1,11 +1,14 @@
 """What is written in a notebook runs in a process that has never seen it."""
 
 import contextvars
+import datetime
+import decimal
 import importlib
 import subprocess
 import sys
 import textwrap
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -699,7 +702,7 @@ def test_a_registered_task_runs_whatever_definition_comes(notebook: Notebook) ->
     definitions = payload.Definitions({}.__getitem__)
     options = payload.TaskOptions(name="add")
     definitions.register("add", max, options)
-    assert definitions.load(_task("add", "unknown")) == (max, options)
+    assert definitions.load(_task("add", "unknown")) == (max, options, None)
 
 
 # ── a script ─────────────────────────────────────────────────────────────────────────────────────
@@ -727,7 +730,7 @@ LOADER = """
 import pickle, sys
 from nbqueue.wire import payload
 task, blobs = pickle.loads(bytes.fromhex(sys.stdin.read()))
-function, options = payload.Definitions(blobs.__getitem__).load(task)
+function, options, _ = payload.Definitions(blobs.__getitem__).load(task)
 args, kwargs = payload.loads(task.payload)
 print(function(*args, **kwargs).x, options.autoretry_for[0].__name__, function.__module__)
 """
@@ -759,3 +762,55 @@ def test_an_open_file_is_refused_and_the_standard_streams_are_not(tmp_path: Path
         payload.dumps_arguments((file,), {}, "f")
     with open(tmp_path / "data.txt") as file, pytest.raises(SerializationError, match="send its name"):
         payload.dumps_arguments((file,), {}, "f")
+
+
+# ── JSON and msgpack ─────────────────────────────────────────────────────────────────────────────
+
+PLAIN = [None, True, 5, 2.5, "ä", [1, [2]], {"a": {"b": 1}}]
+
+
+@pytest.mark.parametrize("serializer", ["json", "msgpack", "", "cloudpickle"])
+@pytest.mark.parametrize("value", PLAIN, ids=repr)
+def test_plain_values_come_back_from_any_serializer(serializer, value):
+    assert payload.loads(payload.dumps_value(value, serializer=serializer)) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime.datetime(2030, 1, 2, 3, 4, 5, 6, datetime.UTC),
+        datetime.date(2030, 1, 2),
+        datetime.time(1, 2, 3),
+        decimal.Decimal("1.10"),
+        uuid.UUID(int=5),
+        b"\x00\xff",
+    ],
+    ids=repr,
+)
+def test_json_knows_the_types_that_kombus_does(value):
+    assert payload.loads(payload.dumps_value([value], serializer="json")) == [value]
+
+
+@pytest.mark.parametrize("serializer", ["json", "msgpack"])
+def test_what_they_cannot_write_is_told(serializer):
+    with pytest.raises(SerializationError, match=f"cannot be sent as {serializer}"):
+        payload.dumps_arguments((object(),), {}, "f", 0, serializer)
+
+
+@pytest.mark.parametrize("serializer", ["json", "msgpack", "cloudpickle"])
+def test_what_is_not_accepted_is_not_read(serializer):
+    data = payload.dumps_value(5, serializer=serializer)
+    assert payload.loads(data, {serializer}) == 5
+    with pytest.raises(SerializationError, match=f"refused content written by {serializer}"):
+        payload.loads(data, {"json", "msgpack", "cloudpickle"} - {serializer})
+
+
+def test_a_definition_is_not_even_fetched_where_pickles_are_not_accepted():
+    definitions = payload.Definitions(lambda key: pytest.fail("fetched"), accepted={"json"})
+    with pytest.raises(SerializationError, match="only json is accepted"):
+        definitions.load(_task("add", "key"))
+
+
+def test_damaged_data_is_told():
+    with pytest.raises(SerializationError, match="cannot be loaded here"):
+        payload.loads(b"j{")

@@ -78,6 +78,8 @@ def run(gate, calls):
         class Definitions:
             def load(self, task):
                 made = Class(calls) if instance is None else instance
+                bound = (made,) if options.get("bind") else ()
+                made.call_by_worker = lambda args, kwargs: function(*bound, *args, **kwargs)
                 return LoadedTask(function, TaskOptions(name="tasks.f", **options), made)
 
         runner = Runner(Definitions(), gate, worker="w", whole_process=False)

@@ -6,14 +6,18 @@ from nbqueue.exceptions import ConfigurationError
 from nbqueue.worker import registry
 
 MODULE = """
+from nbqueue.settings import Settings
 from nbqueue.wire.payload import TaskOptions
 
 class Task:
     __nbqueue_definition__ = True
     def __init__(self, name, run):
-        self.name, self.run, self.options = name, run, TaskOptions(name=name)
+        self.name, self.function, self.options = name, run, TaskOptions(name=name)
 
 class App:
+    def __init__(self):
+        self.conf = Settings()
+
     tasks = {"tasks.add": Task("tasks.add", lambda a, b: a + b)}
 
 app = App()
@@ -30,14 +34,14 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_tasks_of_a_module_and_of_its_apps_are_found(folder):
     (folder / "nbq_tasks_1.py").write_text(MODULE)
-    tasks = {task.name: task for task in registry.load("nbq_tasks_1")}
+    tasks = {task.name: task for task in registry.load("nbq_tasks_1").tasks}
     assert sorted(tasks) == ["double", "tasks.add"]
     assert tasks["tasks.add"].function(1, 2) == 3
 
 
 def test_an_attribute_names_one_app(folder):
     (folder / "nbq_tasks_2.py").write_text(MODULE)
-    assert [task.name for task in registry.load("nbq_tasks_2:app")] == ["tasks.add"]
+    assert [task.name for task in registry.load("nbq_tasks_2:app").tasks] == ["tasks.add"]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,6 @@ def test_a_module_that_lacks_what_it_imports_shows_its_own_error(folder):
 def test_the_tasks_of_our_own_client_are_recognised(folder):
     source = "import nbqueue\n@nbqueue.task\ndef triple(x):\n    return 3 * x\n"
     (folder / "nbq_tasks_5.py").write_text(source)
-    (task,) = registry.load("nbq_tasks_5")
+    (task,) = registry.load("nbq_tasks_5").tasks
     assert task.function(2) == 6
     assert task.name.endswith("triple")

@@ -3,15 +3,17 @@
 import logging
 import signal
 import threading
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from nbqueue import messages as m
-from nbqueue.exceptions import AuthenticationError, ConnectionLostError
+from nbqueue import signals
+from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
 from nbqueue.wire import keys
-from nbqueue.worker import supervisor
-from nbqueue.worker.lifeline import MISCONFIGURED
+from nbqueue.worker import absence, autoscale, staff, supervisor
+from nbqueue.worker.lifeline import MISCONFIGURED, RETIRED
 from nbqueue.worker.options import WorkerOptions
 from tests.worker import processes
 from tests.worker.fakes import FakeLink
@@ -22,6 +24,10 @@ WELCOME = m.Welcome(boot=1, version="", heartbeat=0.05, lease=10.0, epoch=0.0)
 
 class FakeSlot:
     token = 0
+
+    @property
+    def tokens(self):
+        return [self.token] if self.token else []
 
 
 class FakeChild:
@@ -39,6 +45,7 @@ class FakeChild:
         self.last_words = "boom"
         self.signals = []
         self.drained = False
+        self.queues = []
         self._on_change = on_change
         self.made.append(self)
 
@@ -52,6 +59,9 @@ class FakeChild:
 
     def drain(self):
         self.drained = True
+
+    def consume(self, queues):
+        self.queues = queues
 
     def send_signal(self, number):
         self.signals.append(number)
@@ -98,11 +108,11 @@ class Rig:
 
 @pytest.fixture
 def start(monkeypatch, caplog):
-    monkeypatch.setattr(supervisor, "Child", FakeChild)
-    monkeypatch.setattr(supervisor, "KILL_GRACE", 0.05)
-    monkeypatch.setattr(supervisor, "RESTART_DELAY", 0.02)
+    monkeypatch.setattr(staff, "Child", FakeChild)
+    monkeypatch.setattr(staff, "KILL_GRACE", 0.05)
+    monkeypatch.setattr(staff, "RESTART_DELAY", 0.02)
     monkeypatch.setattr(supervisor, "LOOK", 0.02)
-    monkeypatch.setattr(supervisor, "REMINDER", 0.1)
+    monkeypatch.setattr(absence, "REMINDER", 0.1)
     caplog.set_level(logging.INFO)
     rigs = []
 
@@ -142,7 +152,9 @@ def test_it_is_ready_when_the_broker_has_welcomed_it_and_all_executors(start):
 def test_it_says_hello_and_then_who_its_executors_are_with_each_heartbeat(rig):
     hello = rig.link.sent[0]
     assert (hello.role, hello.name, hello.worker) == (m.WORKER, "w@test", hello.id)
-    assert rig.link.wait_sent(m.Heartbeat, 3) == m.Heartbeat(["e0", "e1"])
+    beat = rig.link.wait_sent(m.Heartbeat, 3)
+    assert beat.executors == ["e0", "e1"]
+    assert len(beat.load) == 3
 
 
 def test_a_broker_that_does_not_know_it_hears_hello_again(rig):
@@ -292,7 +304,7 @@ def test_a_broker_that_says_that_it_ends_is_waited_for_and_not_called_broken(rig
 
 
 def test_a_worker_of_the_local_cluster_does_not_wait_for_ever(start, monkeypatch):
-    monkeypatch.setattr(supervisor, "LOCAL_PATIENCE", 0.1)
+    monkeypatch.setattr(absence, "LOCAL_PATIENCE", 0.1)
     assert start(local=True).exit_code() == 1
 
 
@@ -395,3 +407,142 @@ def test_options_that_cannot_be_end_it_at_once(start):
     rig.children[0].end(MISCONFIGURED)
     assert rig.exit_code() == 1
     assert rig.said("there is no module 'x' here")
+
+
+# ── changed while it runs ────────────────────────────────────────────────────────────────────
+
+
+def ask(rig, call):
+    """What a remote command does: in the supervisor's own thread."""
+    take_in = rig.supervisor._take_in
+    rig.supervisor._take_in = lambda message: call(rig.supervisor)
+    rig.link.deliver(m.Pong(1))
+    wait_until(lambda: not rig.link._inbox, 5)
+    rig.supervisor._take_in = take_in
+
+
+def test_a_pool_that_grows_starts_executors_and_one_that_shrinks_lets_idle_ones_go(rig):
+    ask(rig, lambda supervisor: supervisor.grow(2))
+    rig.wait_children(4)
+    rig.children[0].slot.token = 7
+    ask(rig, lambda supervisor: supervisor.shrink(3))
+    wait_until(lambda: [c.drained for c in rig.children] == [False, True, True, True], 5)
+    for child in rig.children[1:]:
+        child.end(0)
+    wait_until(lambda: rig.supervisor.staff.children == rig.children[:1], 5)
+    assert rig.link.of(m.ExecutorLost) == []
+
+
+def test_one_executor_has_to_stay(rig):
+    with pytest.raises(ConfigurationError, match="one has to stay"):
+        rig.supervisor.shrink(2)
+
+
+def test_a_pool_of_threads_has_its_size_from_the_start(start):
+    rig = start(pool="threads", concurrency=3)
+    rig.wait_children(1)
+    for change in (rig.supervisor.grow, rig.supervisor.shrink):
+        with pytest.raises(ConfigurationError, match="run another worker beside it"):
+            change(1)
+
+
+def test_a_restart_replaces_executors_while_they_finish_what_they_run(rig):
+    ask(rig, lambda supervisor: supervisor.restart())
+    rig.wait_children(4)
+    assert [c.drained for c in rig.children] == [True, True, False, False]
+    rig.children[0].end(0)
+    wait_until(lambda: len(rig.supervisor.staff.children) == 3, 5)
+    assert not rig.said("ended with")
+
+
+def test_an_executor_that_has_run_its_share_is_replaced_at_once_and_nobody_is_alarmed(rig):
+    rig.children[0].end(RETIRED)
+    rig.wait_children(3)
+    assert rig.link.of(m.ExecutorLost) == []
+    assert not rig.said("the next one starts in")
+
+
+def test_other_queues_reach_the_executors_the_broker_and_executors_that_come_later(rig):
+    ask(rig, lambda supervisor: supervisor.add_consumer("gpu"))
+    wait_until(lambda: [c.queues for c in rig.children] == [["default", "gpu"]] * 2, 5)
+    assert rig.link.of(m.Hello)[-1].queues == ["default", "gpu"]
+    ask(rig, lambda supervisor: supervisor.cancel_consumer("default"))
+    ask(rig, lambda supervisor: supervisor.grow())
+    rig.wait_children(3)
+    wait_until(lambda: rig.children[2].queues == ["gpu"], 5)
+    with pytest.raises(ConfigurationError, match="the only queue"):
+        rig.supervisor.cancel_consumer("gpu")
+
+
+def test_an_autoscaled_pool_begins_with_the_least_and_grows_with_the_work(start, monkeypatch):
+    monkeypatch.setattr(autoscale, "LOOK", 0.01)
+    monkeypatch.setattr(autoscale, "RISE", 0.05)
+    monkeypatch.setattr(autoscale, "FALL", 0.2)
+    rig = start(autoscale=(3, 1), concurrency=0)
+    rig.link.deliver(WELCOME)
+    rig.wait_children(1)
+    rig.children[0].slot.token = 7
+    rig.wait_children(2)
+    rig.children[0].slot.token = 0
+    wait_until(lambda: sum(c.drained for c in rig.children) == 1, 5)
+    assert rig.said("of which 1 are enough")
+
+
+def test_a_process_that_runs_other_tasks_too_is_not_killed_for_one(start):
+    rig = start(pool="threads", concurrency=2)
+    rig.wait_children(1)
+    (child,) = rig.children
+    child.slot = SimpleNamespace(tokens=[7, 8])
+    rig.link.deliver(m.Kill(child.id, 7, "its task is over"), m.Kill(child.id, 7, "its task is over"))
+    rig.wait_said("goes when nothing else runs there")
+    assert child.signals == []
+    assert len(rig.said("goes when nothing else runs there")) == 1
+    child.slot.tokens = [7]
+    rig.link.deliver(m.Kill(child.id, 7, "its task is over"))
+    wait_until(lambda: child.signals, 5)
+
+
+def test_all_that_a_dead_process_ran_is_named(start):
+    rig = start(pool="threads", concurrency=2)
+    rig.wait_children(1)
+    rig.children[0].slot = SimpleNamespace(tokens=[7, 8])
+    rig.children[0].end(-11)
+    lost = rig.link.wait_sent(m.ExecutorLost)
+    assert (lost.token, lost.others) == (7, [8])
+
+
+def test_code_that_changes_has_executors_replaced(start, monkeypatch):
+    changes = iter(["", "tasks.py"])
+    watch = SimpleNamespace(changed=lambda now: next(changes, ""))
+    monkeypatch.setattr(supervisor, "Watch", lambda: watch)
+    rig = start(autoreload=True, app="tasks")
+    rig.link.deliver(WELCOME)
+    rig.wait_said("tasks.py has changed")
+    rig.wait_children(4)
+
+
+def test_signals_of_the_worker_are_sent(start):
+    heard = []
+
+    def hear(sender=None, signal=None, **told):
+        heard.append((signal.name, getattr(sender, "hostname", sender), told))
+
+    names = ("worker_before_create_process", "worker_ready", "worker_shutting_down")
+    for name in names:
+        getattr(signals, name).connect(hear)
+    try:
+        rig = start(concurrency=1)
+        rig.link.deliver(WELCOME)
+        rig.wait_children(1)
+        rig.children[0].get_ready()
+        rig.wait_said("ready.")
+        rig.supervisor.on_signal(signal.SIGTERM)
+        wait_until(lambda: rig.children[0].drained, 5)
+        rig.children[0].end(0)
+        rig.exit_code()
+    finally:
+        for name in names:
+            getattr(signals, name).disconnect(hear)
+    assert [name for name, _, _ in heard] == list(names)
+    assert heard[1][1] == "w@test"
+    assert heard[2] == ("worker_shutting_down", "w@test", {"sig": "SIGTERM", "how": "Warm", "exitcode": 0})

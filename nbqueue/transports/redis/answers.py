@@ -159,6 +159,7 @@ def stop(desk: Desk, args: dict[str, Any]) -> Any:
 TOPICS: Final[dict[str, Callable[[Desk, dict[str, Any]], Any]]] = {
     "status": status,
     "tasks": tasks,
+    "periodic": lambda desk, args: [],
     "why": why,
     "stop": stop,
 }

@@ -35,6 +35,23 @@ _KNOWN: Final = 1
 _FULL: Final = 2
 
 
+#: what tasks may ask for that Redis does not see to yet, by the field that says so
+_LACKS: Final = {
+    "step": "workflows",
+    "rate": "rate limits",
+    "demand": "demands on workers",
+}
+
+
+def _absent(what: str) -> str:
+    return f"{what} need nbqueue's own broker: Redis as the broker does not have them yet"
+
+
+def _lack(task: m.Task) -> str:
+    """Why a task is not for Redis, "" if it is."""
+    return next((_absent(what) for field, what in _LACKS.items() if getattr(task, field)), "")
+
+
 class ClientPart(Part):
     """See the module's docstring."""
 
@@ -76,8 +93,7 @@ class ClientPart(Part):
             case m.Ask():
                 self._answer(message)
             case m.Schedule(number) | m.Unschedule(number):
-                text = "periodic tasks are not kept in Redis yet: they need nbqueue's own broker"
-                self.desk.deliver(m.Answer(number, None, text))
+                self.desk.deliver(m.Answer(number, None, _absent("periodic tasks")))
             case m.Goodbye():
                 self.desk.wire.call(b"ZREM", self.desk.names("clients"), self.hello.id, then=_nothing)
             case _:
@@ -104,7 +120,7 @@ class ClientPart(Part):
         room, limit = _SUBMIT_BYTES, self.desk.payload_limit
         for task in tasks:
             size = len(task.payload) + len(task.captured)
-            reason = flaw(task)
+            reason = flaw(task) or _lack(task)
             if size > limit:
                 reason = reason or too_large(f"the arguments of {task.name}()", size, limit)
             if reason:
@@ -216,7 +232,7 @@ class ClientPart(Part):
             return
         topic = answers.TOPICS.get(question.topic)
         if topic is None:
-            error = f"no topic is called {question.topic!r}; there are: {', '.join(answers.TOPICS)}"
+            error = _absent(f"questions about {question.topic!r}")
             desk.deliver(m.Answer(number, None, error))
             return
         try:

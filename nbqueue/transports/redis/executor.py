@@ -25,7 +25,7 @@ from nbqueue.core.executors import TARGET
 from nbqueue.core.lifecycle import START, follow
 from nbqueue.core.records import Record
 from nbqueue.messages import AnyMessage
-from nbqueue.states import READY_STATES
+from nbqueue.states import FAILURE, READY_STATES
 from nbqueue.transports.redis import losses, records
 from nbqueue.transports.redis.desk import Desk, Part, said
 from nbqueue.transports.redis.leases import Lease, leases_of
@@ -87,8 +87,7 @@ class ExecutorPart(Part):
             key = lane_key(lane.decode())
         except ValueError:  # not one of ours
             return False
-        hello = self.hello
-        return key.matches(frozenset(hello.queues), frozenset(hello.registered), hello.python, hello.env)
+        return key.matches(self.hello)
 
     def _reconcile(self, held: dict[int, str]) -> None:
         """After a new connection: what was on its way to the executor is lost, what it still has is not."""
@@ -123,6 +122,8 @@ class ExecutorPart(Part):
                 self._retry(message)
             case m.Returned():
                 self._returned(message)
+            case m.Replaced(id, token):
+                self._settle([_not_replaced(id, token)])
             case m.Consume(queues):
                 self._consume(queues)
             case m.Need(key):
@@ -435,3 +436,12 @@ def _assignment(record: Record) -> m.Assignment:
 
 def _nothing(reply: object) -> None:
     """For commands whose reply tells nothing."""
+
+
+def _not_replaced(id: str, token: int) -> m.Outcome:
+    """How a task ends that wants to be another one."""
+    text = "self.replace() needs nbqueue's own broker: Redis as the broker does not have workflows yet"
+    failure = m.Failure(
+        "NBQueueError", "nbqueue.exceptions", text, f"nbqueue.exceptions.NBQueueError: {text}\n"
+    )
+    return m.Outcome(id, token, FAILURE, failure=failure)

@@ -10,6 +10,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from nbqueue import messages as m
@@ -49,6 +50,14 @@ class RedisTransport(Transport):
 
     ``settings``: those that a broker has, which here each peer brings along; None: those of the environment.
     """
+
+    lacks = MappingProxyType(
+        {
+            m.Stream: "items of generators as they are yielded",
+            m.Listen: "events",
+            m.Schedule: "periodic tasks",
+        }
+    )
 
     def __init__(self, url: str, settings: Settings | None = None) -> None:
         self._address = Address(url)

@@ -2,21 +2,37 @@
 
 import faulthandler
 import os
+import signal
 import sys
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from nbqueue import signals
+from nbqueue.conversions import SERIALIZERS
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.platform import import_from, in_forked_children
+from nbqueue.settings import Settings
 from nbqueue.wire import keys
+from nbqueue.wire.serializers import PICKLED
 from nbqueue.worker import context, output, registry
 from nbqueue.worker import log as logs
 from nbqueue.worker.executor.loop import Executor
-from nbqueue.worker.lifeline import MISCONFIGURED, Lifeline
-from nbqueue.worker.options import ExecutorOptions, executor_identity, remember, way_to_broker
+from nbqueue.worker.executor.quota import Quota
+from nbqueue.worker.executor.storage import Storage
+from nbqueue.worker.lifeline import MISCONFIGURED, RETIRED, Lifeline
+from nbqueue.worker.options import (
+    ExecutorOptions,
+    WorkerOptions,
+    executor_identity,
+    remember,
+    way_to_broker,
+)
 from nbqueue.worker.slot import Slot
+
+if TYPE_CHECKING:
+    from nbqueue.worker.executor.several import SeveralExecutor
 
 #: seconds that exit handlers and threads of tasks have
 EXIT_GRACE: Final = 5.0
@@ -35,8 +51,14 @@ def main() -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # the supervisor passes it on
         return MISCONFIGURED
-    lifeline.watch(executor.stop)
-    executor.run()
+    lifeline.watch(executor.stop, executor.consume)
+    signals.worker_process_init.send(executor)
+    try:
+        executor.run()
+    finally:
+        signals.worker_process_shutdown.send(executor, pid=os.getpid(), exitcode=0)
+    if executor.retired:
+        return RETIRED
     if executor.refused:
         print(executor.refused, file=sys.stderr)  # see above
         return 1
@@ -56,22 +78,47 @@ def _prepare(options: ExecutorOptions) -> None:
     in_forked_children(lambda: context.enter(None, whole_process=True))
 
 
-def _executor(options: ExecutorOptions, lifeline: Lifeline) -> Executor:
+def _executor(options: ExecutorOptions, lifeline: Lifeline) -> "Executor | SeveralExecutor":
     worker = options.worker
-    tasks = registry.load(worker.app) if worker.app else []
+    tasks, settings = registry.load(worker.app)
     log = logs.set_up(worker)  # after the module, which may listen to its signals
     logs.set_up_tasks(worker, output.logging_handler())
     slot = Slot(options.slot)
     slot.close_file()
-    return Executor(
-        way_to_broker(worker),
-        executor_identity(options, [task.name for task in tasks]),
-        tasks=tasks,
-        whole_process=True,
-        slot=slot,
-        log=logs.TaskLog(log),
-        on_welcome=lifeline.ready,
-    )
+    parts: dict[str, Any] = {
+        "tasks": tasks,
+        "accepted": _accepted(settings),
+        "storage": Storage(settings.backend, settings.result_expires, trusts=_trusts(settings)),
+        "slot": slot,
+        "log": logs.TaskLog(log),
+        "quota": _quota(worker),
+        "on_welcome": lifeline.ready,
+    }
+    way, identity = way_to_broker(worker), executor_identity(options, [task.name for task in tasks])
+    if worker.slots == 1:
+        return Executor(way, identity, whole_process=True, **parts)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # tasks are interrupted in their threads
+    # loads asyncio
+    from nbqueue.worker.executor.several import SeveralExecutor
+
+    return SeveralExecutor(way, identity, one_at_a_time=worker.pool == "processes", **parts)
+
+
+def _quota(worker: WorkerOptions) -> Quota | None:
+    if worker.max_tasks_per_child or worker.max_memory_per_child:
+        return Quota(worker.max_tasks_per_child, worker.max_memory_per_child)
+    return None
+
+
+def _accepted(settings: Settings) -> frozenset[str] | None:
+    """Serializers whose content is loaded, None for all."""
+    accepted = frozenset(settings.accept_content)
+    return None if accepted == frozenset(SERIALIZERS.values()) else accepted
+
+
+def _trusts(settings: Settings) -> bool:
+    """Whether tasks may name what is imported here, as their pickles do."""
+    return PICKLED in settings.accept_content
 
 
 def _give_up_soon(code: int) -> None:

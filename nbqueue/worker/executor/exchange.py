@@ -27,6 +27,7 @@ from nbqueue.messages import (
     Need,
     Ping,
     Pong,
+    Pull,
     Returned,
     Started,
     Welcome,
@@ -35,7 +36,7 @@ from nbqueue.transports.base import Link
 from nbqueue.worker.executor.runner import Unready
 from nbqueue.worker.executor.unheard import Unheard
 from nbqueue.worker.interrupts import Gate
-from nbqueue.worker.options import HEARTBEAT
+from nbqueue.worker.options import HEARTBEAT, LEASE
 from nbqueue.worker.reports import Reports
 
 #: seconds after which a run counts as started, for those who watch
@@ -153,13 +154,29 @@ class Exchange:
             if not self._left:
                 self._send_waiting(self._link)
 
-    def fetch(self, key: str) -> bytes:
-        """A blob of the broker's; waits for it, since the run that is going on cannot do without.
+    @property
+    def lease(self) -> float:
+        """Seconds that what is asked of an executor is good for."""
+        welcome = self._core.welcome
+        return LEASE if welcome is None else welcome.lease
+
+    def fetch_definition(self, key: str) -> bytes:
+        """:meth:`fetch` what a task cannot do without.
 
         Raises
         ------
         SerializationError
             The broker has no such blob.
+        """
+        if not (blob := self.fetch(key)):
+            raise SerializationError("the broker no longer has the task's definition: submit the task again")
+        return blob
+
+    def fetch(self, key: str) -> bytes:
+        """A blob of the broker's, b"" if it has none; waits for it.
+
+        Raises
+        ------
         Unready
             It is not worth waiting for: this executor is to end, or has had no broker for a lease.
         KeyboardInterrupt
@@ -171,8 +188,6 @@ class Exchange:
                 pass
         finally:
             self._wanted = ""
-        if not blob:
-            raise SerializationError("the broker no longer has the task's definition: submit the task again")
         return blob
 
     def _asked(self, key: str) -> bytes | None:
@@ -190,6 +205,9 @@ class Exchange:
     def _check_worth_waiting(self) -> None:
         if self.run is not None and self._gate.cancelled(self.run.assignment.token):
             raise KeyboardInterrupt
+        self._check_way()
+
+    def _check_way(self) -> None:
         if self.refused or self.draining:
             raise Unready
         welcome, since = self._core.welcome, self._away_since
@@ -323,6 +341,10 @@ class Exchange:
             self.fail(str(trouble))
         return messages
 
+    def _pulled(self, message: Pull) -> None:
+        if (run := self.runs.get(message.token)) is not None:
+            run.reports.pulled(message)
+
     def _send_waiting(self, link: Link) -> None:
         with self._core_lock:
             messages = [*self._said, *self._events, *self._core.flush()]
@@ -339,6 +361,9 @@ class Exchange:
             if isinstance(message, Define):
                 if message.key == self._wanted:
                     self._blob = message.blob
+                continue
+            if isinstance(message, Pull):
+                self._pulled(message)
                 continue
             with self._core_lock:
                 effects = self._core.receive(role, message)

@@ -7,7 +7,7 @@ Should one of these take long after all, the control thread sends what waits (Ex
 
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from nbqueue.core.worker import ExecutorCore
 from nbqueue.messages import Hello
@@ -16,7 +16,9 @@ from nbqueue.wire import payload
 from nbqueue.worker import context, output, tqdm
 from nbqueue.worker.executor.control import Control
 from nbqueue.worker.executor.exchange import Exchange, Run
+from nbqueue.worker.executor.quota import Quota
 from nbqueue.worker.executor.runner import Runner
+from nbqueue.worker.executor.storage import Storage
 from nbqueue.worker.interrupts import Gate, ThreadGate
 from nbqueue.worker.log import TaskLog
 from nbqueue.worker.registry import RegisteredTask
@@ -43,6 +45,10 @@ class Executor:
         Its Hello: id, worker, name, python, env, queues, … (role and leases are filled in).
     tasks
         Tasks that it has without their definitions (``-A``).
+    accepted
+        Serializers whose content it loads; None: all.
+    storage
+        Where it keeps values; with the broker unless a task says otherwise.
     whole_process
         It has the process for itself and runs in its main thread: SIGINT interrupts tasks, and
         threads started by a task belong to that task.
@@ -50,6 +56,8 @@ class Executor:
         Where it notes the lease that runs, for the supervisor.
     log
         Where it says which tasks it received and how they ended.
+    quota
+        After how much it stops by itself, and is :attr:`retired`; None: never.
     on_welcome
         Called when the broker has welcomed it, perhaps more than once.
     """
@@ -60,28 +68,33 @@ class Executor:
         identity: Hello,
         *,
         tasks: Iterable[RegisteredTask] = (),
+        accepted: frozenset[str] | None = None,
+        storage: Storage | None = None,
         whole_process: bool = False,
         slot: Slot | None = None,
         log: TaskLog | None = None,
+        quota: Quota | None = None,
         on_welcome: Callable[[], None] = lambda: None,
     ) -> None:
-        self._transport = transport
+        #: it has done as much as it may
+        self.retired = False
         self._slot = slot
         self._log = log
+        self._quota = quota
         self._whole_process = whole_process
         self._gate = Gate() if whole_process else ThreadGate()
         self._exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
         self._control = Control(transport.connect(), self._exchange)
-        definitions = payload.Definitions(self._exchange.fetch, identity.name)
-        for task in tasks:
-            definitions.register(task.name, task.function, task.options)
-        self._runner = Runner(
-            definitions,
+        self._runner = runner(
+            self._exchange,
             self._gate,
-            worker=identity.name,
+            tasks,
+            name=identity.name,
             whole_process=whole_process,
-            payload_limit=lambda: self._exchange.payload_limit,
+            accepted=accepted,
+            storage=storage,
             log=log,
+            push=self._control.link.wake,
         )
 
     @property
@@ -107,6 +120,10 @@ class Executor:
         self._exchange.drain()
         self._control.link.wake()
 
+    def consume(self, queues: list[str]) -> None:
+        """Serve these queues from now on.  From any thread."""
+        self._exchange.consume(queues)
+
     def _work(self) -> None:
         """Run what waits, as long as the outcomes may wait for one another; then send them."""
         exchange = self._exchange
@@ -119,6 +136,9 @@ class Executor:
                 exchange.flush()
             kind = task.definition or task.name
             self._perform(run)
+            if self._quota is not None and self._quota.used_up():
+                self.retired = True
+                self.stop()
             now = monotonic()
             if now - run.began > SHORT_RUN or now - began > BATCH:
                 break
@@ -136,3 +156,32 @@ class Executor:
         # last: should any of the above kill the process, or hang, it is this task's doing
         if self._slot is not None:
             self._slot.token = 0
+
+
+def runner(
+    exchange: Exchange,
+    gate: Gate,
+    tasks: Iterable[RegisteredTask],
+    *,
+    name: str,
+    whole_process: bool,
+    log: TaskLog | None,
+    accepted: frozenset[str] | None = None,
+    **options: Any,
+) -> Runner:
+    """What runs tasks in one thread, with definitions of its own."""
+    definitions = payload.Definitions(exchange.fetch_definition, name, accepted)
+    for task in tasks:
+        definitions.register(task.name, task.function, task.options, task.instance)
+    return Runner(
+        definitions,
+        gate,
+        worker=name,
+        whole_process=whole_process,
+        fetch=exchange.fetch,
+        payload_limit=lambda: exchange.payload_limit,
+        lease=lambda: exchange.lease,
+        log=log,
+        accepted=accepted,
+        **options,
+    )

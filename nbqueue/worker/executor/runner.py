@@ -4,7 +4,7 @@
 
     definition, arguments ─▶ function(*args, **kwargs) ─▶ Outcome SUCCESS
             │                        │ raises
-            └────────────────────────┴─▶ Outcome FAILURE or REVOKED, or Retry, or Returned
+            └────────────────────────┴─▶ Outcome FAILURE or REVOKED, or Retry, Replaced or Returned
 
 A task whose definition cannot be had now has not begun: its lease goes back.  So does that of one that
 rejects itself, to the end of the line.  Who else is told of a run stands in :mod:`nbqueue.worker.hooks`.
@@ -14,36 +14,34 @@ import os
 import sys
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
-from nbqueue import signals
 from nbqueue.core.worker import RunEnd
 from nbqueue.exceptions import Ignore, Reject, TaskRevokedError
-from nbqueue.messages import Assignment, Failure, Outcome, Returned
+from nbqueue.messages import Assignment, Failure, Outcome, Replaced, Returned
 from nbqueue.messages import Retry as RetryMessage
+from nbqueue.signals import Signal, task_received
 from nbqueue.states import FAILURE, RETRY, REVOKED, SUCCESS
 from nbqueue.wire import failure, payload
 from nbqueue.worker import context, hooks
-from nbqueue.worker.context import TaskContext
+from nbqueue.worker.context import Replacement, TaskContext
 from nbqueue.worker.executor.again import next_run
-from nbqueue.worker.executor.values import finished
+from nbqueue.worker.executor.inputs import Fetch, Inputs
+from nbqueue.worker.executor.storage import Storage
+from nbqueue.worker.executor.values import Caller, call_alone
 from nbqueue.worker.interrupts import Gate
 from nbqueue.worker.log import TaskLog
+from nbqueue.worker.options import LEASE
 from nbqueue.worker.reports import Reports
+from nbqueue.worker.stream import ItemStream
 
 
 class Unready(Exception):
     """The task's definition cannot be had here and now; another executor may."""
 
 
-class _Told(NamedTuple):
-    """An ending, and what hooks and logs are told of it beside."""
-
-    ending: RunEnd
-    #: what was returned, or raised
-    value: Any
-    #: an exception that the task is known to raise
-    expected: bool = False
+#: an ending, and whether it is by an exception that the task is known to raise
+_Told: TypeAlias = tuple[RunEnd, bool]
 
 
 class Runner:
@@ -53,10 +51,20 @@ class Runner:
     ----------
     whole_process
         See :mod:`nbqueue.worker.context`.
+    fetch
+        Gets what a step takes from others, where it did not come along; b"" if it cannot be had.
     payload_limit
         Returns how many bytes of a value the broker takes; 0 if it has not said.
+    accepted
+        Serializers whose arguments are loaded; None: all.
+    storage
+        Where values are kept; with the broker unless a task says otherwise.
     log
         Where it says how tasks ended.
+    caller
+        Calls a function, and takes what it returns to its end.
+    push, lease
+        See :class:`ItemStream`.
     """
 
     def __init__(
@@ -66,33 +74,45 @@ class Runner:
         *,
         worker: str,
         whole_process: bool,
+        fetch: Fetch = lambda key: b"",
         payload_limit: Callable[[], int] = lambda: 0,
+        accepted: frozenset[str] | None = None,
+        storage: Storage | None = None,
         log: TaskLog | None = None,
+        caller: Caller = call_alone,
+        push: Callable[[], object] = lambda: None,
+        lease: Callable[[], float] = lambda: LEASE,
     ) -> None:
         self._definitions = definitions
         self._gate = gate
         self._worker = worker
         self._whole_process = whole_process
         self._payload_limit = payload_limit
+        self._accepted = accepted
+        self._storage = storage if storage is not None else Storage()
+        self._inputs = Inputs(fetch, self._storage, accepted)
         self._log = log
+        self._call = caller
+        self._push = push
+        self._lease = lease
         self._pid = os.getpid()
 
     def run(self, assignment: Assignment, reports: Reports) -> RunEnd:
         """Run the task.  Raises nothing."""
         current = TaskContext(assignment, reports, self._worker, self._payload_limit())
         context.enter(current, whole_process=self._whole_process)
-        if signals.task_received.receivers:
-            signals.task_received.send(current, request=current.request)
+        if Signal.used:
+            task_received.send(current, request=current.request)
         began = perf_counter()
         try:
             try:
                 value = self._value(current, assignment)
-                data = self._pickled(current, value)
+                kept = self._kept(current, assignment, value)
             finally:
                 self._gate.leave()
                 if os.getpid() != self._pid:
                     os._exit(0)  # a child that the task forked and let return
-            told = self._returned(current, assignment, value, data, perf_counter() - began)
+            told = self._returned(current, assignment, value, kept, perf_counter() - began)
         except Unready:
             return Returned([assignment.token])
         except BaseException as exc:  # whatever a task raises is how it ended
@@ -103,8 +123,8 @@ class Runner:
             _discharge(current)
             context.enter(None, whole_process=self._whole_process)
         if self._log is not None:
-            self._log.ended(assignment.task, told.ending, expected=told.expected)
-        return told.ending
+            self._log.ended(assignment.task, told[0], expected=told[1])
+        return told[0]
 
     def _value(self, current: TaskContext, assignment: Assignment) -> Any:
         """What the task returns; raises what it raises."""
@@ -112,36 +132,66 @@ class Runner:
         loaded = self._definitions.load(task)
         current.options, instance = loaded.options, loaded.instance
         current.instance = instance
+        outcomes = self._inputs.outcomes(assignment) if task.step is not None else ()
         self._gate.enter(assignment.token)
-        args, kwargs = payload.loads(task.payload)
+        args, kwargs = payload.loads(task.payload, self._accepted)
+        if task.step is not None:
+            args = self._inputs.arguments(assignment, outcomes, loaded, args, kwargs)
         current.called_with(args, kwargs)
-        if instance is not None or signals.task_prerun.receivers:
+        if instance is not None or Signal.used:
             hooks.begin(current, instance)
+        if instance is not None:
+            return self._call(instance.call_by_worker, (args, kwargs), {}, lambda: self._stream(current))
         if loaded.options.bind:
-            args = (current if instance is None else instance, *args)
-        return finished(loaded.function(*args, **kwargs))
+            args = (current, *args)
+        return self._call(loaded.function, args, kwargs, lambda: self._stream(current))
 
-    def _pickled(self, current: TaskContext, value: Any) -> bytes:
+    def _stream(self, current: TaskContext) -> ItemStream:
+        """Where the items of a generator go."""
+        task = current.task
+        return current.reports.open(
+            ItemStream(
+                task.id,
+                current.reports.token,
+                keep=not task.ignore_result,
+                what=f"an item of {task.name}()",
+                limit=current.payload_limit,
+                serializer=task.result_serializer,
+                push=self._push,
+                lease=self._lease(),
+            )
+        )
+
+    def _kept(self, current: TaskContext, assignment: Assignment, value: Any) -> tuple[bytes, str]:
+        """What of a value goes to the broker, and which backend has it otherwise."""
         task = current.task
         if task.ignore_result or current.granted is not None:
-            return b""
-        return payload.dumps_value(value, f"the return value of {task.name}()", current.payload_limit)
+            return b"", ""
+        what = f"the return value of {task.name}()"
+        data = payload.dumps_value(value, what, current.payload_limit, task.result_serializer)
+        return self._storage.keep(assignment, data)
 
     def _returned(
-        self, current: TaskContext, assignment: Assignment, value: Any, data: bytes, runtime: float
+        self,
+        current: TaskContext,
+        assignment: Assignment,
+        value: Any,
+        kept: tuple[bytes, str],
+        runtime: float,
     ) -> _Told:
         """The function returned."""
         if current.granted is not None:  # by retry(throw=False)
             return self._ended(current.granted, current, assignment, runtime)
-        outcome = self._outcome(assignment, SUCCESS, runtime, value=data)
-        if hooks.wanted(current.instance):
+        data, stored = kept
+        outcome = self._outcome(assignment, SUCCESS, runtime, value=data, stored=stored)
+        if current.instance is not None or Signal.used:
             try:
                 hooks.success(current, current.instance, value)
             except Exception as error:
                 hooks.internal_error(current, current.instance, error, "on_success")
                 return self._failed(error, current, assignment, runtime)
             hooks.finish(current, current.instance, SUCCESS, value)
-        return _Told(outcome, value)
+        return outcome, False
 
     def _outcome(
         self,
@@ -151,6 +201,7 @@ class Runner:
         *,
         value: bytes = b"",
         failed: Failure | None = None,
+        stored: str = "",
     ) -> Outcome:
         return Outcome(
             assignment.task.id,
@@ -161,6 +212,7 @@ class Runner:
             runtime,
             self._worker,
             retries=assignment.retries,
+            stored=stored,
         )
 
     # ── it raised ────────────────────────────────────────────────────────────────────────────
@@ -170,11 +222,14 @@ class Runner:
     ) -> _Told:
         if self._gate.cancelled(assignment.token):
             return self._revoked(exc, current, assignment, runtime)
+        if isinstance(exc, Replacement):
+            hooks.finish(current, current.instance, "", exc)
+            return Replaced(assignment.task.id, assignment.token, exc.by), False
         if isinstance(exc, Ignore):
             return self._ignored(exc, current, assignment, runtime)
         if isinstance(exc, Reject) and exc.requeue:
             hooks.finish(current, current.instance, "", exc)
-            return _Told(Returned([assignment.token], rejected=True), exc)
+            return Returned([assignment.token], rejected=True), False
         try:
             countdown, reason = next_run(exc, current, assignment.retries)
             failed = failure.capture(reason)
@@ -182,46 +237,47 @@ class Runner:
             return self._failed(error, current, assignment, runtime)
         if countdown is None:
             return self._failed(reason, current, assignment, runtime)
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.retrying(current, current.instance, reason, countdown)
             hooks.finish(current, current.instance, RETRY, reason)
         again = RetryMessage(
             assignment.task.id, assignment.token, countdown, failed, runtime, current.changes
         )
-        return _Told(again, reason)
+        return again, False
 
     def _failed(
         self, error: BaseException, current: TaskContext, assignment: Assignment, runtime: float
     ) -> _Told:
         outcome = self._outcome(assignment, FAILURE, runtime, failed=failure.capture(error))
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.failure(current, current.instance, error)
             hooks.finish(current, current.instance, FAILURE, error)
-        return _Told(outcome, error, _is_expected(error, current))
+        return outcome, _is_expected(error, current)
 
     def _revoked(
         self, exc: BaseException, current: TaskContext, assignment: Assignment, runtime: float
     ) -> _Told:
         revoked = failure.capture(TaskRevokedError("cancelled while it ran"))
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.revoked(current, current.instance)
             hooks.finish(current, current.instance, REVOKED, exc)
-        return _Told(self._outcome(assignment, REVOKED, runtime, failed=revoked), exc)
+        return self._outcome(assignment, REVOKED, runtime, failed=revoked), False
 
     def _ignored(self, exc: Ignore, current: TaskContext, assignment: Assignment, runtime: float) -> _Told:
         """It has no value of its own, but perhaps one that it set before."""
         state, meta = current.claimed or (SUCCESS, None)
-        value, failed = b"", None
+        value, stored, failed = b"", "", None
         try:
             if state == FAILURE:
                 failed = _claimed_failure(meta)
             elif meta is not None:
-                value = self._pickled(current, meta)
+                value, stored = self._kept(current, assignment, meta)
         except Exception as error:
             state, failed = FAILURE, failure.capture(error)
-        if hooks.wanted(current.instance):
+        if current.instance is not None or Signal.used:
             hooks.finish(current, current.instance, "", exc)
-        return _Told(self._outcome(assignment, state, runtime, value=value, failed=failed), exc)
+        outcome = self._outcome(assignment, state, runtime, value=value, failed=failed, stored=stored)
+        return outcome, False
 
 
 def _claimed_failure(meta: Any) -> Failure:

@@ -98,6 +98,10 @@ class FakeGroup(Sequence[FakeResult]):
         self.name = name
         self.children = [FakeResult(client, f"{index:08x}", name=name) for index in range(count)]
 
+    @property
+    def tasks(self):
+        return self.children
+
     def __len__(self) -> int:
         return len(self.children)
 

@@ -10,8 +10,10 @@ from IPython.core.formatters import DisplayFormatter
 
 from kernels_ext.widgets import display
 from nbqueue.client.cluster import Cluster
+from nbqueue.client.graph import Graph
 from nbqueue.client.group import GroupResult
 from nbqueue.client.records import TaskRecord
+from nbqueue.client.replies import Replies
 from nbqueue.client.result import AsyncResult
 from tests.kernels_ext.widgets.fakes import FakeGroup
 
@@ -86,6 +88,7 @@ from IPython.testing.globalipapp import start_ipython
 shell = start_ipython()
 shell.run_line_magic("load_ext", "nbqueue")
 from nbqueue.client.records import TaskRecord
+from nbqueue.client.replies import Replies
 from nbqueue.client.result import AsyncResult
 data, _ = shell.display_formatter.format(AsyncResult("a1", None, TaskRecord("a1", "train", "default")))
 assert data["text/plain"].split()[1:3] == ["train", "PENDING"], data
@@ -94,3 +97,32 @@ assert "ipywidgets" not in sys.modules and "anywidget" not in sys.modules
 """
     environment = {"IPYTHONDIR": str(tmp_path), "HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=60)
+
+
+def test_replies_of_workers_are_a_table_in_which_names_are_escaped(notebook):
+    replies = Replies({"w": [{"id": "1", "name": "<b>f"}]})
+    shown, _ = notebook.display_formatter.format(replies)
+    assert "<td>w</td><td>1</td><td>&lt;b&gt;f</td>" in shown["text/html"]
+    assert shown["text/plain"] == repr(dict(replies))
+
+
+def test_the_last_of_a_chain_is_shown_as_a_grid_of_its_steps(page, notebook, real_client):
+    first = AsyncResult("s1", real_client, TaskRecord("s1", "load"))
+    header = GroupResult(
+        "g1", [AsyncResult(f"m{n}", real_client, TaskRecord(f"m{n}", "fit")) for n in (1, 2)]
+    )
+    header.parent = first
+    last = AsyncResult("s2", real_client, TaskRecord("s2", "best"), parent=header)
+    for _ in range(2):
+        notebook.display_formatter.format(last)
+    shown, again = page.outputs
+    assert "load → fit → best ×4" in shown.data["text/plain"]
+    assert shown.display_id == again.display_id
+
+
+def test_a_graph_is_a_picture_where_pictures_are_shown(notebook):
+    row = {"id": "a", "name": "<b>x</b>", "state": "SUCCESS", "group": "", "from": []}
+    data, _ = notebook.display_formatter.format(Graph([row]))
+    assert "&lt;b&gt;x" in data["image/svg+xml"]
+    assert "<b>" not in data["image/svg+xml"]
+    assert data["text/plain"] == "<b>x</b>[a]  SUCCESS"
