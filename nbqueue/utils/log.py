@@ -17,3 +17,8 @@ def get_task_logger(name: str) -> logging.Logger:
     if not (name == TASK_LOGGER or name.startswith(f"{TASK_LOGGER}.")):
         logger.parent = logging.getLogger(TASK_LOGGER)
     return logger
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of that name, as ``logging.getLogger`` has it; Celery's function."""
+    return logging.getLogger(name)
