@@ -18,6 +18,7 @@ from nbqueue._version import __version__
 if TYPE_CHECKING:
     # `as`: type checkers take them for names of this module, too
     from nbqueue.client.app import App as App
+    from nbqueue.client.app import current_app as current_app
     from nbqueue.client.app import default_app as default_app
     from nbqueue.client.app import shared_task as shared_task
     from nbqueue.client.canvas import Signature as Signature
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from nbqueue.client.group import GroupResult as GroupResult
     from nbqueue.client.group import ResultSet as ResultSet
     from nbqueue.client.group import as_completed as as_completed
-    from nbqueue.client.registry import current_app as current_app
     from nbqueue.client.registry import current_task as current_task
     from nbqueue.client.result import AsyncResult as AsyncResult
     from nbqueue.client.task import Task as Task
@@ -50,7 +50,7 @@ _HOMES = {
     "App": "nbqueue.client.app",
     "default_app": "nbqueue.client.app",
     "shared_task": "nbqueue.client.app",
-    "current_app": "nbqueue.client.registry",
+    "current_app": "nbqueue.client.app",
     "current_task": "nbqueue.client.registry",
     "Task": "nbqueue.client.task",
     "AsyncResult": "nbqueue.client.result",

@@ -50,3 +50,5 @@ class Run:
 
 
 run: Final[Current[Run]] = Current("nbqueue_run")
+#: whether a task may wait for others without saying so at each ``get()``
+may_wait: Final[ContextVar[bool]] = ContextVar("nbqueue_may_wait", default=False)

@@ -51,8 +51,8 @@ def full_url(broker: Any) -> str:
 
 
 def shown_url(url: str) -> str:
-    """A URL without the password that it may hold."""
-    return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", url)
+    """A URL without the password that it may hold, even one that should have been quoted."""
+    return re.sub(r"(://[^/@:]*):[^?]*@", r"\1:***@", url)
 
 
 SETTINGS: Mapping[str, Setting] = {

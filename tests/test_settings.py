@@ -22,6 +22,7 @@ from nbqueue.settings import (
     Settings,
     canonical,
     full_url,
+    shown_url,
     unread_variables,
 )
 
@@ -381,3 +382,20 @@ CELERYS = {
 )
 def test_every_setting_of_celerys_is_known(name: str) -> None:
     assert canonical(name) in {**SETTINGS, **WITHOUT_EFFECT}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://me:secret@host/0", "redis://:secret@host/0", "redis://me:secret@secret/secret@host/0",
+        "proj.backends:Mine://me:secret@host",
+    ],
+)  # fmt: skip
+def test_no_part_of_a_password_is_shown(url: str) -> None:
+    assert "secret" not in shown_url(url)
+    assert shown_url(url).endswith(url.rpartition("@")[2])
+
+
+@pytest.mark.parametrize("url", ["zmq://host:7655", "redis://host:6379/0?app=a@b", "memory://x", ""])
+def test_a_url_without_a_password_is_shown_as_it_is(url: str) -> None:
+    assert shown_url(url) == url

@@ -30,6 +30,7 @@ from nbqueue.client.registry import (
     share,
     shared_tasks,
 )
+from nbqueue.client.registry import current_app as current_app  # which needs what stands at the end
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.task import Task
 from nbqueue.config_source import ConfigSource

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from nbqueue import results
 from nbqueue.exceptions import ResultBackendError, ResultsDisabledError
+from nbqueue.settings import shown_url
 
 
 class Backend:
@@ -23,14 +24,14 @@ class Backend:
 
     def as_uri(self) -> str:
         """Its URL without the password."""
-        return results.shown(self.url) or "rpc://"
+        return shown_url(self.url) or "rpc://"
 
     def __repr__(self) -> str:
         if self.disabled:
             return "<Backend disabled://: results are not kept>"
         if self.url:
             return f"<Backend {self.as_uri()}>"
-        return f"<Backend rpc://: the broker at {results.shown(self._broker) or 'the local cluster'}>"
+        return f"<Backend rpc://: the broker at {shown_url(self._broker) or 'the local cluster'}>"
 
     def check(self) -> None:
         """Raise ResultsDisabledError if results are not kept."""

@@ -38,7 +38,7 @@ from nbqueue.exceptions import (
     NBQueueError,
     TimeoutError,
 )
-from nbqueue.settings import Settings
+from nbqueue.settings import Settings, shown_url
 from nbqueue.transports.base import Link, Transport
 from nbqueue.wire.shipment import Blob
 
@@ -132,7 +132,7 @@ class Client:
         self._accepted_by[settings] = frozenset(settings.accept_content if own is None else own)
         url = settings.backend
         if not results.is_with_broker(url) and url != results.DISABLED:
-            self.backends[results.shown(url)] = url
+            self.backends[shown_url(url)] = url
         accepted = frozenset(SERIALIZERS.values()).intersection(*self._accepted_by.values())
         self.accepted = None if accepted == frozenset(SERIALIZERS.values()) else accepted
 

@@ -337,7 +337,9 @@ _ALWAYS = "it is always so"
 _POINTLESS: Mapping[str, str] = {
     "acks_on_failure_or_timeout": "a run that ended has an outcome, and is not delivered again",
     "add_to_parent": "parent_id of the task says where it comes from",
+    "argsrepr": "arguments are shown as they are, read without running code of theirs",
     "compression": "arguments are sent as they are",
+    "kwargsrepr": "arguments are shown as they are, read without running code of theirs",
     "delivery_mode": "the broker keeps what it has accepted in its journal",
     "exchange": _NO_EXCHANGES,
     "exchange_type": _NO_EXCHANGES,

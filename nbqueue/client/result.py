@@ -223,7 +223,7 @@ class AsyncResult(ResultBase, Generic[R]):
             The broker is gone; the task, if it was accepted, is not: call again when it is back.
         """
         __tracebackhide__ = True
-        if disable_sync_subtasks and current.run.get() is not None:
+        if disable_sync_subtasks and current.run.get() is not None and not current.may_wait.get():
             raise RuntimeError(
                 "a task must not wait for another one: it may hold the executor that the other needs."
                 "  Return the result's id, or allow it by get(disable_sync_subtasks=False)"

@@ -14,8 +14,9 @@ from typing import Final
 
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.results.base import ResultBackend
+from nbqueue.settings import shown_url
 
-__all__ = ["DISABLED", "ResultBackend", "is_with_broker", "result_backend", "shown"]
+__all__ = ["DISABLED", "ResultBackend", "is_with_broker", "result_backend"]
 
 DISABLED: Final = "disabled://"
 # Loaded when a URL asks for them, so that nobody pays for a backend that he does not use.
@@ -35,11 +36,6 @@ _made: dict[str, ResultBackend] = {}
 def is_with_broker(url: str | None) -> bool:
     """Whether the broker keeps the values."""
     return not url or url.partition("://")[0] == "rpc"
-
-
-def shown(url: str) -> str:
-    """A URL without its password."""
-    return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", url)
 
 
 def result_backend(url: str) -> ResultBackend:
@@ -67,13 +63,15 @@ def _class_of(url: str) -> type[ResultBackend]:
         known = ", ".join(["rpc://", DISABLED, *(f"{scheme}://" for scheme in _BACKENDS)])
         not_ours = " is none of ours;" if scheme in _ELSEWHERE else ":"
         raise ConfigurationError(
-            f"no result backend for {shown(url)!r}{not_ours} there are: {known}, and a class of your own by"
-            " its path, 'proj.backends:Mine'.  Without any, the broker keeps results"
+            f"no result backend for {shown_url(url)!r}{not_ours} there are: {known}, and a class of your own"
+            " by its path, 'proj.backends:Mine'.  Without any, the broker keeps results"
         )
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"the result backend {shown(url)!r} cannot be loaded: {error}") from error
+        raise ConfigurationError(
+            f"the result backend {shown_url(url)!r} cannot be loaded: {error}"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, ResultBackend)):
         raise ConfigurationError(f"{kind!r} is no subclass of nbqueue.results.ResultBackend")
     return found

@@ -1,5 +1,6 @@
 """What a task knows of itself and can say while it runs: ``self`` of a task with ``bind=True``."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from numbers import Real
@@ -7,6 +8,7 @@ from time import time
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, SupportsFloat, cast
 
+import nbqueue
 from nbqueue import exceptions
 from nbqueue.core import retry
 from nbqueue.current import Run
@@ -15,6 +17,7 @@ from nbqueue.exceptions import ConfigurationError, Ignore, Retry
 from nbqueue.messages import Assignment, Changes
 from nbqueue.request import Request
 from nbqueue.states import FAILURE, PROGRESS, SUCCESS
+from nbqueue.utils.log import get_task_logger
 from nbqueue.wire import payload
 from nbqueue.worker.output import OutputBuffer
 from nbqueue.worker.reports import Reports
@@ -84,6 +87,17 @@ class TaskContext(Run):
 
     #: see nbqueue.signals
     __nbqueue_sender__ = name
+
+    @property
+    def app(self) -> Any:
+        """The application of this process: the one that the worker has by ``-A``, or else the default one at
+        the worker's broker."""
+        # by the front door, which loads it on first use: workers do without clients as long as tasks do
+        return nbqueue.current_app
+
+    def get_logger(self) -> logging.Logger:
+        """What ``nbqueue.utils.log.get_task_logger`` gives for its name."""
+        return get_task_logger(self.name)
 
     @property
     def max_retries(self) -> int | None:

@@ -509,3 +509,9 @@ def test_an_application_shows_no_password_and_no_error() -> None:
 def test_a_task_finds_results_of_its_calls(app: App) -> None:
     task = app.task(add)
     assert task.AsyncResult(task.delay(1, 2).id).get(LIMIT) == 3
+
+
+def test_the_current_application_is_there_before_anything_else_is() -> None:
+    script = "import nbqueue; print(nbqueue.current_app.main == nbqueue.default_app().main)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.stdout == "True\n", done.stderr

@@ -15,6 +15,7 @@ import pytest
 
 import nbqueue
 from nbqueue import App
+from nbqueue.result import allow_join_result
 
 LIMIT = 20.0  # seconds for anything here; reached only when something is broken
 
@@ -350,6 +351,12 @@ def test_a_large_array_travels_both_ways(app: App) -> None:
     assert echo.delay(data).get(LIMIT) == data
 
 
+def _waits_where_it_may(inner: Any) -> int:
+    with allow_join_result():
+        value: int = inner.delay(1).get()
+    return value
+
+
 def test_a_task_must_not_wait_for_another_unless_it_insists(app: App, broker_url: str) -> None:
     if broker_url.startswith("memory"):
         pytest.skip("in this process, the default broker is not that of the test")
@@ -359,6 +366,24 @@ def test_a_task_must_not_wait_for_another_unless_it_insists(app: App, broker_url
         waits.delay(1).get(LIMIT)
     insists = app.task(lambda x: inner.delay(x).get(disable_sync_subtasks=False), name="insists")
     assert insists.delay(1).get(LIMIT) == 2
+    allows = app.task(_waits_where_it_may, name="allows")
+    assert allows.delay(inner).get(LIMIT) == 2
+
+
+def test_a_bound_task_has_an_application_and_a_logger(app: App, broker_url: str) -> None:
+    if broker_url.startswith("memory"):
+        pytest.skip("in this process, the default broker is not that of the test")
+    app.task(lambda x: x + 1, name="conformance.inner")
+
+    @app.task(bind=True, name="conformance.outer")
+    def outer(self: Any, url: str) -> tuple[str, str]:
+        self.get_logger().warning("sending")
+        result = self.app.AsyncResult("nobody-knows")
+        return self.name, result.state
+
+    result = outer.delay(broker_url)
+    assert result.get(LIMIT) == ("conformance.outer", "PENDING")
+    assert "sending" in result.output
 
 
 def test_a_task_sends_tasks_and_they_know_where_they_came_from(app: App, broker_url: str) -> None:

@@ -7,6 +7,7 @@ from nbqueue import results
 from nbqueue.exceptions import ResultBackendError
 from nbqueue.messages import Assignment, Outcome
 from nbqueue.results.base import StoredValue
+from nbqueue.settings import shown_url
 
 
 class Storage:
@@ -45,10 +46,10 @@ class Storage:
             results.result_backend(url).store([value], self._expires)
         except Exception as error:
             raise ResultBackendError(
-                f"the value of {assignment.task.name}() could not be kept by {results.shown(url)}:"
+                f"the value of {assignment.task.name}() could not be kept by {shown_url(url)}:"
                 f" {type(error).__name__}: {error}"
             ) from error
-        return b"", results.shown(url)
+        return b"", shown_url(url)
 
     def load(self, assignment: Assignment, outcome: Outcome) -> bytes:
         """The value of another task, which a step takes, from the backend that has it.
@@ -59,7 +60,7 @@ class Storage:
             It cannot be asked, or has the value no longer.
         """
         named = assignment.task.backend if self._trusts else ""
-        url = next((url for url in (named, self._own) if url and results.shown(url) == outcome.stored), "")
+        url = next((url for url in (named, self._own) if url and shown_url(url) == outcome.stored), "")
         if not url:
             raise ResultBackendError(
                 f"this step takes a value that {outcome.stored} keeps, which this worker does not use"
