@@ -1,5 +1,6 @@
 """A redis-server of a test's own: on a free port, its data in a temporary folder."""
 
+import atexit
 import os
 import shutil
 import signal
@@ -57,6 +58,7 @@ class RedisServer:
             self.process = subprocess.Popen(
                 [PROGRAM, str(conf)], stdout=log, stderr=log, start_new_session=True
             )
+        atexit.register(self.process.kill)  # a test that fails does not come to stop()
         self._wait()
 
     def _wait(self) -> None:
