@@ -5,14 +5,19 @@ task may have ended; so each run passes a :class:`Gate`, and an interrupt goes t
 run that it was meant for is inside.
 """
 
+import _thread
 import signal
+import sys
 import threading
+from time import sleep
 from types import FrameType
 from typing import Final
 
 from nbqueue.exceptions import SoftTimeLimitExceeded
 
 CANCEL: Final = "cancel"
+#: seconds until an interrupt that was swallowed is raised again
+_UNTIL_AGAIN: Final = 0.01
 
 
 def _exception(reason: str) -> type[BaseException]:
@@ -31,11 +36,14 @@ class Gate:
         self._inside = 0
         self._request: tuple[int, str] | None = None
         self._thread = threading.get_ident()
+        self._next_hook = sys.unraisablehook
 
     def attach(self) -> None:
         """Prepare for the next runs, whatever the last one did.  Called by the thread that runs tasks."""
         if signal.getsignal(signal.SIGINT) != self._on_signal:
             signal.signal(signal.SIGINT, self._on_signal)
+        if sys.unraisablehook != self._on_unraisable:
+            self._next_hook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
 
     def enter(self, token: int) -> None:
         """The run under that lease begins; raises at once if its interrupt came earlier."""
@@ -57,6 +65,21 @@ class Gate:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._let_through()
+
+    def _on_unraisable(self, swallowed: "sys.UnraisableHookArgs") -> None:
+        """What Python calls with an exception that it cannot raise, as in a ``__del__`` or a callback of
+        the garbage collector.  If that was the interrupt, the task would go on: raise it again."""
+        if self._raised and self._inside and swallowed.exc_type is _exception(self._raised[1]):
+            # by another thread and a moment later, since what is raised in here is swallowed too;
+            # threading's locks may be held by the code that was interrupted
+            _thread.start_new_thread(self._interrupt_again, self._raised)
+        else:
+            self._next_hook(swallowed)
+
+    def _interrupt_again(self, token: int, reason: str) -> None:
+        sleep(_UNTIL_AGAIN)
+        if self._inside == token:
+            self.interrupt(token, reason)
 
     def _let_through(self) -> None:
         if self._request is not None and self._request[0] == self._inside:

@@ -1,8 +1,10 @@
 """Interrupts reach the run that they are meant for, and no other."""
 
 import signal
+import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -12,13 +14,14 @@ from nbqueue.worker.interrupts import Gate, ThreadGate
 
 @pytest.fixture
 def gate():
-    """A gate of this (main) thread; SIGINT is put back afterwards."""
-    before = signal.getsignal(signal.SIGINT)
+    """A gate of this (main) thread; what it changes in the process is put back afterwards."""
+    before = signal.getsignal(signal.SIGINT), sys.unraisablehook
     gate = Gate()
     gate.attach()
     yield gate
     gate.leave()
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, before[0])
+    sys.unraisablehook = before[1]
 
 
 def later(call, *args):
@@ -37,6 +40,38 @@ def test_a_cancel_interrupts_the_run_even_while_it_sleeps(gate):
     timer.join()
     assert time.monotonic() - began < 2
     assert gate.cancelled(7)
+
+
+class Deaf:
+    """Is interrupted while it is deleted, where Python swallows every exception."""
+
+    def __init__(self, gate, reason):
+        self.interrupt = gate.interrupt, reason
+
+    def __del__(self):
+        interrupt, reason = self.interrupt
+        interrupt(7, reason)
+        time.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "exception"), [("cancel", KeyboardInterrupt), ("soft_time_limit", SoftTimeLimitExceeded)]
+)
+def test_an_interrupt_that_a_destructor_swallowed_is_raised_again(gate, reason, exception):
+    gate.enter(7)
+    waiting = [Deaf(gate, reason)]
+    waiting.clear()
+    with pytest.raises(exception):
+        time.sleep(5)
+
+
+def test_other_exceptions_in_a_destructor_are_reported_as_ever(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    gate = Gate()
+    gate.attach()
+    gate._on_unraisable(types.SimpleNamespace(exc_type=KeyboardInterrupt))
+    assert len(told) == 1
 
 
 def test_a_soft_limit_is_its_own_exception(gate):

@@ -3,6 +3,7 @@
 import _thread
 import operator
 import signal
+import sys
 from datetime import timedelta
 from functools import partial
 
@@ -29,11 +30,12 @@ class Definitions:
 
 @pytest.fixture
 def gate():
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT), sys.unraisablehook
     gate = Gate()
     gate.attach()
     yield gate
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, before[0])
+    sys.unraisablehook = before[1]
 
 
 def run(gate, function, **options) -> Outcome:
