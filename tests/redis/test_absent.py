@@ -45,14 +45,3 @@ def test_events_are_refused(app):
 def test_items_of_a_generator_are_refused(app, add):
     with pytest.raises(ConfigurationError, match="as they are yielded need nbqueue's own broker"):
         next(iter(add.delay(1, 2).stream(timeout=1)))
-
-
-def test_periodic_tasks_are_refused(app, add):
-    app.add_periodic_task(10.0, add, (1, 2), name="absent")
-    with pytest.raises(NBQueueError, match="periodic tasks need nbqueue's own broker"):
-        app.beat()
-
-
-def test_remote_control_is_refused(app):
-    with pytest.raises(NBQueueError, match="'inspect' need nbqueue's own broker"):
-        app.control.inspect(timeout=1).active()

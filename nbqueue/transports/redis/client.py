@@ -9,29 +9,24 @@ import hiredis
 import msgspec
 
 from nbqueue import messages as m
-from nbqueue.core import verdicts
 from nbqueue.core.audience import story
-from nbqueue.core.records import DONE, LEASED
 from nbqueue.core.settings import too_large
 from nbqueue.core.validation import flaw
 from nbqueue.exceptions import NBQueueError, ProtocolError
 from nbqueue.messages import MAX_BATCH, AnyMessage
-from nbqueue.transports.redis import answers
-from nbqueue.transports.redis.chores import Chores, interruption, kill_timer
-from nbqueue.transports.redis.desk import Desk, Part, said
-from nbqueue.transports.redis.moves import Move, decide
+from nbqueue.transports.redis import answers, periodic
+from nbqueue.transports.redis.chores import Chores
+from nbqueue.transports.redis.desk import Desk, Part, frames, said
 from nbqueue.transports.redis.names import entry_of, lane_of, size_of
-from nbqueue.transports.redis.records import Call, Envelope, blobs_of
+from nbqueue.transports.redis.records import RECENT, Call, Envelope, blobs_of
+from nbqueue.transports.redis.remote import TOPICS, Remote, cancel
 from nbqueue.transports.redis.templates import Plan, Plans
 from nbqueue.wire.signing import ForgedError
 
 #: seconds between two looks at what is due: workers look more often
 _LOOK: Final = 2.0
-#: ids that are listed, of all and of each notebook
-_RECENT: Final = 10_000
 #: bytes of submissions in one call
 _SUBMIT_BYTES: Final = 8 * 2**20
-_LENGTH: Final = struct.Struct(">I")
 _KNOWN: Final = 1
 _FULL: Final = 2
 
@@ -81,6 +76,7 @@ class ClientPart(Part):
         self.desk.subscribe(f"c:{self.hello.id}")
         self._sign_of_life()
         self._chores = Chores(self.desk, _LOOK)
+        self._remote = Remote(self.desk, self.hello.id)
         self.desk.deliver(self.desk.welcome())
 
     def _sign_of_life(self) -> None:
@@ -102,13 +98,16 @@ class ClientPart(Part):
                 self._watch(ids)
             case m.Cancel():
                 for id in message.ids:
-                    decide(self.desk, id, None, partial(self._cancel, terminate=message.terminate))
+                    cancel(self.desk, id, terminate=message.terminate)
             case m.Forget(ids):
                 self.desk.run("forget", self.hello.id, *ids)
             case m.Ask():
                 self._answer(message)
-            case m.Schedule(number) | m.Unschedule(number):
-                self.desk.deliver(m.Answer(number, None, _absent("periodic tasks")))
+            case m.Schedule():
+                self._schedule(message)
+            case m.Unschedule(number, app, names):
+                periodic.remove(self.desk, app, names)
+                self.desk.deliver(m.Noted(number))
             case m.Goodbye():
                 self.desk.wire.call(b"ZREM", self.desk.names("clients"), self.hello.id, then=_nothing)
             case _:
@@ -163,7 +162,7 @@ class ClientPart(Part):
             order.setdefault(shape, []).append(task)
         head = {
             "max_queued": desk.settings.max_queued,
-            "recent": _RECENT,
+            "recent": RECENT,
             "expires": desk.expires // 1000,
             "notebook": self.hello.notebook,
             "shapes": [{"number": len(order[shape]), **shape._asdict()} for shape in shapes],
@@ -256,18 +255,13 @@ class ClientPart(Part):
         if absent:
             self.desk.deliver(m.NotFound(absent))
 
-    def _cancel(self, move: Move, *, terminate: bool) -> bool | None:
-        record, desk = move.record, self.desk
-        if record.place == DONE:
-            return None
-        if record.place != LEASED:
-            return move.end(verdicts.CANCELLED, release=False)
-        if terminate:
-            timer = (desk.now + desk.settings.cancel_grace, kill_timer(move))
-            orders = interruption(move, "cancel")
-            return move.end(verdicts.CANCELLED, release=False, timers=[timer], orders=orders)
-        record.revoked = True
-        return move.stay(orders=[(f"k:{move.executor}", m.Drop([move.token]))])
+    def _schedule(self, message: m.Schedule) -> None:
+        lack = next((lack for entry in message.entries if (lack := _lack(entry.task))), "")
+        objection = lack or periodic.register(self.desk, message, self.hello.notebook)
+        if objection:
+            self.desk.deliver(m.Answer(message.number, None, objection))
+        else:
+            self.desk.deliver(m.Noted(message.number))
 
     # ── questions ────────────────────────────────────────────────────────────────────────────
 
@@ -278,24 +272,27 @@ class ClientPart(Part):
             desk.wire.call(b"PING", then=lambda _: desk.deliver(m.Noted(number)))
             return
         topic = answers.TOPICS.get(question.topic)
-        if topic is None:
+        if topic is None and question.topic not in TOPICS:
             error = _absent(f"questions about {question.topic!r}")
             desk.deliver(m.Answer(number, None, error))
             return
         try:
-            data = topic(desk, question.args)
+            if topic is None:
+                self._remote.ask(question)
+            else:
+                desk.deliver(m.Answer(number, topic(desk, question.args)))
         except (TypeError, ValueError, OverflowError, NBQueueError) as error:
             desk.deliver(m.Answer(number, None, f"{question.topic}: {error}"))
-            return
-        desk.deliver(m.Answer(number, data))
 
     # ── hearing ──────────────────────────────────────────────────────────────────────────────
 
     def pushed(self, channel: bytes, message: bytes) -> None:
         try:
-            for kind, sealed in _frames(message):
+            for kind, sealed in frames(message):
                 if kind == b"r":
                     self._outcomes.append(self.desk.sealed.open_news(sealed).outcome)
+                elif kind == b"a":
+                    self._remote.replied(sealed)
                 else:
                     self._tell()
                     for event in self.desk.sealed.open_events(sealed):
@@ -313,20 +310,11 @@ class ClientPart(Part):
         if self._to_watch:
             known, self._to_watch = self._to_watch, []
             self._watch(known)
+        self._remote.turn(now)
         self._chores.turn(now)
 
     def due(self) -> float:
-        return self._chores.due
-
-
-def _frames(message: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """What was published as one: kind and content of each."""
-    at = 0
-    while at < len(message):
-        (length,) = _LENGTH.unpack_from(message, at)
-        at += _LENGTH.size
-        yield message[at : at + 1], message[at + 1 : at + length]
-        at += length
+        return min(self._chores.due, self._remote.due())
 
 
 def _nothing(reply: object) -> None:

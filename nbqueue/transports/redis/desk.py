@@ -5,9 +5,10 @@ from another (:meth:`Desk.run`); either way things happen in the order in which 
 """
 
 import logging
+import struct
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -33,6 +34,8 @@ MAX_PAYLOAD: Final = 24 * 2**20
 #: ids that are looked up in one call
 LOOK: Final = 64
 
+_LENGTH: Final = struct.Struct(">I")
+
 said: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -57,7 +60,10 @@ class Desk:
         settings: BrokerSettings,
         deliver: Callable[[AnyMessage], None],
         url: str,
+        memory: dict[str, Any] | None = None,
     ) -> None:
+        #: what a part remembers from one connection to the next
+        self.memory = {} if memory is None else memory
         self.names = names
         self.sealed = sealed
         self.settings = settings
@@ -117,6 +123,10 @@ class Desk:
     def command(self, name: bytes, key: str, *arguments: Word) -> Any:
         """A command on a key of the application, and its reply."""
         return self.wire.ask(name, self.names(key), *arguments)
+
+    def publish(self, channel: str, message: bytes) -> None:
+        """Tell those who listen to a channel."""
+        self.wire.call(b"PUBLISH", self.names(channel), message, then=_nothing)
 
     def subscribe(self, *channels: str) -> None:
         """From now on, hear what is published there; heard before the next reply."""
@@ -193,6 +203,25 @@ class Desk:
     def report_forgery(self, text: str) -> None:
         """Something was refused: say so, where people look."""
         logger.error("refused, unread: %s (in Redis at %s)", text, self.url)
+
+
+def framed(kind: bytes, sealed: bytes) -> bytes:
+    """What is published to a client: its kind is "r" for a result, "e" for events, "a" for an answer."""
+    return _LENGTH.pack(len(sealed) + 1) + kind + sealed
+
+
+def frames(message: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """What was published as one: kind and content of each."""
+    at = 0
+    while at < len(message):
+        (length,) = _LENGTH.unpack_from(message, at)
+        at += _LENGTH.size
+        yield message[at : at + 1], message[at + 1 : at + length]
+        at += length
+
+
+def _nothing(reply: object) -> None:
+    """For commands whose reply tells nothing."""
 
 
 class Part(ABC):

@@ -26,12 +26,13 @@ from nbqueue.core.lifecycle import START, follow
 from nbqueue.core.records import Record
 from nbqueue.messages import AnyMessage
 from nbqueue.states import FAILURE, READY_STATES
-from nbqueue.transports.redis import losses, records
+from nbqueue.transports.redis import losses, records, tuning
 from nbqueue.transports.redis.desk import Desk, Part, said
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
 from nbqueue.transports.redis.names import lane_key, queue_of
+from nbqueue.transports.redis.records import Tuned
 from nbqueue.wire.signing import ForgedError
 
 #: seconds that an idle executor sleeps before it looks for tasks, whether or not it was woken
@@ -60,6 +61,9 @@ class ExecutorPart(Part):
         self._claim_at = 0.0
         self._look_at = 0.0
         self._reports: list[AnyMessage] = []
+        #: what was said at runtime of tasks by their names
+        self._tuned: dict[str, Tuned] = {}
+        self._has_limits = any(limit is not None for limit in hello.limits)
 
     # ── coming ───────────────────────────────────────────────────────────────────────────────
 
@@ -73,6 +77,7 @@ class ExecutorPart(Part):
             "join", hello.worker, desk.settings.worker_lease, self._seat, desk.sealed.hello(hello)
         )
         if self._is_main:
+            self._tuned = tuning.everything(desk)
             self._serve(lanes)
             self._reconcile(losses.tokens(held))
         else:
@@ -174,6 +179,7 @@ class ExecutorPart(Part):
             for lane in lanes:
                 self.desk.wire.call(b"ZREM", self.desk.names(f"idle:{lane}"), self._seat, then=_nothing)
         else:
+            self._tell_totals()
             self.desk.tell("leave", self.hello.worker, self._seat, *lanes, then=_nothing)
 
     # ── endings ──────────────────────────────────────────────────────────────────────────────
@@ -215,6 +221,7 @@ class ExecutorPart(Part):
     def _result(self, outcome: m.Outcome, lease: Lease) -> bytes:
         record, desk = lease.record, self.desk
         self._leases.ran(record, outcome.runtime)
+        self._leases.count(record.task.name)
         name, limit = self.hello.name, desk.payload_limit
         counts = verdicts.outcome_of(record, outcome, name, desk.now, limit)
         return desk.sealed.result(records.kept_of(record, counts))
@@ -352,6 +359,8 @@ class ExecutorPart(Part):
         """Hand on what a claim brought, and return how many that are."""
         assignments = []
         now, first = time.monotonic(), token
+        if self.desk.wire.pushes:
+            self._catch_up()
         fresh = records.Standing(executor=self._seat, attempt=1, leased_at=given_at)
         for lane, rows in batches:
             for row in range(0, len(rows), 3):
@@ -359,6 +368,8 @@ class ExecutorPart(Part):
                 standing = rows[row + 2] or fresh
                 found = self.desk.read(rows[row].decode(errors="surrogateescape"), rows[row + 1], standing)
                 if found is not None:
+                    if self._tuned or self._has_limits:
+                        found.record.task = tuning.run_of(found.record, self._tuned, self.hello)
                     self._leases.hold(token, found.record, found.blobs, now)
                     self._watch_limits(found.record)
                     assignments.append(_assignment(found.record))
@@ -384,9 +395,17 @@ class ExecutorPart(Part):
             for order in self.desk.events(message):
                 self.desk.deliver(order)
             return
-        if channel.endswith(b":news"):
+        if channel.endswith(b":news") and message == tuning.CHANGED:
+            self._tuned = tuning.everything(self.desk)
+        elif channel.endswith(b":news"):
             self._serve(self.desk.command(b"HKEYS", "lanes"))
         self._claim_at = 0.0
+
+    def _catch_up(self) -> None:
+        """What was said before these tasks were given out counts for them."""
+        pushes = self.desk.wire.pushes
+        while pushes:
+            self.pushed(*pushes.popleft())
 
     def turn(self, now: float) -> None:
         if self._is_main:
@@ -417,6 +436,7 @@ class ExecutorPart(Part):
     def _compare(self, report: m.Held) -> None:
         """Make good what got lost on the way, in either direction."""
         desk = self.desk
+        self._tell_totals()
         known, rows = desk.run("held", self.hello.worker, self._seat)
         if not known:
             desk.deliver(m.Unknown())
@@ -431,6 +451,15 @@ class ExecutorPart(Part):
         if strange := [token for token in report.tokens if token not in held]:
             desk.deliver(m.Drop(strange))
             desk.deliver(m.Acknowledge(strange))
+
+    def _tell_totals(self) -> None:
+        """Count for the worker what has ended here."""
+        total = self.desk.names(f"total:{self.hello.worker}")
+        ended = self._leases.take_ended()
+        for name, number in ended.items():
+            self.desk.wire.call(b"HINCRBY", total, name, number, then=_nothing)
+        if ended:
+            self.desk.wire.call(b"EXPIRE", total, 86_400, then=_nothing)
 
 
 def _assignment(record: Record) -> m.Assignment:

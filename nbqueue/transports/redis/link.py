@@ -11,7 +11,7 @@ import select
 import time
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from nbqueue import messages as m
 from nbqueue import platform
@@ -55,7 +55,6 @@ class RedisTransport(Transport):
         {
             m.Stream: "items of generators as they are yielded",
             m.Listen: "events",
-            m.Schedule: "periodic tasks",
         }
     )
 
@@ -88,6 +87,7 @@ class RedisLink(Link):
         self._connect_at = 0.0
         self._pause = _SOON
         self._closed = False
+        self._memory: dict[str, Any] = {}
         self._waker = platform.Waker()
 
     # ── Link ─────────────────────────────────────────────────────────────────────────────────
@@ -171,7 +171,10 @@ class RedisLink(Link):
         if hello.protocol != m.PROTOCOL:
             self._inbox.append(m.Refused(f"nbqueue {__version__} speaks protocol {m.PROTOCOL}"))
             return
-        desk = Desk(wire, self._names, self._sealed, self._settings, self._inbox.append, self._address.url)
+        desk = Desk(
+            wire, self._names, self._sealed, self._settings, self._inbox.append, self._address.url,
+            self._memory,
+        )  # fmt: skip
         self._part = _PARTS[hello.role](desk, hello)
         self._part.greet()
 

@@ -27,12 +27,20 @@ key                       type    holds                                         
 ``held:EXECUTOR``         hash    lease token → task id, "" for a lease that is void    with the executor
 ``beats``                 zset    executor → when it was last heard of                  with the executor
 ``clients``               zset    client → when it was last heard of                    a lease later
+``loads``                 hash    worker → its last heartbeat: load of its machine      with the worker
+``total:WORKER``          hash    name → tasks that ended there                         with it, or 1 d
+``silent``                set     workers of which no events are told                   with it, or 30 d
+``tuned``                 hash    name → time limits that were set at runtime           30 d after all workers
+``periodic``              hash    application, name → a periodic task                   when it is removed
+``firings``               zset    periodic tasks: when each fires next                  when it is removed
+``keeper``                string  the worker that sees to it that they fire             a lease later
 ``recent``, ``recent:N``  list    the newest ids, of all and of one notebook            ``result_expires``
 ``token``                 string  the last lease token                                  1 d after all workers
 ========================  ======  ====================================================  =====================
 
 Channels: ``c:CLIENT`` (news of its tasks), ``x:EXECUTOR`` (there is a task for you), ``k:EXECUTOR`` (its
-control link), ``w:WORKER`` (its supervisor), ``news`` (there is a new lane).
+control link), ``w:WORKER`` (its supervisor), ``o:WORKER`` (orders to it), ``news`` (there is a new lane, or
+another limit), ``firings`` (there is another periodic task).
 
 An *entry* is four characters that stand for the function, one for how many bytes the task has ("A" for 0, "B"
 for 1, "C" for 2 and 3, "D" for 4 to 7, …), and its id: so a script that gives tasks out knows how long they
@@ -100,6 +108,11 @@ def tag(function: str) -> str:
 def entry_of(task: Task) -> str:
     """How a task is named in the lists of those that wait."""
     return f"{tag_of(task)}{size_of(task)}{task.id}"
+
+
+def id_of_due(member: bytes) -> bytes:
+    """The id of an entry in ``due``; b"" if it is not one of ours."""
+    return member.partition(b"\0")[2][6:]
 
 
 def size_of(task: Task) -> str:

@@ -7,8 +7,12 @@ from typing import Final
 
 NAMES: Final = (
     "submit", "claim", "settle", "change", "report", "look", "forget", "join", "beat", "leave", "chores",
-    "discard", "held",
+    "discard", "held", "schedule", "keeper", "fire",
 )  # fmt: skip
+
+
+#: a script whose text goes on with that of another
+_GOES_ON: Final = {"fire": "submit"}
 
 
 @cache
@@ -16,7 +20,8 @@ def sources() -> dict[str, bytes]:
     """Name → text, with what they share put before each."""
     folder = files("nbqueue.transports.redis") / "lua"
     shared = (folder / "shared.lua").read_bytes()
-    return {name: shared + (folder / f"{name}.lua").read_bytes() for name in NAMES}
+    texts = {name: (folder / f"{name}.lua").read_bytes() for name in NAMES}
+    return {name: shared + text + texts.get(_GOES_ON.get(name, ""), b"") for name, text in texts.items()}
 
 
 @cache
