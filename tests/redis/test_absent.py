@@ -37,11 +37,6 @@ def test_a_task_that_wants_to_be_replaced_fails(app, url):
         replaced.delay().get(LIMIT)
 
 
-def test_events_are_refused(app):
-    with pytest.raises(ConfigurationError, match="events need nbqueue's own broker"):
-        next(iter(app.events(timeout=1)))
-
-
 def test_items_of_a_generator_are_refused(app, add):
     with pytest.raises(ConfigurationError, match="as they are yielded need nbqueue's own broker"):
         next(iter(add.delay(1, 2).stream(timeout=1)))

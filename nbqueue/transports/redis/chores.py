@@ -62,7 +62,10 @@ class Chores:
         lease = self._desk.settings.worker_lease
         hello = self._desk.command(b"HGET", "workers", worker)
         try:
-            name = self._desk.sealed.open_hello(hello).name if hello else worker
+            said = self._desk.sealed.open_hello(hello) if hello else None
+            name = said.name if said is not None else worker
+            if said is not None and self._desk.events_of.on:
+                self._desk.events_of.of_worker("worker-offline", said)
         except ConnectionLostError as error:  # forged, or of another version
             self._desk.report_forgery(str(error))
             name = worker

@@ -10,6 +10,7 @@ import msgspec
 
 from nbqueue import messages as m
 from nbqueue.core.audience import story
+from nbqueue.core.records import Record, Sender
 from nbqueue.core.settings import too_large
 from nbqueue.core.validation import flaw
 from nbqueue.exceptions import NBQueueError, ProtocolError
@@ -17,6 +18,7 @@ from nbqueue.messages import MAX_BATCH, AnyMessage
 from nbqueue.transports.redis import answers, periodic
 from nbqueue.transports.redis.chores import Chores
 from nbqueue.transports.redis.desk import Desk, Part, frames, said
+from nbqueue.transports.redis.listening import Listening
 from nbqueue.transports.redis.names import entry_of, lane_of, size_of
 from nbqueue.transports.redis.records import RECENT, Call, Envelope, blobs_of
 from nbqueue.transports.redis.remote import TOPICS, Remote, cancel
@@ -77,6 +79,7 @@ class ClientPart(Part):
         self._sign_of_life()
         self._chores = Chores(self.desk, _LOOK)
         self._remote = Remote(self.desk, self.hello.id)
+        self._listening = Listening(self.desk, self.hello.id)
         self.desk.deliver(self.desk.welcome())
 
     def _sign_of_life(self) -> None:
@@ -93,6 +96,7 @@ class ClientPart(Part):
                 self._define(message)
             case m.Ping():
                 self._sign_of_life()
+                self._listening.go_on()
                 self.desk.wire.call(b"PING", then=lambda _: self.desk.deliver(m.Pong(1)))
             case m.Watch(ids):
                 self._watch(ids)
@@ -103,12 +107,15 @@ class ClientPart(Part):
                 self.desk.run("forget", self.hello.id, *ids)
             case m.Ask():
                 self._answer(message)
+            case m.Listen(types):
+                self._listening.listen(types)
             case m.Schedule():
                 self._schedule(message)
             case m.Unschedule(number, app, names):
                 periodic.remove(self.desk, app, names)
                 self.desk.deliver(m.Noted(number))
             case m.Goodbye():
+                self._listening.end()
                 self.desk.wire.call(b"ZREM", self.desk.names("clients"), self.hello.id, then=_nothing)
             case _:
                 self.refuse(message)
@@ -201,6 +208,8 @@ class ClientPart(Part):
             return
         if not reply:
             deliver(m.Accepted([task.id for task in tasks]))
+            if self.desk.events_of.on:
+                self._tell_sent(tasks)
             return
         accepted: list[str] = []
         known: list[str] = []
@@ -227,6 +236,15 @@ class ClientPart(Part):
             deliver(m.Accepted(accepted))
         if known:
             self._to_watch += known
+        if self.desk.events_of.on:
+            new = set(accepted) - set(known)
+            self._tell_sent([task for task in tasks if task.id in new])
+
+    def _tell_sent(self, tasks: Sequence[m.Task]) -> None:
+        """Those who listen are told of tasks that have been accepted."""
+        sender = Sender(self.hello.id, "", self.hello.notebook)
+        for task in tasks:
+            self.desk.events_of.sent(Record(task, self.desk.now, 0, sender), self.desk.now)
 
     def _on_missing(self, key: str, tasks: list[m.Task]) -> None:
         """A blob has gone, since no task needed it for an hour."""
@@ -287,6 +305,10 @@ class ClientPart(Part):
     # ── hearing ──────────────────────────────────────────────────────────────────────────────
 
     def pushed(self, channel: bytes, message: bytes) -> None:
+        if channel == self._listening.channel:
+            self._tell()
+            self._listening.heard(message)
+            return
         try:
             for kind, sealed in frames(message):
                 if kind == b"r":

@@ -20,6 +20,7 @@ from nbqueue.core.settings import BrokerSettings
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
+from nbqueue.transports.redis.feed import Publisher
 from nbqueue.transports.redis.names import Names
 from nbqueue.transports.redis.records import Sealed, Standing
 from nbqueue.transports.redis.templates import Templates
@@ -74,6 +75,8 @@ class Desk:
         #: added to the monotonic clock, gives Redis' time
         self._offset = 0.0
         self._templates = Templates(sealed, lambda name: self.command(b"GET", f"blob:{name}"))
+        #: tells of what happens, if anybody listens
+        self.events_of = Publisher(self)
         self.set_clock()
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────
@@ -241,6 +244,13 @@ class Part(ABC):
 
     def said(self) -> None:
         """That was all that it says now."""
+
+    def heard(self, channel: bytes, message: bytes) -> None:
+        """This was published to us, or to all."""
+        if channel == self.desk.events_of.channel:
+            self.desk.events_of.refresh()
+        else:
+            self.pushed(channel, message)
 
     @abstractmethod
     def pushed(self, channel: bytes, message: bytes) -> None:

@@ -21,13 +21,14 @@ import msgspec
 
 from nbqueue import messages as m
 from nbqueue.core import verdicts
-from nbqueue.core.executors import TARGET
+from nbqueue.core.executors import TARGET, ExecutorState, WorkerState
 from nbqueue.core.lifecycle import START, follow
 from nbqueue.core.records import Record
 from nbqueue.messages import AnyMessage
 from nbqueue.states import FAILURE, READY_STATES
 from nbqueue.transports.redis import losses, records, tuning
 from nbqueue.transports.redis.desk import Desk, Part, said
+from nbqueue.transports.redis.feed import Publisher
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
@@ -63,6 +64,9 @@ class ExecutorPart(Part):
         self._reports: list[AnyMessage] = []
         #: what was said at runtime of tasks by their names
         self._tuned: dict[str, Tuned] = {}
+        #: as events tell of it
+        self._shown = ExecutorState(hello, WorkerState(hello.worker, 0.0))
+        self._shown.worker.called = hello.name
         self._has_limits = any(limit is not None for limit in hello.limits)
 
     # ── coming ───────────────────────────────────────────────────────────────────────────────
@@ -218,12 +222,21 @@ class ExecutorPart(Part):
         desk.command(b"HDEL", key, str(token))
         return None
 
+    @property
+    def _events(self) -> Publisher:
+        """Tells of this executor."""
+        events = self.desk.events_of
+        self._shown.worker.tells_events = self.hello.worker not in events.silent
+        return events
+
     def _result(self, outcome: m.Outcome, lease: Lease) -> bytes:
         record, desk = lease.record, self.desk
         self._leases.ran(record, outcome.runtime)
         self._leases.count(record.task.name)
         name, limit = self.hello.name, desk.payload_limit
         counts = verdicts.outcome_of(record, outcome, name, desk.now, limit)
+        if desk.events_of.on:
+            self._events.ended(record, counts, self._shown, desk.now)
         return desk.sealed.result(records.kept_of(record, counts))
 
     def _keep(self, batch: Sequence[tuple[m.Outcome, Lease, bytes]]) -> None:
@@ -271,6 +284,10 @@ class ExecutorPart(Part):
 
         if not decide(desk, message.id, token, decision):
             desk.command(b"HDEL", f"held:{self._seat}", str(token))
+        elif desk.events_of.on:
+            record = lease.record
+            record.retries, record.failure = record.retries + 1, message.failure
+            self._events.retried(record, self._shown, desk.now)
         desk.deliver(m.Acknowledge([token]))
 
     def _returned(self, message: m.Returned) -> None:
@@ -278,6 +295,8 @@ class ExecutorPart(Part):
             if (lease := self._released(token)) is not None:
                 id = lease.record.task.id
                 losses.give_back(self.desk, self._seat, token, id, last=message.rejected)
+                if message.rejected and self.desk.events_of.on:
+                    self._events.rejected(lease.record, self._shown, self.desk.now)
 
     # ── reports ──────────────────────────────────────────────────────────────────────────────
 
@@ -305,6 +324,9 @@ class ExecutorPart(Part):
                 state = follow(record.state, START, record) if record is not None else ""
                 at = self.desk.now
                 head |= {"kind": "started", "state": state, "at": at}
+                if record is not None and self.desk.events_of.on:
+                    record.started_at = at
+                    self._events.started(record, self._shown, at)
                 return head, m.Started(report.id, report.token, self.hello.name, at, self.hello.pid)
             case m.Update() if report.state not in READY_STATES:  # only an outcome ends a task
                 head |= {"kind": "update", "state": report.state}
@@ -373,6 +395,8 @@ class ExecutorPart(Part):
                     self._leases.hold(token, found.record, found.blobs, now)
                     self._watch_limits(found.record)
                     assignments.append(_assignment(found.record))
+                    if self.desk.events_of.on:
+                        self._events.received(found.record, self._shown, self.desk.now)
                 else:
                     words = (rows[row], self._seat, str(token), queue_of(lane))
                     self.desk.tell("discard", *words, then=_nothing)
@@ -405,7 +429,7 @@ class ExecutorPart(Part):
         """What was said before these tasks were given out counts for them."""
         pushes = self.desk.wire.pushes
         while pushes:
-            self.pushed(*pushes.popleft())
+            self.heard(*pushes.popleft())
 
     def turn(self, now: float) -> None:
         if self._is_main:

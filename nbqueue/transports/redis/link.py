@@ -54,7 +54,6 @@ class RedisTransport(Transport):
     lacks = MappingProxyType(
         {
             m.Stream: "items of generators as they are yielded",
-            m.Listen: "events",
         }
     )
 
@@ -165,6 +164,8 @@ class RedisLink(Link):
                 self._part.say(message)
         if self._part is not None:
             self._part.said()
+            if self._part.desk.events_of.waiting:
+                self._part.desk.events_of.flush()
         wire.flush()
 
     def _greet(self, wire: Wire, hello: m.Hello) -> None:
@@ -176,6 +177,7 @@ class RedisLink(Link):
             self._memory,
         )  # fmt: skip
         self._part = _PARTS[hello.role](desk, hello)
+        desk.events_of.begin()
         self._part.greet()
 
     def _turn(self, wire: Wire) -> None:
@@ -188,8 +190,10 @@ class RedisLink(Link):
             return
         while wire.pushes:
             channel, message = wire.pushes.popleft()
-            part.pushed(channel, message)
+            part.heard(channel, message)
         part.turn(time.monotonic())
+        if part.desk.events_of.waiting:
+            part.desk.events_of.flush()
         wire.flush()
 
     def _sleep(self, deadline: float | None) -> bool:

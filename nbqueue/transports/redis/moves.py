@@ -56,7 +56,10 @@ class Move:
         desk, record = self._desk, self.record
         outcome = ending.outcome(record, desk.now)
         result = desk.sealed.result(records.kept_of(record, outcome))
-        return self._make("done", b"", result, None, release=release, timers=timers, orders=orders)
+        made = self._make("done", b"", result, None, release=release, timers=timers, orders=orders)
+        if made and desk.events_of.on:
+            desk.events_of.ended(record, outcome, None, desk.now)
+        return made
 
     def wait(self, event: AnyMessage | None = None, *, again: bool = False, last: bool = False) -> bool:
         """It waits from now on, for its time or for an executor, which it gets before the others, or after

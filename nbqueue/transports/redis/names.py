@@ -34,13 +34,15 @@ key                       type    holds                                         
 ``periodic``              hash    application, name → a periodic task                   when it is removed
 ``firings``               zset    periodic tasks: when each fires next                  when it is removed
 ``keeper``                string  the worker that sees to it that they fire             a lease later
+``listeners``             zset    client that is told of events → until when            2 leases later
 ``recent``, ``recent:N``  list    the newest ids, of all and of one notebook            ``result_expires``
 ``token``                 string  the last lease token                                  1 d after all workers
 ========================  ======  ====================================================  =====================
 
 Channels: ``c:CLIENT`` (news of its tasks), ``x:EXECUTOR`` (there is a task for you), ``k:EXECUTOR`` (its
 control link), ``w:WORKER`` (its supervisor), ``o:WORKER`` (orders to it), ``news`` (there is a new lane, or
-another limit), ``firings`` (there is another periodic task).
+another limit), ``firings`` (there is another periodic task), ``listeners``
+(somebody wants to be told of events, or no more), ``events``.
 
 An *entry* is four characters that stand for the function, one for how many bytes the task has ("A" for 0, "B"
 for 1, "C" for 2 and 3, "D" for 4 to 7, …), and its id: so a script that gives tasks out knows how long they

@@ -21,7 +21,7 @@ import msgspec
 from nbqueue import messages as m
 from nbqueue.core.firings import MAX_ENTRIES, Recurrence, flaw_of, registered
 from nbqueue.core.inspect import of_entry
-from nbqueue.core.records import DONE, Sender
+from nbqueue.core.records import DONE, Record, Sender
 from nbqueue.exceptions import ProtocolError
 from nbqueue.transports.redis.desk import Desk, said
 from nbqueue.transports.redis.names import entry_of, lane_of
@@ -190,6 +190,10 @@ class Keeper:
         written = self._desk.sealed.entry(entry)
         answer = self._desk.run("fire", field, sealed, written, _when(entry), *words)
         refused = [word for word in answer if word not in (0, 1)] if isinstance(answer, list) else []
+        if self._desk.events_of.on and answer == []:
+            for task in tasks:
+                record = Record(task, self._desk.now, 0, entry.sender)
+                self._desk.events_of.sent(record, self._desk.now)
         if refused:
             self._note_trouble(field, written, entry, refused[-1])
 

@@ -28,6 +28,7 @@ from nbqueue.core.records import LEASED
 from nbqueue.transports.redis import tuning
 from nbqueue.transports.redis.chores import interruption, kill_timer, killing
 from nbqueue.transports.redis.desk import LOOK, Desk
+from nbqueue.transports.redis.feed import CHANNEL
 from nbqueue.transports.redis.moves import Move, decide
 from nbqueue.transports.redis.picture import Kept, Picture, waiting
 from nbqueue.transports.redis.records import Summons
@@ -195,6 +196,8 @@ class Remote:
         if worker is None:
             return commands.NO_WORKER
         changed = self._desk.command(b"SREM" if on else b"SADD", "silent", worker.id)
+        self._desk.command(b"EXPIRE", "silent", 30 * 86_400)
+        self._desk.command(b"PUBLISH", CHANNEL, b"")
         return commands.events_told(on, already=not changed)
 
     # ── purge, and what is due ───────────────────────────────────────────────────────────────

@@ -32,12 +32,16 @@ class WorkerPart(Part):
         desk.run("join", hello.id, desk.settings.worker_lease, "", desk.sealed.hello(hello))
         self._chores = Chores(desk, _LOOK)
         desk.deliver(desk.welcome())
+        if desk.events_of.on:
+            desk.events_of.of_worker("worker-online", hello)
 
     def say(self, message: AnyMessage) -> None:
         desk, worker = self.desk, self.hello.id
         match message:
             case m.Heartbeat(executors, load):
                 seats = [seat(worker, executor) for executor in executors]
+                if desk.events_of.on and worker not in desk.events_of.silent:
+                    desk.events_of.of_worker("worker-heartbeat", self.hello, load)
                 shown = desk.sealed.events([m.Heartbeat([], load)])
                 desk.tell("beat", worker, desk.settings.worker_lease, shown, *seats, then=self._on_beat)
             case m.Reply():
@@ -45,6 +49,8 @@ class WorkerPart(Part):
             case m.ExecutorLost():
                 losses.died(desk, worker, message)
             case m.Goodbye(unreachable=False):
+                if desk.events_of.on:
+                    desk.events_of.of_worker("worker-offline", self.hello)
                 losses.worker_gone(desk, worker, "its worker was stopped", charge=False)
             case m.Goodbye():
                 pass
