@@ -276,7 +276,8 @@ class Task(Hooks, Generic[P, R]):
             raise ConfigurationError(f"task {self.name!r} is not defined here: it cannot be run here")
         throw = settings.task_eager_propagates if throw is None else throw
         keep = settings.task_store_eager_result and not call.get("ignore_result")
-        return eager.run(self, args, kwargs, id=call.get("task_id"), retries=retries, throw=throw, keep=keep)
+        id, headers = call.get("task_id"), call.get("headers")
+        return eager.run(self, args, kwargs, id=id, retries=retries, throw=throw, keep=keep, headers=headers)
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────
 
