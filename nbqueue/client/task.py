@@ -464,7 +464,7 @@ class Task(Hooks, Generic[P, R]):
             task = _kept(task, whole=step.whole or plan.keeps_nothing)
         if before_task_publish.receivers:
             task = publish.announced(task, args, kwargs)
-        record = client.submit(task, blobs, fresh="task_id" not in call or step is not None)
+        record = client.submit(task, blobs, fresh="task_id" not in call if step is None else not step.named)
         result: AsyncResult[Any] = AsyncResult(task.id, client, record, plan.backend)
         if after_task_publish.receivers:
             publish.sent(task, args, kwargs)
