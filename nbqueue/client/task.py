@@ -34,7 +34,7 @@ from nbqueue.client.options import (
 from nbqueue.client.plan import Plan, make_plan
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.weaving import Call
-from nbqueue.exceptions import ConfigurationError, ConnectionLostError, Retry
+from nbqueue.exceptions import ConfigurationError, ConnectionLostError, MaxRetriesExceededError, Retry
 from nbqueue.request import Request
 from nbqueue.signals import after_task_publish, before_task_publish
 from nbqueue.states import FAILURE
@@ -56,6 +56,10 @@ class Task(Hooks, Generic[P, R]):
     option (``max_retries = 5``) is that option; ``self`` of a task with ``bind=True`` is an object of it, one
     a process, on workers too.  With a method ``run`` it is a task by itself: ``app.register_task(MyTask())``.
     """
+
+    #: as attributes, for Celery's sake: ``except self.MaxRetriesExceededError``
+    MaxRetriesExceededError = MaxRetriesExceededError
+    OperationalError = ConnectionLostError
 
     #: tells wire.payload that it is part of a definition, not a value to be captured
     __nbqueue_definition__ = True
