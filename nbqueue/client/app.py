@@ -41,6 +41,7 @@ from nbqueue.client.zones import shown_zone
 from nbqueue.config_source import ConfigSource
 from nbqueue.exceptions import ConfigModuleNotFoundError, ConfigurationError, NBQueueError
 from nbqueue.settings import Settings, full_url, shown_url
+from nbqueue.signals import import_modules
 
 # an application has attributes of these names
 _Group = GroupResult
@@ -306,6 +307,7 @@ class App(PeriodicTasks):
 
     def import_default_modules(self) -> None:
         """Import what has tasks of this application: what a worker does at its start."""
+        import_modules.send(self)
         for name in self.conf.include:
             importlib.import_module(name)
         for packages, related_name in self._discover:

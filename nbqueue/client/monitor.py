@@ -12,18 +12,28 @@ from operator import attrgetter
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self, TypeVar
 
-from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, REVOKED, STARTED, SUCCESS
+from nbqueue.states import (
+    FAILURE,
+    PENDING,
+    READY_STATES,
+    RECEIVED,
+    REJECTED,
+    RETRY,
+    REVOKED,
+    STARTED,
+    SUCCESS,
+)
 
 #: type of an event → state of its task
 _STATES: Final = {
     "task-sent": PENDING,
-    "task-received": "RECEIVED",
+    "task-received": RECEIVED,
     "task-started": STARTED,
     "task-succeeded": SUCCESS,
     "task-failed": FAILURE,
     "task-retried": RETRY,
     "task-revoked": REVOKED,
-    "task-rejected": "REJECTED",
+    "task-rejected": REJECTED,
 }
 #: heartbeats that a worker may leave out
 _PATIENCE: Final = 3
