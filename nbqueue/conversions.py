@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from nbqueue.messages import SLOWEST
-
 T = TypeVar("T")
 
 #: of priorities; 0 is the lowest
@@ -95,21 +93,6 @@ def count(value: Any) -> int:
     if found is None or found < 0:
         raise Unexpected("a whole number, 0 or more,")
     return found
-
-
-_A_SECOND: Mapping[str, float] = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def rate(value: Any) -> float:
-    """Starts a second of ``"10/m"``, ``"0.5/s"``, ``"10"`` or a number; 0 for as many as there can be."""
-    often, _, unit = value.partition("/") if isinstance(value, str) else (value, "", "s")
-    try:
-        starts = math.nan if isinstance(often, bool) else float(often) / _A_SECOND[unit.strip() or "s"]
-    except (TypeError, ValueError, KeyError, OverflowError):
-        starts = math.nan
-    if not (starts == 0 or SLOWEST <= starts < math.inf):
-        raise Unexpected("'10/s', '10/m', '10/h', a number of starts a second, or 0 for no limit,")
-    return starts
 
 
 def _number(kind: Callable[[Any], T], value: Any, numeric: type) -> T | None:

@@ -34,8 +34,6 @@ SAVED = "SAVED"
 #: Peers of another protocol number are refused in words that every version understands (wire.codec).
 PROTOCOL = 1
 MAX_BATCH = 256
-#: starts a second that a task's rate is at the least: one in thirty years
-SLOWEST = 1e-9
 
 # Roles of a peer
 CLIENT = "client"

@@ -16,7 +16,6 @@ from nbqueue import conversions
         (conversions.seconds, "1.5", 1.5),
         (conversions.count, "3", 3),
         (conversions.priority, 12, 9),
-        (conversions.rate, "30/m", 0.5),
         (conversions.moment, "2030-01-01T12:00+00:00", datetime(2030, 1, 1, 12, tzinfo=UTC)),
     ],
 )
@@ -36,7 +35,6 @@ def test_a_value_and_its_text_mean_the_same(
         (conversions.period, 0),
         (conversions.count, 1.5),
         (conversions.count, "1.5"),
-        (conversions.rate, "10/d"),
         (conversions.moment, "tomorrow"),
         (conversions.moment, 5),
         (conversions.text, 5),

@@ -6,6 +6,7 @@ make the broker refuse the whole batch that it travels in.
 
 import datetime
 import difflib
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias, TypedDict, TypeVar, cast
 from nbqueue import conversions as to
 from nbqueue.client.publish import checked
 from nbqueue.core.amounts import amount
+from nbqueue.core.validation import SLOWEST
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.wire.payload import TaskOptions
 
@@ -203,7 +205,6 @@ _text = _named(to.text)
 _seconds = _number(to.seconds)
 _count = _number(to.count)
 _serializer = _named(to.serializer)
-rate = _named(to.rate)
 
 
 def _moment(name: str, value: Any) -> datetime.datetime:
@@ -225,6 +226,24 @@ def text(name: str, value: Any) -> str:
     except UnicodeEncodeError:
         raise ConfigurationError(f"{name} has characters that cannot be sent: {value!r}") from None
     return plain
+
+
+_UNITS: Mapping[str, float] = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _starts(value: Any) -> float:
+    """Starts a second of ``"10/m"``, ``"0.5/s"``, ``"10"`` or a number; 0 for as many as there can be."""
+    often, _, unit = value.partition("/") if isinstance(value, str) else (value, "", "s")
+    try:
+        starts = math.nan if isinstance(often, bool) else float(often) / _UNITS[unit.strip() or "s"]
+    except (TypeError, ValueError, KeyError, OverflowError):
+        starts = math.nan
+    if not (starts == 0 or SLOWEST <= starts < math.inf):
+        raise to.Unexpected("'10/s', '10/m', '10/h', a number of starts a second, or 0 for no limit,")
+    return starts
+
+
+rate = _named(_starts)
 
 
 def _tags(name: str, value: Any) -> list[str]:

@@ -5,8 +5,10 @@ from typing import Final
 
 from nbqueue.core import workflow
 from nbqueue.core.queues import PRIORITIES
-from nbqueue.messages import SLOWEST, Demand, Task
+from nbqueue.messages import Demand, Task
 
+#: starts a second: one in thirty years
+SLOWEST: Final = 1e-9
 #: tags and resources of one task
 MAX_DEMANDS: Final = 100
 
