@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from nbqueue.conversions import Unexpected, count, names, seconds
+from nbqueue.utils.text import counted
 
 _DESTINATION = click.option("-d", "--destination", default="", metavar="A,B", help="Only these workers.")
 _TIMEOUT = click.option(
@@ -64,7 +65,7 @@ def inspect(
     replies = _ask(app, connect, "inspect", question, args, destination, timeout)
     _say(replies, as_json)
     if not as_json:
-        click.echo(f"\n{len(replies)} {'node' if len(replies) == 1 else 'nodes'} online.")
+        click.echo(f"\n{counted(len(replies), 'node')} online.")
     _exit_if_wrong(replies)
 
 
@@ -117,7 +118,6 @@ def purge(app: str, queues: str, excluded: str, force: bool, connect: str) -> No
     """Delete all tasks that wait: they end in REVOKED.  What runs goes on."""
     from nbqueue.cli.status import fetch
     from nbqueue.cli.target import broker_url
-    from nbqueue.cli.words import counted
 
     chosen = list(names(queues))
     if excluded:
