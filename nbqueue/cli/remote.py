@@ -92,6 +92,7 @@ def control(
     rate_limit NAME 10/m|0|default   how often its tasks start, on all workers
     time_limit NAME SOFT|- [HARD]    seconds that their runs may take
     revoke ID…                       see that tasks never run
+    revoke_by_stamped_headers K=V…   … that carry one of these stamps
     cancel ID…                       the same, and end them where they run
     terminate [SIGNAL] ID…           the same; KILL: without time to clean up
     pool grow|shrink [N]             more processes, or fewer
@@ -181,6 +182,18 @@ def _revoke(command: str, words: list[str]) -> tuple[str, dict[str, Any]]:
     return "revoke", revoke_args(words, command != "revoke", signal)
 
 
+def _revoke_stamped(command: str, words: list[str]) -> tuple[str, dict[str, Any]]:
+    pairs = [word.partition("=") for word in words]
+    if not pairs or not all(name and equals for name, equals, _ in pairs):
+        raise click.UsageError(f"{command} takes stamps, NAME=VALUE")
+    headers: dict[str, list[Any]] = {}
+    for name, _, value in pairs:
+        headers.setdefault(name, []).append(value)
+        if value.isdecimal():
+            headers[name].append(int(value))
+    return command, {"headers": headers, "terminate": False, "at_once": False}
+
+
 def _pool(command: str, words: list[str]) -> tuple[str, dict[str, Any]]:
     (number,) = _exactly(command, words or ["1"], "N")
     return command, {"n": _converted(count, number)}
@@ -207,6 +220,7 @@ _COMMANDS: Mapping[str, Callable[[str, list[str]], tuple[str, dict[str, Any]]]] 
     "rate_limit": _rate_limit,
     "time_limit": _time_limit,
     "revoke": _revoke,
+    "revoke_by_stamped_headers": _revoke_stamped,
     "cancel": _revoke,
     "terminate": _revoke,
     "pool_grow": _pool,

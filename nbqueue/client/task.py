@@ -29,7 +29,7 @@ from nbqueue.client.options import (
 from nbqueue.client.plan import Plan, make_plan
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.weaving import Call
-from nbqueue.exceptions import ConfigurationError, Retry
+from nbqueue.exceptions import ConfigurationError, ConnectionLostError, MaxRetriesExceededError, Retry
 from nbqueue.request import Request
 from nbqueue.signals import after_task_publish, before_task_publish
 from nbqueue.states import FAILURE
@@ -47,6 +47,10 @@ class Task(Hooks, Generic[P, R]):
     option (``max_retries = 5``) is that option; ``self`` of a task with ``bind=True`` is an object of it, one
     a process, on workers too.  With a method ``run`` it is a task by itself: ``app.register_task(MyTask())``.
     """
+
+    #: as attributes, for Celery's sake: ``except self.MaxRetriesExceededError``
+    MaxRetriesExceededError = MaxRetriesExceededError
+    OperationalError = ConnectionLostError
 
     #: tells wire.payload that it is part of a definition, not a value to be captured
     __nbqueue_definition__ = True
@@ -269,7 +273,8 @@ class Task(Hooks, Generic[P, R]):
             raise ConfigurationError(f"task {self.name!r} is not defined here: it cannot be run here")
         throw = settings.task_eager_propagates if throw is None else throw
         keep = settings.task_store_eager_result and not call.get("ignore_result")
-        return eager.run(self, args, kwargs, id=call.get("task_id"), retries=retries, throw=throw, keep=keep)
+        id, headers = call.get("task_id"), call.get("headers")
+        return eager.run(self, args, kwargs, id=id, retries=retries, throw=throw, keep=keep, headers=headers)
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────
 
@@ -454,7 +459,7 @@ class Task(Hooks, Generic[P, R]):
         task, blobs = self._envelopes.envelope(client, call, args, kwargs, group, step)
         if before_task_publish.receivers:
             task = publish.announced(task, args, kwargs)
-        record = client.submit(task, blobs, fresh="task_id" not in call or step is not None)
+        record = client.submit(task, blobs, fresh="task_id" not in call if step is None else not step.named)
         result: AsyncResult[Any] = AsyncResult(task.id, client, record, plan.backend)
         if after_task_publish.receivers:
             publish.sent(task, args, kwargs)

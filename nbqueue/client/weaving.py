@@ -66,6 +66,8 @@ class Call:
     taken: bool = False
     #: … of which it has to be the broker that keeps it
     whole: bool = False
+    #: its id was said, so that there may be results of it already
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ class Loom:
             for id in step.after:  # its value is wanted, whatever else is said
                 self.calls[id].taken = True
         strand: Strand = self._add(Strand(named or new_id(), source.thread if source is not None else None))
-        self.calls[strand.id] = Call(task, tuple(args), dict(kwargs), checked, group, step, strand.id)
+        call = Call(task, tuple(args), dict(kwargs), checked, group, step, strand.id, named=named is not None)
+        self.calls[strand.id] = call
         for callback in callbacks:
             self.lay(callback, Source(strand, SUCCESS, optional=True), Given())
         for errback in errbacks:
