@@ -7,7 +7,8 @@ from another (:meth:`Desk.run`); either way things happen in the order in which 
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import Names
-from nbqueue.transports.redis.records import Sealed
+from nbqueue.transports.redis.records import Plan, Sealed
 from nbqueue.transports.redis.wire import Broken, Then, Wire, Word
 from nbqueue.wire.signing import ForgedError
 
@@ -41,6 +42,8 @@ class Found(msgspec.Struct, frozen=True):
     record: Record
     #: its standing in the words in which it is kept: changes are made only while it is the same
     packed: bytes = b""
+    #: of an unfinished step
+    plan: Plan | None = None
 
 
 class Desk:
@@ -61,6 +64,8 @@ class Desk:
         self.deliver = deliver
         self.url = url
         self.wire = wire
+        #: ids of steps that somebody has to look at: see ``steps.attend``
+        self.to_look: deque[str] = deque()
         self._prefix = names.prefix
         #: added to the monotonic clock, gives Redis' time
         self._offset = 0.0
@@ -146,25 +151,42 @@ class Desk:
 
     def _found(
         self, id: str, envelope: bytes | None, packed: bytes | None, result: bytes | None,
-        output: list[bytes], live: list[bytes],
+        output: list[bytes], live: list[bytes], plan: bytes | None, waits: int,
     ) -> Found | None:  # fmt: skip
-        found = self.read(id, envelope, packed) if envelope is not None else self._ended(id, result)
+        if envelope is not None:
+            found = self.read(id, envelope, packed, plan, waits=bool(waits))
+        else:
+            found = self.ended(id, result)
         if found is not None:
             for sealed in (*output, *live):
                 records.add_traces(found.record, self.events(sealed), self.settings.max_output_bytes)
         return found
 
-    def read(self, id: str, envelope: bytes, packed: bytes | None) -> Found | None:
+    def read(
+        self,
+        id: str,
+        envelope: bytes,
+        packed: bytes | None,
+        plan: bytes | None = None,
+        *,
+        waits: bool = False,
+    ) -> Found | None:
         """An unfinished task, from its envelope and how it stands; None, and a report, if it is not ours."""
+        step, by = None, ""
         try:
             opened = self.sealed.open_envelope(id, envelope)
             standing = records.unpack_standing(packed)
+            if plan:
+                step = records.unpack_plan(plan)
+                by = self.sealed.open_replaced(id, step.by) if step.by else ""
         except (ForgedError, ProtocolError, msgspec.MsgspecError) as error:
             self.report_forgery(str(error))
             return None
-        return Found(records.record_of(opened, standing, self.now), packed or b"")
+        return Found(
+            records.record_of(opened, standing, self.now, step, by, waits=waits), packed or b"", step
+        )
 
-    def _ended(self, id: str, result: bytes | None) -> Found | None:
+    def ended(self, id: str, result: bytes | None) -> Found | None:
         """A finished task."""
         try:
             return (
@@ -173,6 +195,10 @@ class Desk:
         except (ForgedError, ProtocolError) as error:
             self.report_forgery(str(error))
             return None
+
+    def look_later(self, ids: Iterable[bytes]) -> None:
+        """A script says that somebody has to look at these steps."""
+        self.to_look.extend(id.decode(errors="surrogateescape") for id in ids)
 
     def events(self, sealed: bytes) -> list[AnyMessage]:
         """Messages that one of us has written; none, and a report, if they are not."""

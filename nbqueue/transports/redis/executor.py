@@ -14,19 +14,20 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import hiredis
 import msgspec
 
 from nbqueue import messages as m
+from nbqueue.core import inputs as core_inputs
 from nbqueue.core import verdicts
 from nbqueue.core.executors import TARGET
 from nbqueue.core.lifecycle import START, follow
 from nbqueue.core.records import Record
 from nbqueue.messages import AnyMessage
-from nbqueue.states import FAILURE, READY_STATES
-from nbqueue.transports.redis import losses, records
+from nbqueue.states import READY_STATES
+from nbqueue.transports.redis import inputs, losses, records, steps, streams
 from nbqueue.transports.redis.desk import Desk, Part, said
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
@@ -40,6 +41,9 @@ _LOOK: Final = 1.0
 _SETTLE_BYTES: Final = 8 * 2**20
 #: seconds until a stuck executor looks again whether others are idle
 _STUCK_AGAIN: Final = 0.25
+
+#: a run that has ended: its token, what was leased, its state, its result
+Ended: TypeAlias = tuple[int, Lease, str, bytes]
 
 
 class ExecutorPart(Part):
@@ -58,6 +62,7 @@ class ExecutorPart(Part):
         self._claim_at = 0.0
         self._look_at = 0.0
         self._reports: list[AnyMessage] = []
+        self._items: list[m.Item] = []
 
     # ── coming ───────────────────────────────────────────────────────────────────────────────
 
@@ -114,6 +119,9 @@ class ExecutorPart(Part):
             case m.Started() | m.Progress() | m.Update() | m.Output():
                 self._reports.append(message)
                 return
+            case m.Item():
+                self._items.append(message)
+                return
         self._report()
         match message:
             case m.Settle(outcomes):
@@ -122,14 +130,12 @@ class ExecutorPart(Part):
                 self._retry(message)
             case m.Returned():
                 self._returned(message)
-            case m.Replaced(id, token):
-                self._settle([_not_replaced(id, token)])
+            case m.Replaced():
+                self._replaced(message)
             case m.Consume(queues):
                 self._consume(queues)
             case m.Need(key):
-                self.desk.wire.call(
-                    b"GET", self.desk.names(f"blob:{key}"), then=lambda reply: self._on_blob(key, reply)
-                )
+                self._need(key)
             case m.Held():
                 self._compare(message)
             case m.Ping():
@@ -155,6 +161,15 @@ class ExecutorPart(Part):
         _, lanes = desk.run("join", hello.worker, desk.settings.worker_lease, self._seat, sealed)
         self._serve(lanes)
 
+    def _need(self, key: str) -> None:
+        if (parsed := core_inputs.parsed(key)) is not None:
+            id, start = parsed
+            record = self._leases.record(id)
+            inputs.portion(self.desk, key, record.task.step if record is not None else None, start)
+            return
+        blob = self.desk.names(f"blob:{key}")
+        self.desk.wire.call(b"GET", blob, then=lambda reply: self._on_blob(key, reply))
+
     def _on_blob(self, key: str, reply: Any) -> None:
         blob = b""
         if isinstance(reply, bytes):
@@ -177,15 +192,15 @@ class ExecutorPart(Part):
     # ── endings ──────────────────────────────────────────────────────────────────────────────
 
     def _settle(self, outcomes: Sequence[m.Outcome]) -> None:
-        batch: list[tuple[m.Outcome, Lease, bytes]] = []
+        batch: list[Ended] = []
         size = 0
         for outcome in outcomes:
             lease = self._released(outcome.token)
             if lease is None:  # it is void, or was given to another
                 self.desk.deliver(m.Acknowledge([outcome.token]))
                 continue
-            result = self._result(outcome, lease)
-            batch.append((outcome, lease, result))
+            state, result = self._result(outcome, lease)
+            batch.append((outcome.token, lease, state, result))
             size += len(result)
             if size > _SETTLE_BYTES:
                 self._keep(batch)
@@ -210,36 +225,45 @@ class ExecutorPart(Part):
         desk.command(b"HDEL", key, str(token))
         return None
 
-    def _result(self, outcome: m.Outcome, lease: Lease) -> bytes:
+    def _result(self, outcome: m.Outcome, lease: Lease) -> tuple[str, bytes]:
+        """The state in which a task has ended, and its result."""
         record, desk = lease.record, self.desk
         self._leases.ran(record, outcome.runtime)
         name, limit = self.hello.name, desk.payload_limit
         counts = verdicts.outcome_of(record, outcome, name, desk.now, limit)
-        return desk.sealed.result(records.kept_of(record, counts))
+        return counts.state, desk.sealed.result(records.kept_of(record, counts))
 
-    def _keep(self, batch: Sequence[tuple[m.Outcome, Lease, bytes]]) -> None:
+    def _keep(self, batch: Sequence[Ended]) -> None:
         desk = self.desk
-        shapes: dict[tuple[str, str, tuple[str, ...], bool], int] = {}
+        shapes: dict[tuple[str, str, tuple[str, ...], bool, str], int] = {}
         words: list[bytes | str | int] = []
-        for outcome, lease, result in batch:
+        for token, lease, state, result in batch:
             task = lease.record.task
             blobs = tuple(records.blobs_of(task))
-            shape = (task.queue, lease.record.sender.client, blobs, lease.traces)
+            shape = (task.queue, lease.record.sender.client, blobs, lease.traces, state)
             number = shapes.setdefault(shape, len(shapes) + 1)
-            words += (number, str(outcome.token), task.id, result)
-        fields = ("queue", "sender", "blobs", "traces")
+            words += (number, str(token), task.id, result)
+        fields = ("queue", "sender", "blobs", "traces", "state")
         head = {
             "executor": self._seat,
             "expires": desk.expires,
             "shapes": [dict(zip(fields, shape, strict=True)) for shape in shapes],
         }
-        tokens = [outcome.token for outcome, _, _ in batch]
+        tokens = [token for token, _, _, _ in batch]
         desk.tell("settle", said(head), *words, then=partial(self._on_settled, tokens))
 
     def _on_settled(self, tokens: list[int], reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
             raise self.desk.fault(reply)
+        self.desk.look_later(reply)
         self.desk.deliver(m.Acknowledge(tokens))
+
+    def _replaced(self, message: m.Replaced) -> None:
+        """The run has ended, and its task will end as another one does."""
+        desk, token = self.desk, message.token
+        if self._released(token) is not None and not steps.replace(desk, message):
+            desk.command(b"HDEL", f"held:{self._seat}", str(token))
+        desk.deliver(m.Acknowledge([token]))
 
     def _retry(self, message: m.Retry) -> None:
         """The run asks for another one."""
@@ -286,6 +310,9 @@ class ExecutorPart(Part):
         if heads:
             head = {"executor": self._seat, "worker": self.hello.name, "reports": heads}
             self.desk.tell("report", said(head), *sealed, then=self._on_reported)
+        if self._items:
+            items, self._items = self._items, []
+            streams.pass_on(self.desk, self._seat, items)
 
     def _described(self, report: Any, lease: Lease | None) -> tuple[dict[str, Any], AnyMessage]:
         """What the script is told of a report, and what those who watch are."""
@@ -349,7 +376,7 @@ class ExecutorPart(Part):
             self._assign(leases)
 
     def _assign(self, rows: Sequence[bytes]) -> None:
-        assignments = []
+        leased: list[Record] = []
         now = time.monotonic()
         for i in range(0, len(rows), 5):
             token, id, packed = int(rows[i]), rows[i + 1], rows[i + 4]
@@ -361,9 +388,9 @@ class ExecutorPart(Part):
             record = found.record
             self._leases.hold(token, record, now)
             self._watch_limits(record)
-            assignments.append(_assignment(record))
-        if assignments:
-            self.desk.deliver(m.Assign(assignments))
+            leased.append(record)
+        if leased:
+            inputs.assign(self.desk, leased, lambda made: self.desk.deliver(m.Assign(made)))
 
     def _watch_limits(self, record: Record) -> None:
         task = record.task
@@ -428,20 +455,5 @@ class ExecutorPart(Part):
             desk.deliver(m.Acknowledge(strange))
 
 
-def _assignment(record: Record) -> m.Assignment:
-    task = record.task
-    at = record.at if task.countdown or task.expires is not None else 0.0
-    return m.Assignment(task, record.token, record.retries, record.attempt, at=at)
-
-
 def _nothing(reply: object) -> None:
     """For commands whose reply tells nothing."""
-
-
-def _not_replaced(id: str, token: int) -> m.Outcome:
-    """How a task ends that wants to be another one."""
-    text = "self.replace() needs nbqueue's own broker: Redis as the broker does not have workflows yet"
-    failure = m.Failure(
-        "NBQueueError", "nbqueue.exceptions", text, f"nbqueue.exceptions.NBQueueError: {text}\n"
-    )
-    return m.Outcome(id, token, FAILURE, failure=failure)

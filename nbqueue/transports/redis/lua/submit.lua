@@ -52,13 +52,5 @@ for _, shape in ipairs(said.shapes) do
     end
 end
 
-if #ids > 0 then
-    local lists = {P .. 'recent'}
-    if said.notebook ~= '' then table.insert(lists, P .. 'recent:' .. said.notebook) end
-    for _, list in ipairs(lists) do
-        call('RPUSH', list, unpack(ids))
-        call('LTRIM', list, -said.recent, -1)
-        if said.expires > 0 then call('EXPIRE', list, said.expires) end
-    end
-end
+list_recent(said, ids)
 return answers
