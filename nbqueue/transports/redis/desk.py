@@ -21,7 +21,8 @@ from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import Names
-from nbqueue.transports.redis.records import Plan, Sealed
+from nbqueue.transports.redis.records import Sealed, Standing, Turn
+from nbqueue.transports.redis.templates import Templates
 from nbqueue.transports.redis.wire import Broken, Then, Wire, Word
 from nbqueue.wire.signing import ForgedError
 
@@ -42,8 +43,10 @@ class Found(msgspec.Struct, frozen=True):
     record: Record
     #: its standing in the words in which it is kept: changes are made only while it is the same
     packed: bytes = b""
+    #: that it refers to as long as it has not ended
+    blobs: tuple[str, ...] = ()
     #: of an unfinished step
-    plan: Plan | None = None
+    turn: Turn | None = None
 
 
 class Desk:
@@ -69,6 +72,7 @@ class Desk:
         self._prefix = names.prefix
         #: added to the monotonic clock, gives Redis' time
         self._offset = 0.0
+        self._templates = Templates(sealed, lambda name: self.command(b"GET", f"blob:{name}"))
         self.set_clock()
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────
@@ -151,10 +155,10 @@ class Desk:
 
     def _found(
         self, id: str, envelope: bytes | None, packed: bytes | None, result: bytes | None,
-        output: list[bytes], live: list[bytes], plan: bytes | None, waits: int,
+        output: list[bytes], live: list[bytes], turn: bytes | None, waits: int,
     ) -> Found | None:  # fmt: skip
         if envelope is not None:
-            found = self.read(id, envelope, packed, plan, waits=bool(waits))
+            found = self.read(id, envelope, packed, turn, waits=bool(waits))
         else:
             found = self.ended(id, result)
         if found is not None:
@@ -166,25 +170,28 @@ class Desk:
         self,
         id: str,
         envelope: bytes,
-        packed: bytes | None,
-        plan: bytes | None = None,
+        stands: bytes | Standing | None,
+        turn: bytes | None = None,
         *,
         waits: bool = False,
     ) -> Found | None:
-        """An unfinished task, from its envelope and how it stands; None, and a report, if it is not ours."""
+        """An unfinished task, from what is kept of it and how it stands; None, and a report, if it is not
+        ours.  Of a step its ``turn``, too, and whether it ``waits`` for others."""
         step, by = None, ""
         try:
-            opened = self.sealed.open_envelope(id, envelope)
-            standing = records.unpack_standing(packed)
-            if plan:
-                step = records.unpack_plan(plan)
+            opened, blobs = self._templates.open(id, envelope)
+            if isinstance(stands, Standing):
+                standing, packed = stands, b""
+            else:
+                standing, packed = records.unpack_standing(stands), stands or b""
+            if turn:
+                step = records.unpack_turn(turn)
                 by = self.sealed.open_replaced(id, step.by) if step.by else ""
         except (ForgedError, ProtocolError, msgspec.MsgspecError) as error:
             self.report_forgery(str(error))
             return None
-        return Found(
-            records.record_of(opened, standing, self.now, step, by, waits=waits), packed or b"", step
-        )
+        record = records.record_of(opened, standing, self.now, step, by, waits=waits)
+        return Found(record, packed, blobs, step)
 
     def ended(self, id: str, result: bytes | None) -> Found | None:
         """A finished task."""

@@ -15,7 +15,7 @@ from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.desk import Desk, Found, said
 from nbqueue.transports.redis.names import entry_of, lane_of
-from nbqueue.transports.redis.records import BY, Envelope, Plan
+from nbqueue.transports.redis.records import BY, Envelope, Turn, blobs_of
 
 #: An order to a channel.
 Order = tuple[str, AnyMessage]
@@ -35,8 +35,9 @@ class Move:
         self.record = record = found.record
         self._desk = desk
         self._packed = found.packed
+        self._blobs = found.blobs
         #: of a step
-        self.plan = found.plan
+        self.turn = found.turn
         leased = record.place == LEASED
         #: who has the lease, "" for nobody
         self.executor = record.executor if leased else ""
@@ -74,10 +75,10 @@ class Move:
     def replace(self, by: str) -> bool:
         """From now on it waits for another task, and will end as that one does."""
         task = self.record.task
-        plan = plan_of(task, [by], BY, by=self._desk.sealed.replaced(task.id, by))
+        turn = turn_of(task, [by], BY, by=self._desk.sealed.replaced(task.id, by))
         standing = records.pack_standing(records.standing_of(self.record))
         return self._make(
-            "waiting", standing, b"", m.Requeued(task.id, ""), release=True, more={"plan": plan}
+            "waiting", standing, b"", m.Requeued(task.id, ""), release=True, more={"turn": turn}
         )
 
     def wait(self, event: AnyMessage | None = None, *, again: bool = False, last: bool = False) -> bool:
@@ -127,7 +128,8 @@ class Move:
                 "token": str(self.token),
                 "release": release,
                 "due": record.due,
-                "blobs": records.blobs_of(task),
+                "blobs": self._blobs,
+                "dropped": [] if task is self._task else [b for b in self._blobs if b not in blobs_of(task)],
                 "expires": desk.expires,
                 "again": again,
                 "last": last,
@@ -137,7 +139,7 @@ class Move:
         )
         told = desk.sealed.events([event]) if event is not None else b""
         envelope = b""
-        if task is not self._task:
+        if task is not self._task:  # it is written as a whole, and needs its template no more
             sender = record.sender
             envelope = desk.sealed.envelope(Envelope(task, sender.client, sender.notebook, record.at))
         words = [w for channel, order in orders for w in (channel, desk.sealed.events([order]))]
@@ -173,11 +175,11 @@ def decide(desk: Desk, id: str, token: int | None, decision: Callable[[Move], bo
     return False
 
 
-def plan_of(task: m.Task, after: list[str], on: str, *, by: str = "") -> Plan:
+def turn_of(task: m.Task, after: list[str], on: str, *, by: str = "") -> Turn:
     """How a task lines up, once those ``after`` which it comes have ended."""
     expires = -1.0 if task.expires is None else max(0.0, task.expires)
     lane, entry, priority = lane_of(task), entry_of(task), str(task.priority)
-    return Plan(task.queue, lane, priority, entry, max(0.0, task.countdown), expires, on, after, by)
+    return Turn(task.queue, lane, priority, entry, max(0.0, task.countdown), expires, on, after, by)
 
 
 def put_back(move: Move, reason: str, now: float, *, last: bool = False) -> bool:

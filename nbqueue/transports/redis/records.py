@@ -2,10 +2,11 @@
 
 ::
 
-    tasks     ─ Envelope   what was submitted, by whom, when: signed, never changed ─┐
-    standing  ─ Standing   lease, attempts, state: changed by scripts               ─┼─▶ Record ─▶ decisions
-    steps     ─ Plan       of a step: how it lines up when its turn has come        ─┤     of the core
-    result:ID ─ Kept       the head of the record and its outcome: signed           ─┘
+    tasks     ─ Envelope   what was submitted, by whom, when: signed, never changed, ─┐
+                or a Call  the same, where a template has most of it (.templates)     │
+    standing  ─ Standing   lease, attempts, state: changed by scripts                ─┼─▶ Record ─▶ decisions
+    steps     ─ Turn       of a step: how it lines up when its turn has come         ─┤     of the core
+    result:ID ─ Kept       the head of the record and its outcome: signed            ─┘
 
 What is unpickled later (arguments, values, exceptions) only ever comes out of something signed.
 """
@@ -32,10 +33,12 @@ from nbqueue.messages import (
 )
 from nbqueue.states import PENDING
 from nbqueue.wire.codec import pack
-from nbqueue.wire.signing import ForgedError, Signer
+from nbqueue.wire.signing import SIZE, ForgedError, Signer
 
 # Kinds of seals
 TASK: Final = "task"
+CALL: Final = "call"
+TEMPLATE: Final = "template"
 RESULT: Final = "result"
 EVENT: Final = "event"
 BLOB: Final = "blob"
@@ -52,6 +55,20 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     notebook: str
     #: when it was submitted, in Redis' time
     at: float
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is kept of a submission that has the rest in common with others.  Its id, under which it is kept,
+    is signed with it."""
+
+    #: what names the template
+    template: bytes
+    at: float
+    payload: bytes
+    captured: bytes = b""
+    group: str = ""
+    parent_id: str = ""
+    root_id: str = ""
 
 
 class Kin(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -96,7 +113,7 @@ class Standing(msgspec.Struct, array_like=True, gc=False):
     worker: str = ""
 
 
-class Plan(msgspec.Struct, gc=False):
+class Turn(msgspec.Struct, gc=False):
     """How a step lines up when its turn has come, for scripts: see ``workflow.lua``.  Nothing that is signed
     follows from it, but ``by``, which is signed itself."""
 
@@ -121,10 +138,13 @@ class Plan(msgspec.Struct, gc=False):
 
 #: a replaced task ends as the other does, however that is
 BY: Final = "BY"
+#: with which a call begins after its MAC, as an array of seven; an envelope is one of four
+_CALL_MARK: Final = 0x97
 
 _envelope: Final = msgspec.msgpack.Decoder(Envelope).decode
+_call: Final = msgspec.msgpack.Decoder(Call).decode
 _kept: Final = msgspec.msgpack.Decoder(Kept).decode
-_plan: Final = msgspec.msgpack.Decoder(Plan).decode
+_turn: Final = msgspec.msgpack.Decoder(Turn).decode
 _replaced: Final = msgspec.msgpack.Decoder(tuple[str, str]).decode
 _standing: Final = msgspec.msgpack.Decoder(Standing).decode
 _events: Final = msgspec.msgpack.Decoder(list[AnyMessage]).decode
@@ -139,6 +159,13 @@ class Sealed:
 
     def envelope(self, envelope: Envelope) -> bytes:
         return self._signer.seal(TASK, pack(envelope))
+
+    def call(self, id: str, call: Call) -> bytes:
+        body = pack(call)
+        return self._signer.mac(CALL, id.encode() + b"\0" + body) + body
+
+    def template(self, name: str, template: Envelope) -> bytes:
+        return self._signer.seal(f"{TEMPLATE} {name}", pack(template))
 
     def result(self, kept: Kept) -> bytes:
         return self._signer.seal(RESULT, pack(kept))
@@ -178,6 +205,22 @@ class Sealed:
             raise ForgedError(f"the task kept as {id!r} is {envelope.task.id!r}")
         return envelope
 
+    @staticmethod
+    def is_call(sealed: bytes) -> bool:
+        """Whether it says that it is a call, not an envelope."""
+        return len(sealed) > SIZE and sealed[SIZE] == _CALL_MARK
+
+    def open_call(self, id: str, sealed: bytes) -> Call:
+        """The same for a call."""
+        body = sealed[SIZE:]
+        self._signer.check(CALL, sealed[:SIZE], id.encode(errors="surrogateescape") + b"\0" + body)
+        call: Call = _decoded(CALL, body, _call)
+        return call
+
+    def open_template(self, name: str, sealed: bytes) -> Envelope:
+        template: Envelope = self._read(f"{TEMPLATE} {name}", sealed, _envelope)
+        return template
+
     def open_result(self, id: str, sealed: bytes) -> Kept:
         """The same for a result."""
         kept = self.open_news(sealed)
@@ -202,13 +245,14 @@ class Sealed:
         return bytes(self._signer.open(f"{BLOB} {key}", sealed))
 
     def _read(self, kind: str, sealed: bytes, decode: Any) -> Any:
-        body = self._signer.open(kind, sealed)
-        try:
-            return decode(body)
-        except msgspec.MsgspecError as error:
-            raise ProtocolError(
-                f"a {kind} in Redis was written by another version of nbqueue: {error}"
-            ) from None
+        return _decoded(kind, self._signer.open(kind, sealed), decode)
+
+
+def _decoded(kind: str, body: bytes | memoryview, decode: Any) -> Any:
+    try:
+        return decode(body)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"a {kind} in Redis was written by another version of nbqueue: {error}") from None
 
 
 def pack_standing(standing: Standing) -> bytes:
@@ -219,21 +263,21 @@ def unpack_standing(packed: bytes | None) -> Standing:
     return _standing(packed) if packed else Standing()
 
 
-def unpack_plan(packed: bytes) -> Plan:
-    return _plan(packed)
+def unpack_turn(packed: bytes) -> Turn:
+    return _turn(packed)
 
 
 def record_of(
-    envelope: Envelope, standing: Standing, now: float, plan: Plan | None = None, by: str = "", *,
+    envelope: Envelope, standing: Standing, now: float, turn: Turn | None = None, by: str = "", *,
     waits: bool = False,
 ) -> Record:  # fmt: skip
     """An unfinished task as the core sees it.
 
-    ``plan``, ``by`` and ``waits`` are of a step: by which one it was replaced, whether it waits for others.
+    ``turn``, ``by`` and ``waits`` are of a step: by which one it was replaced, whether it waits for others.
     """
     task = envelope.task
     record = Record(task, envelope.at, 0, Sender(envelope.client, "", envelope.notebook))
-    began = plan.due if plan is not None else 0.0
+    began = turn.due if turn is not None else 0.0
     record.due, record.by = standing.due or began or envelope.at + max(0.0, task.countdown), by
     if standing.token:
         record.place = LEASED

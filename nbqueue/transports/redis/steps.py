@@ -44,7 +44,7 @@ def _decision(desk: Desk, move: Move, *, ahead: bool) -> bool | None:
     step = move.record
     if step.place != WAITING:
         return None
-    bad = move.plan.bad if move.plan is not None else ""
+    bad = move.turn.bad if move.turn is not None else ""
     before = [bad] if bad in step.predecessors else list(dict.fromkeys(step.predecessors))
     found = _records(desk, before)
     if unknown := next((id for id in before if id not in found), ""):

@@ -16,7 +16,7 @@ from nbqueue import messages as m
 from nbqueue.states import SUCCESS
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.desk import Desk, said
-from nbqueue.transports.redis.moves import plan_of
+from nbqueue.transports.redis.moves import turn_of
 from nbqueue.transports.redis.records import Envelope
 
 #: ids that are listed, of all and of each notebook
@@ -79,12 +79,12 @@ class Weaver:
         words: list[bytes | str | int] = []
         for task in steps:
             assert task.step is not None
-            plan = plan_of(task, list(dict.fromkeys(task.step.after)), task.step.on)
+            turn = turn_of(task, list(dict.fromkeys(task.step.after)), task.step.on)
             blobs = tuple(records.blobs_of(task))
-            shape = (plan.queue, plan.lane, plan.priority, blobs, plan.delay, plan.expires, plan.on)
+            shape = (turn.queue, turn.lane, turn.priority, blobs, turn.delay, turn.expires, turn.on)
             number = shapes.setdefault(shape, len(shapes) + 1)
             envelope = desk.sealed.envelope(Envelope(task, hello.id, hello.notebook, now))
-            words += (number, task.id, plan.entry, envelope, said(plan.after))
+            words += (number, task.id, turn.entry, envelope, said(turn.after))
         fields = ("queue", "lane", "priority", "blobs", "delay", "expires", "on")
         head = {
             "max_queued": desk.settings.max_queued,

@@ -2,17 +2,18 @@
 --
 -- KEYS[1]   the namespace, of which it uses: tasks, standing, held:*, due, lanes, ready:*, idle:*, running, queued,
 --           references, blob:*, watchers, result:*, output:*, live:*, timers, and what workflow.lua does
--- ARGV[1]   {id, to, queue, into, lane, priority, entry, sender, executor, token, release, due, blobs, expires, again, last,
---           timers = {{at, name}, …}, state, own, plan}
+-- ARGV[1]   {id, to, queue, into, lane, priority, entry, sender, executor, token, release, due, blobs, dropped, expires, again,
+--           last, timers = {{at, name}, …}, state, own, turn}
 --           to        "ready", "due", "waiting", "done", or "" to stay
 --           into      the queue that it is in from now on
 --           last      it lines up after all others, not before them
 --           executor  that has the lease, "" if none has
+--           dropped   blobs that it refers to no longer, if there is another envelope
 --           release   it no longer holds the lease; else that is marked as void until it is given back
 --           expires   milliseconds until the result goes, 0 for never
 --           again     what those who watch are told is kept for those who ask: why it is to run again
 --           state     in which it ends, by itself if `own`, else for the end of another
---           plan      of what it waits for from now on: see workflow.lua
+--           turn      of what it waits for from now on: see workflow.lua
 -- ARGV[2]   how it stands, as it was read: "" for a task that was never given out
 -- ARGV[3]   how it is to stand, "" for done
 -- ARGV[4]   its result, "" for none
@@ -61,12 +62,15 @@ if said.to == 'done' then
     end
     if flow then
         flow.leave(id)
-        flow.ended(id, said.state, said.own, envelope)
+        flow.ended(id, said.state, said.own, envelope, said.blobs)
     end
     tell(said.sender, watching, frame('r' .. ARGV[4]))
 else
     call('HSET', P .. 'standing', id, ARGV[3])
-    if ARGV[6] ~= '' then call('HSET', P .. 'tasks', id, ARGV[6]) end
+    if ARGV[6] ~= '' then
+        call('HSET', P .. 'tasks', id, ARGV[6])
+        for _, blob in ipairs(said.dropped) do refer(blob, -1) end
+    end
     if said.into ~= said.queue then
         count('queued', said.queue, -1)
         count('queued', said.into, 1)
@@ -82,7 +86,7 @@ else
         wake(said.lane, 1)
     elseif said.to == 'waiting' then
         flow.leave(id)
-        flow.join(id, said.plan)
+        flow.join(id, said.turn)
     end
 end
 for _, timer in ipairs(said.timers) do call('ZADD', P .. 'timers', timer[1], timer[2]) end

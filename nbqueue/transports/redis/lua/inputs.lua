@@ -16,4 +16,5 @@ for i = 3, #ARGV do
     if not result then break end
     table.insert(found, result)
 end
-return {ARGV[2] ~= '' and call('GET', P .. 'call:' .. ARGV[2]), found}
+local read, kept = pcall(cmsgpack.unpack, ARGV[2] ~= '' and call('GET', P .. 'call:' .. ARGV[2]) or '')
+return {read and type(kept) == 'table' and type(kept[1]) == 'string' and kept[1], found}

@@ -8,7 +8,7 @@
 --
 -- Returns of each, or of the first ones if they are more than 8 MiB (Redis hangs up on those who listen to
 -- channels and are sent more than 32 MB at once), {envelope, standing, result, {output}, {live},
--- plan, whether it waits for others}, with false for what there is not.
+-- turn, whether it waits for others}, with false for what there is not.
 
 local said = cmsgpack.unpack(ARGV[1])
 local found, bytes = {}, 0

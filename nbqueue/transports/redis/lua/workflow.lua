@@ -12,16 +12,16 @@
 local function workflow(now, expires)
     local ready, look = {}, {}
 
-    local function plan_of(id)
-        local read, plan = pcall(cmsgpack.unpack, call('HGET', P .. 'steps', id) or '')
-        if read and type(plan) == 'table' and type(plan.after) == 'table' and type(plan.lane) == 'string'
-            and type(plan.delay) == 'number' and type(plan.expires) == 'number' then
-            return plan
+    local function turn_of(id)
+        local read, turn = pcall(cmsgpack.unpack, call('HGET', P .. 'steps', id) or '')
+        if read and type(turn) == 'table' and type(turn.after) == 'table' and type(turn.lane) == 'string'
+            and type(turn.delay) == 'number' and type(turn.expires) == 'number' then
+            return turn
         end
         return false
     end
 
-    local function keep(id, plan) call('HSET', P .. 'steps', id, cmsgpack.pack(plan)) end
+    local function keep(id, turn) call('HSET', P .. 'steps', id, cmsgpack.pack(turn)) end
 
     -- Somebody has to look at it: "join" to see how those before it have ended, "step" to end it.
     local function ask_for_look(kind, id)
@@ -29,31 +29,38 @@ local function workflow(now, expires)
         table.insert(look, id)
     end
 
-    local function doom(id, plan, before)
-        plan.bad = before
-        keep(id, plan)
+    local function doom(id, turn, before)
+        turn.bad = before
+        keep(id, turn)
         ask_for_look('step', id)
+    end
+
+    -- No errback needs to know any more with what a task was called.
+    local function drop_call(id)
+        local read, kept = pcall(cmsgpack.unpack, call('GET', P .. 'call:' .. id) or '')
+        if call('DEL', P .. 'call:' .. id) == 0 or not read or type(kept) ~= 'table' then return end
+        for _, blob in ipairs(type(kept[2]) == 'table' and kept[2] or {}) do refer(blob, -1) end
     end
 
     -- It waits for nobody any more; its times count from now.
     local function go(id)
         call('HDEL', P .. 'left', id)
-        local plan = plan_of(id)
-        if not plan then return end
-        count('waiting', plan.queue, -1)
-        if plan.expires >= 0 then call('ZADD', P .. 'timers', now + plan.expires, 'expiry:0:' .. id) end
-        if plan.expires >= 0 or plan.delay > 0 then
-            plan.due = now + plan.delay
-            keep(id, plan)
+        local turn = turn_of(id)
+        if not turn then return end
+        count('waiting', turn.queue, -1)
+        if turn.expires >= 0 then call('ZADD', P .. 'timers', now + turn.expires, 'expiry:0:' .. id) end
+        if turn.expires >= 0 or turn.delay > 0 then
+            turn.due = now + turn.delay
+            keep(id, turn)
         end
-        local place = plan.lane .. '\0' .. plan.priority
-        if plan.delay > 0 then
-            call('ZADD', P .. 'due', plan.due, place .. plan.entry)
-            wake(plan.lane, 1)
+        local place = turn.lane .. '\0' .. turn.priority
+        if turn.delay > 0 then
+            call('ZADD', P .. 'due', turn.due, place .. turn.entry)
+            wake(turn.lane, 1)
             return
         end
-        ready[place] = ready[place] or {plan.lane, plan.priority, {}}
-        table.insert(ready[place][3], plan.entry)
+        ready[place] = ready[place] or {turn.lane, turn.priority, {}}
+        table.insert(ready[place][3], turn.entry)
     end
 
     local flow = {}
@@ -68,10 +75,10 @@ local function workflow(now, expires)
     end
 
     -- A step is there, and waits.
-    function flow.join(id, plan)
+    function flow.join(id, turn)
         local left, seen = 0, false
-        for _, before in ipairs(plan.after) do
-            if call('HSET', P .. 'after:' .. before, id, plan.on) == 1 then -- else it was named twice
+        for _, before in ipairs(turn.after) do
+            if call('HSET', P .. 'after:' .. before, id, turn.on) == 1 then -- else it was named twice
                 if call('EXISTS', P .. 'result:' .. before) == 1 then
                     call('PERSIST', P .. 'result:' .. before)
                     seen = true
@@ -82,11 +89,11 @@ local function workflow(now, expires)
         end
         if seen then left = left + 1 end
         call('HSET', P .. 'left', id, left)
-        keep(id, plan)
-        count('waiting', plan.queue, 1)
-        local unknown = flow.unknown(plan.after)
+        keep(id, turn)
+        count('waiting', turn.queue, 1)
+        local unknown = flow.unknown(turn.after)
         if unknown then
-            doom(id, plan, unknown)
+            doom(id, turn, unknown)
         elseif left == 0 then
             go(id)
         elseif seen then
@@ -100,9 +107,9 @@ local function workflow(now, expires)
         if call('HINCRBY', P .. 'left', id, -1) <= 0 then go(id) end
     end
 
-    -- A task has ended, by itself (`own`) or for the end of another; `envelope`: its call, for those that are
-    -- to be told of it.
-    function flow.ended(id, state, own, envelope)
+    -- A task has ended, by itself (`own`) or for the end of another; `envelope`: what an errback is to be told
+    -- of it, with the `blobs` that it refers to.
+    function flow.ended(id, state, own, envelope, blobs)
         local steps = call('HGETALL', P .. 'after:' .. id)
         if #steps == 0 then return end
         call('PERSIST', P .. 'result:' .. id)
@@ -110,30 +117,35 @@ local function workflow(now, expires)
         for i = 1, #steps, 2 do
             local step, on = steps[i], steps[i + 1]
             if on == wanted then
-                if on == 'FAILURE' and envelope then call('SET', P .. 'call:' .. id, envelope) end
+                if on == 'FAILURE' and envelope then
+                    call('SET', P .. 'call:' .. id, cmsgpack.pack({envelope, blobs}))
+                    for _, blob in ipairs(blobs) do refer(blob, 1) end
+                    envelope = nil
+                end
                 if call('HINCRBY', P .. 'left', step, -1) <= 0 then go(step) end
             elseif step ~= '' and not call('ZSCORE', P .. 'timers', 'step:0:' .. step) then
-                local plan = plan_of(step)
-                if plan then doom(step, plan, id) end
+                local turn = turn_of(step)
+                if turn then doom(step, turn, id) end
             end
         end
     end
 
     -- A step is done, or replaced: it needs nothing from others any more.
     function flow.leave(id)
-        local plan = plan_of(id)
-        if call('HDEL', P .. 'steps', id) == 0 or not plan then return end
-        if call('HDEL', P .. 'left', id) == 1 then count('waiting', plan.queue, -1) end
+        local turn = turn_of(id)
+        if call('HDEL', P .. 'steps', id) == 0 or not turn then return end
+        if call('HDEL', P .. 'left', id) == 1 then count('waiting', turn.queue, -1) end
         call('ZREM', P .. 'timers', 'step:0:' .. id, 'join:0:' .. id)
-        for _, before in ipairs(plan.after) do
+        for _, before in ipairs(turn.after) do
             local after = P .. 'after:' .. before
             if call('HDEL', after, id) == 1 then
                 local others = call('HLEN', after)
                 if others == 1 and call('HEXISTS', after, '') == 1 then -- see forget.lua
-                    call('DEL', after, P .. 'result:' .. before, P .. 'output:' .. before, P .. 'call:' .. before)
+                    call('DEL', after, P .. 'result:' .. before, P .. 'output:' .. before)
+                    drop_call(before)
                 elseif others == 0 then
                     if expires > 0 then call('PEXPIRE', P .. 'result:' .. before, expires) end
-                    call('DEL', P .. 'call:' .. before)
+                    drop_call(before)
                 end
             end
         end
