@@ -21,17 +21,15 @@ _MOST: Final = 4096
 def assign(desk: Desk, found: Sequence[Record], then: Callable[[list[m.Assignment]], None]) -> None:
     """Make the assignments of leases, all together, as soon as their inputs are here."""
     made = [assignment(record) for record in found]
-    steps = [i for i, record in enumerate(found) if _about(record) or _may_come_along(record)]
+    steps = [i for i, one in enumerate(made) if _about(one.task) or _may_come_along(one.task)]
     if not steps:
         then(made)
         return
     for i in steps:
-        step = found[i].task.step
-        assert step is not None
-        after = step.after if _may_come_along(found[i]) else []
-        last = i == steps[-1]
-        on_reply = partial(_add, desk, made, i, then if last else None)
-        desk.tell("inputs", inputs.MAX_ALONG, _about(found[i]), *after, then=on_reply)
+        task = made[i].task
+        after = task.step.after if task.step is not None and _may_come_along(task) else []
+        on_reply = partial(_add, desk, made, i, then if i == steps[-1] else None)
+        desk.tell("inputs", inputs.MAX_ALONG, _about(task), *after, then=on_reply)
 
 
 def assignment(record: Record) -> m.Assignment:
@@ -41,16 +39,16 @@ def assignment(record: Record) -> m.Assignment:
     return m.Assignment(task, record.token, record.retries, record.attempt, at=at)
 
 
-def _may_come_along(record: Record) -> bool:
-    step = record.task.step
+def _may_come_along(task: m.Task) -> bool:
+    step = task.step
     if step is None or step.takes is None:
         return False
     return len(step.after) * inputs.OUTCOME_BYTES <= inputs.MAX_ALONG
 
 
-def _about(record: Record) -> str:
+def _about(task: m.Task) -> str:
     """Whose failure a step is about, "" if it is about none."""
-    step = record.task.step
+    step = task.step
     if step is None or step.on != FAILURE or step.takes is None or not step.after:
         return ""
     return step.after[0]
@@ -73,6 +71,8 @@ def _add(
     if len(along) < len(step.after) or sum(map(inputs.size_of, along)) > inputs.MAX_ALONG:
         along = []
     about = desk.read(step.after[0], envelope, None) if envelope else None
+    if about is None and results and _about(plain.task):  # with what it was called nobody knows any more
+        about = desk.ended(step.after[0], results[0])
     failed = about.record.task if about is not None else None
     made[i] = m.Assignment(
         plain.task, plain.token, plain.retries, plain.attempt, along, at=plain.at, about=failed

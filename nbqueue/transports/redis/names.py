@@ -16,7 +16,7 @@ key                       type    holds                                         
 ``left``                  hash    step → of how many others it has to wait              when it may run
 ``waiting``               hash    queue → steps that wait for others                    when it is 0
 ``after:ID``              hash    step → how the task is to end for it to run           with its last step
-``call:ID``               string  the envelope of a task that failed, for its errback   with its last step
+``call:ID``               string  the envelope of a task that failed, for its errback   1 min, or last step
 ``wishes:ID``             hash    client → which items of the task it reads             a lease later
 ``blob:HASH``             string  a function, or what it captured                       1 h after its task
 ``blob:t.HASH``           string  a template: what many calls have in common            1 h after its task
