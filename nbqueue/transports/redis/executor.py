@@ -14,19 +14,20 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import hiredis
 import msgspec
 
 from nbqueue import messages as m
+from nbqueue.core import inputs as core_inputs
 from nbqueue.core import verdicts
 from nbqueue.core.executors import TARGET
 from nbqueue.core.lifecycle import START, follow
 from nbqueue.core.records import Record
 from nbqueue.messages import AnyMessage
-from nbqueue.states import FAILURE, READY_STATES
-from nbqueue.transports.redis import losses, records
+from nbqueue.states import READY_STATES
+from nbqueue.transports.redis import inputs, losses, records, steps, streams
 from nbqueue.transports.redis.desk import Desk, Part, said
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
@@ -39,9 +40,12 @@ _LOOK: Final = 1.0
 #: bytes of outcomes in one call
 _SETTLE_BYTES: Final = 8 * 2**20
 #: what runs that are settled together may have in common: see ``settle.lua``
-_SHAPE: Final = ("number", "queue", "sender", "blobs", "traces")
+_SHAPE: Final = ("number", "queue", "sender", "blobs", "traces", "state")
 #: seconds until a stuck executor looks again whether others are idle
 _STUCK_AGAIN: Final = 0.25
+
+#: a run that has ended: its token, what was leased, its state, its result
+Ended: TypeAlias = tuple[int, Lease, str, bytes]
 
 
 class ExecutorPart(Part):
@@ -60,6 +64,7 @@ class ExecutorPart(Part):
         self._claim_at = 0.0
         self._look_at = 0.0
         self._reports: list[AnyMessage] = []
+        self._items: list[m.Item] = []
 
     # ── coming ───────────────────────────────────────────────────────────────────────────────
 
@@ -116,6 +121,9 @@ class ExecutorPart(Part):
             case m.Started() | m.Progress() | m.Update() | m.Output():
                 self._reports.append(message)
                 return
+            case m.Item():
+                self._items.append(message)
+                return
         self._report()
         match message:
             case m.Settle(outcomes):
@@ -124,14 +132,12 @@ class ExecutorPart(Part):
                 self._retry(message)
             case m.Returned():
                 self._returned(message)
-            case m.Replaced(id, token):
-                self._settle([_not_replaced(id, token)])
+            case m.Replaced():
+                self._replaced(message)
             case m.Consume(queues):
                 self._consume(queues)
             case m.Need(key):
-                self.desk.wire.call(
-                    b"GET", self.desk.names(f"blob:{key}"), then=lambda reply: self._on_blob(key, reply)
-                )
+                self._need(key)
             case m.Held():
                 self._compare(message)
             case m.Ping():
@@ -157,6 +163,15 @@ class ExecutorPart(Part):
         _, lanes = desk.run("join", hello.worker, desk.settings.worker_lease, self._seat, sealed)
         self._serve(lanes)
 
+    def _need(self, key: str) -> None:
+        if (parsed := core_inputs.parsed(key)) is not None:
+            id, start = parsed
+            record = self._leases.record(id)
+            inputs.portion(self.desk, key, record.task.step if record is not None else None, start)
+            return
+        blob = self.desk.names(f"blob:{key}")
+        self.desk.wire.call(b"GET", blob, then=lambda reply: self._on_blob(key, reply))
+
     def _on_blob(self, key: str, reply: Any) -> None:
         blob = b""
         if isinstance(reply, bytes):
@@ -179,15 +194,15 @@ class ExecutorPart(Part):
     # ── endings ──────────────────────────────────────────────────────────────────────────────
 
     def _settle(self, outcomes: Sequence[m.Outcome]) -> None:
-        batch: list[tuple[m.Outcome, Lease, bytes]] = []
+        batch: list[Ended] = []
         size = 0
         for outcome in outcomes:
             lease = self._released(outcome.token)
             if lease is None:  # it is void, or was given to another
                 self.desk.deliver(m.Acknowledge([outcome.token]))
                 continue
-            result = self._result(outcome, lease)
-            batch.append((outcome, lease, result))
+            state, result = self._result(outcome, lease)
+            batch.append((outcome.token, lease, state, result))
             size += len(result)
             if size > _SETTLE_BYTES:
                 self._keep(batch)
@@ -212,20 +227,21 @@ class ExecutorPart(Part):
         desk.command(b"HDEL", key, str(token))
         return None
 
-    def _result(self, outcome: m.Outcome, lease: Lease) -> bytes:
+    def _result(self, outcome: m.Outcome, lease: Lease) -> tuple[str, bytes]:
+        """The state in which a task has ended, and its result."""
         record, desk = lease.record, self.desk
         self._leases.ran(record, outcome.runtime)
         name, limit = self.hello.name, desk.payload_limit
         counts = verdicts.outcome_of(record, outcome, name, desk.now, limit)
-        return desk.sealed.result(records.kept_of(record, counts))
+        return counts.state, desk.sealed.result(records.kept_of(record, counts))
 
-    def _keep(self, batch: Sequence[tuple[m.Outcome, Lease, bytes]]) -> None:
+    def _keep(self, batch: Sequence[Ended]) -> None:
         desk = self.desk
-        shapes: dict[tuple[str, str, tuple[str, ...], bool], list[bytes | str]] = {}
-        for outcome, lease, result in batch:
+        shapes: dict[tuple[str, str, tuple[str, ...], bool, str], list[bytes | str]] = {}
+        for token, lease, state, result in batch:
             task = lease.record.task
-            shape = (task.queue, lease.record.sender.client, lease.blobs, lease.traces)
-            shapes.setdefault(shape, []).extend((str(outcome.token), task.id, result))
+            shape = (task.queue, lease.record.sender.client, lease.blobs, lease.traces, state)
+            shapes.setdefault(shape, []).extend((str(token), task.id, result))
         head = {
             "executor": self._seat,
             "expires": desk.expires,
@@ -234,13 +250,21 @@ class ExecutorPart(Part):
             ],
         }
         words = [word for written in shapes.values() for word in written]
-        tokens = [outcome.token for outcome, _, _ in batch]
+        tokens = [token for token, _, _, _ in batch]
         desk.tell("settle", said(head), *words, then=partial(self._on_settled, tokens))
 
     def _on_settled(self, tokens: list[int], reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
             raise self.desk.fault(reply)
+        self.desk.look_later(reply)
         self.desk.deliver(m.Acknowledge(tokens))
+
+    def _replaced(self, message: m.Replaced) -> None:
+        """The run has ended, and its task will end as another one does."""
+        desk, token = self.desk, message.token
+        if self._released(token) is not None and not steps.replace(desk, message):
+            desk.command(b"HDEL", f"held:{self._seat}", str(token))
+        desk.deliver(m.Acknowledge([token]))
 
     def _retry(self, message: m.Retry) -> None:
         """The run asks for another one."""
@@ -287,6 +311,9 @@ class ExecutorPart(Part):
         if heads:
             head = {"executor": self._seat, "worker": self.hello.name, "reports": heads}
             self.desk.tell("report", said(head), *sealed, then=self._on_reported)
+        if self._items:
+            items, self._items = self._items, []
+            streams.pass_on(self.desk, self._seat, items)
 
     def _described(self, report: Any, lease: Lease | None) -> tuple[dict[str, Any], AnyMessage]:
         """What the script is told of a report, and what those who watch are."""
@@ -350,7 +377,7 @@ class ExecutorPart(Part):
 
     def _assign(self, given_at: float, token: int, batches: Sequence[tuple[bytes, list[bytes]]]) -> int:
         """Hand on what a claim brought, and return how many that are."""
-        assignments = []
+        leased: list[Record] = []
         now, first = time.monotonic(), token
         fresh = records.Standing(executor=self._seat, attempt=1, leased_at=given_at)
         for lane, rows in batches:
@@ -361,13 +388,13 @@ class ExecutorPart(Part):
                 if found is not None:
                     self._leases.hold(token, found.record, found.blobs, now)
                     self._watch_limits(found.record)
-                    assignments.append(_assignment(found.record))
+                    leased.append(found.record)
                 else:
                     words = (rows[row], self._seat, str(token), queue_of(lane))
                     self.desk.tell("discard", *words, then=_nothing)
                 token += 1
-        if assignments:
-            self.desk.deliver(m.Assign(assignments))
+        if leased:
+            inputs.assign(self.desk, leased, lambda made: self.desk.deliver(m.Assign(made)))
         return token - first
 
     def _watch_limits(self, record: Record) -> None:
@@ -433,20 +460,5 @@ class ExecutorPart(Part):
             desk.deliver(m.Acknowledge(strange))
 
 
-def _assignment(record: Record) -> m.Assignment:
-    task = record.task
-    at = record.at if task.countdown or task.expires is not None else 0.0
-    return m.Assignment(task, record.token, record.retries, record.attempt, at=at)
-
-
 def _nothing(reply: object) -> None:
     """For commands whose reply tells nothing."""
-
-
-def _not_replaced(id: str, token: int) -> m.Outcome:
-    """How a task ends that wants to be another one."""
-    text = "self.replace() needs nbqueue's own broker: Redis as the broker does not have workflows yet"
-    failure = m.Failure(
-        "NBQueueError", "nbqueue.exceptions", text, f"nbqueue.exceptions.NBQueueError: {text}\n"
-    )
-    return m.Outcome(id, token, FAILURE, failure=failure)
