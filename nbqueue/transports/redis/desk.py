@@ -20,7 +20,7 @@ from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import Names
-from nbqueue.transports.redis.records import Sealed, Standing
+from nbqueue.transports.redis.records import Origin, Sealed
 from nbqueue.transports.redis.templates import Templates
 from nbqueue.transports.redis.wire import Broken, Then, Wire, Word
 from nbqueue.wire.signing import ForgedError
@@ -33,6 +33,9 @@ MAX_PAYLOAD: Final = 24 * 2**20
 #: ids that are looked up in one call
 LOOK: Final = 64
 
+#: what is raised by what none of us has written
+NOT_OURS: Final = (ForgedError, ProtocolError, msgspec.MsgspecError)
+
 said: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -42,8 +45,8 @@ class Found(msgspec.Struct, frozen=True):
     record: Record
     #: its standing in the words in which it is kept: changes are made only while it is the same
     packed: bytes = b""
-    #: that it refers to as long as it has not ended
-    blobs: tuple[str, ...] = ()
+    #: where an unfinished one comes from
+    origin: Origin = Origin("", "", ())
 
 
 class Desk:
@@ -67,7 +70,7 @@ class Desk:
         self._prefix = names.prefix
         #: added to the monotonic clock, gives Redis' time
         self._offset = 0.0
-        self._templates = Templates(sealed, lambda name: self.command(b"GET", f"blob:{name}"))
+        self.templates = Templates(sealed, lambda name: self.command(b"GET", f"blob:{name}"))
         self.set_clock()
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────
@@ -158,19 +161,16 @@ class Desk:
                 records.add_traces(found.record, self.events(sealed), self.settings.max_output_bytes)
         return found
 
-    def read(self, id: str, envelope: bytes, stands: bytes | Standing | None) -> Found | None:
+    def read(self, id: str, envelope: bytes, packed: bytes | None) -> Found | None:
         """An unfinished task, from what is kept of it and how it stands; None, and a report, if it is not
         ours."""
         try:
-            opened, blobs = self._templates.open(id, envelope)
-            if isinstance(stands, Standing):
-                standing, packed = stands, b""
-            else:
-                standing, packed = records.unpack_standing(stands), stands or b""
-        except (ForgedError, ProtocolError, msgspec.MsgspecError) as error:
+            task, at, origin = self.templates.open(id, envelope)
+            standing = records.unpack_standing(packed)
+        except NOT_OURS as error:
             self.report_forgery(str(error))
             return None
-        return Found(records.record_of(opened, standing, self.now), packed, blobs)
+        return Found(records.record_of(task, at, origin, standing, self.now), packed or b"", origin)
 
     def _ended(self, id: str, result: bytes | None) -> Found | None:
         """A finished task."""

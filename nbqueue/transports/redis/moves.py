@@ -34,7 +34,7 @@ class Move:
         self.record = record = found.record
         self._desk = desk
         self._packed = found.packed
-        self._blobs = found.blobs
+        self._blobs = found.origin.blobs
         leased = record.place == LEASED
         #: who has the lease, "" for nobody
         self.executor = record.executor if leased else ""

@@ -67,6 +67,16 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     root_id: str = ""
 
 
+class Origin(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Where unfinished tasks come from; one for all that have it in common."""
+
+    #: id of the client
+    client: str
+    notebook: str
+    #: that they refer to as long as they have not ended
+    blobs: tuple[str, ...]
+
+
 class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is kept of a finished task."""
 
@@ -207,11 +217,10 @@ def unpack_standing(packed: bytes | None) -> Standing:
     return _standing(packed) if packed else Standing()
 
 
-def record_of(envelope: Envelope, standing: Standing, now: float) -> Record:
-    """An unfinished task as the core sees it."""
-    task = envelope.task
-    record = Record(task, envelope.at, 0, Sender(envelope.client, "", envelope.notebook))
-    record.due = standing.due or envelope.at + max(0.0, task.countdown)
+def record_of(task: Task, at: float, origin: Origin, standing: Standing, now: float) -> Record:
+    """An unfinished task, submitted ``at`` then, as the core sees it."""
+    record = Record(task, at, 0, Sender(origin.client, "", origin.notebook))
+    record.due = standing.due or at + max(0.0, task.countdown)
     if standing.token:
         record.place = LEASED
     else:
