@@ -10,8 +10,6 @@ from nbqueue import App, chain, chord, chunks, group, signature, xmap, xstarmap
 from nbqueue.client.task import Task
 from nbqueue.exceptions import ChordError, TaskRevokedError
 
-pytestmark = pytest.mark.own_broker("workflows")
-
 LIMIT = 20.0  # seconds for anything here; reached only when something is broken
 
 

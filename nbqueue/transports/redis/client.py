@@ -9,26 +9,23 @@ import hiredis
 import msgspec
 
 from nbqueue import messages as m
-from nbqueue.core import verdicts
 from nbqueue.core.audience import story
-from nbqueue.core.records import DONE, LEASED
 from nbqueue.core.settings import too_large
 from nbqueue.core.validation import flaw
 from nbqueue.exceptions import NBQueueError, ProtocolError
 from nbqueue.messages import MAX_BATCH, AnyMessage
-from nbqueue.transports.redis import answers
-from nbqueue.transports.redis.chores import Chores, interruption, kill_timer
+from nbqueue.transports.redis import answers, steps
+from nbqueue.transports.redis.chores import Chores
 from nbqueue.transports.redis.desk import Desk, Part, said
-from nbqueue.transports.redis.moves import Move, decide
 from nbqueue.transports.redis.names import entry_of, lane_of, size_of
 from nbqueue.transports.redis.records import Call, Envelope, blobs_of
+from nbqueue.transports.redis.streams import Readings
 from nbqueue.transports.redis.templates import Plan, Plans
+from nbqueue.transports.redis.weaving import RECENT, Weaver, full
 from nbqueue.wire.signing import ForgedError
 
 #: seconds between two looks at what is due: workers look more often
 _LOOK: Final = 2.0
-#: ids that are listed, of all and of each notebook
-_RECENT: Final = 10_000
 #: bytes of submissions in one call
 _SUBMIT_BYTES: Final = 8 * 2**20
 _LENGTH: Final = struct.Struct(">I")
@@ -38,7 +35,6 @@ _FULL: Final = 2
 
 #: what tasks may ask for that Redis does not see to yet, by the field that says so
 _LACKS: Final = {
-    "step": "workflows",
     "rate": "rate limits",
     "demand": "demands on workers",
 }
@@ -73,6 +69,8 @@ class ClientPart(Part):
         self._outcomes: list[m.Outcome] = []
         #: tasks that were submitted again, whose story is to be told
         self._to_watch: list[str] = []
+        self._weaver = Weaver(desk, hello, self._to_watch)
+        self._readings = Readings(desk, hello.id)
         self._plans = Plans(desk.sealed, hello.id, hello.notebook)
         #: templates that were sent on this connection
         self._defined: dict[str, Plan] = {}
@@ -102,7 +100,9 @@ class ClientPart(Part):
                 self._watch(ids)
             case m.Cancel():
                 for id in message.ids:
-                    decide(self.desk, id, None, partial(self._cancel, terminate=message.terminate))
+                    steps.cancel(self.desk, id, terminate=message.terminate)
+            case m.Stream():
+                self._readings.say(message)
             case m.Forget(ids):
                 self.desk.run("forget", self.hello.id, *ids)
             case m.Ask():
@@ -127,7 +127,13 @@ class ClientPart(Part):
 
     def _submit(self, tasks: Sequence[m.Task]) -> None:
         for batch in self._batches(tasks):
-            self._send(batch)
+            steps = [task for task in batch.values() if task.step is not None]
+            for step in steps:
+                del batch[step.id]
+            if batch:  # they wait for none, so that they may as well come before those that do
+                self._send(batch)
+            if steps:
+                self._weaver.submit(steps)
 
     def _batches(self, tasks: Sequence[m.Task]) -> Iterator[dict[str, m.Task]]:
         """Those that can be right, so many as go together."""
@@ -139,7 +145,7 @@ class ClientPart(Part):
             if size > limit:
                 reason = reason or too_large(f"the arguments of {task.name}()", size, limit)
             if reason:
-                self.desk.deliver(m.Rejected(task.id, reason))
+                self._weaver.reject(task.id, reason)
                 continue
             if batch and (size > room or len(batch) == MAX_BATCH or task.id in batch):
                 yield batch
@@ -163,7 +169,7 @@ class ClientPart(Part):
             order.setdefault(shape, []).append(task)
         head = {
             "max_queued": desk.settings.max_queued,
-            "recent": _RECENT,
+            "recent": RECENT,
             "expires": desk.expires // 1000,
             "notebook": self.hello.notebook,
             "shapes": [{"number": len(order[shape]), **shape._asdict()} for shape in shapes],
@@ -198,7 +204,7 @@ class ClientPart(Part):
     def _on_submitted(self, tasks: list[m.Task], reply: Any) -> None:
         deliver = self.desk.deliver
         if isinstance(reply, hiredis.ReplyError):
-            self._on_refusal(tasks, str(reply))
+            self._weaver.refused(tasks, str(reply))
             return
         if not reply:
             deliver(m.Accepted([task.id for task in tasks]))
@@ -208,14 +214,7 @@ class ClientPart(Part):
         missing: dict[str, list[m.Task]] = {}
         for task, answer in zip(tasks, reply, strict=True):
             if answer == _FULL:
-                most = self.desk.settings.max_queued
-                deliver(
-                    m.Rejected(
-                        task.id,
-                        f"queue {task.queue!r} is full: it has {most:,} unfinished tasks (max_queued);"
-                        " submit again when some are done",
-                    )
-                )
+                self._weaver.reject(task.id, full(task, self.desk.settings.max_queued))
             elif isinstance(answer, bytes):
                 missing.setdefault(answer.decode(), []).append(task)
             else:
@@ -234,14 +233,7 @@ class ClientPart(Part):
         if self._defined.pop(key, None) is not None:
             self._submit(tasks)
         else:
-            self.desk.deliver(m.Missing(key, [task.id for task in tasks]))
-
-    def _on_refusal(self, tasks: list[m.Task], error: str) -> None:
-        if not error.startswith("OOM"):
-            raise self.desk.fault(error)
-        for task in tasks:
-            text = "Redis has no memory left for tasks (its maxmemory): submit again when some are done"
-            self.desk.deliver(m.Rejected(task.id, text))
+            self._weaver.miss(key, [task.id for task in tasks])
 
     # ── records ──────────────────────────────────────────────────────────────────────────────
 
@@ -255,19 +247,6 @@ class ClientPart(Part):
                 self.desk.deliver(message)
         if absent:
             self.desk.deliver(m.NotFound(absent))
-
-    def _cancel(self, move: Move, *, terminate: bool) -> bool | None:
-        record, desk = move.record, self.desk
-        if record.place == DONE:
-            return None
-        if record.place != LEASED:
-            return move.end(verdicts.CANCELLED, release=False)
-        if terminate:
-            timer = (desk.now + desk.settings.cancel_grace, kill_timer(move))
-            orders = interruption(move, "cancel")
-            return move.end(verdicts.CANCELLED, release=False, timers=[timer], orders=orders)
-        record.revoked = True
-        return move.stay(orders=[(f"k:{move.executor}", m.Drop([move.token]))])
 
     # ── questions ────────────────────────────────────────────────────────────────────────────
 
@@ -300,6 +279,8 @@ class ClientPart(Part):
                     self._tell()
                     for event in self.desk.sealed.open_events(sealed):
                         self.desk.deliver(event)
+                        if isinstance(event, m.Started):
+                            self._readings.started(event.id)
         except (ForgedError, ProtocolError, struct.error, msgspec.MsgspecError) as error:
             self.desk.report_forgery(str(error))
 
@@ -311,7 +292,8 @@ class ClientPart(Part):
     def turn(self, now: float) -> None:
         self._tell()
         if self._to_watch:
-            known, self._to_watch = self._to_watch, []
+            known = self._to_watch.copy()
+            self._to_watch.clear()  # the same list: the weaver adds to it
             self._watch(known)
         self._chores.turn(now)
 

@@ -14,32 +14,38 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import hiredis
 import msgspec
 
 from nbqueue import messages as m
+from nbqueue.core import inputs as core_inputs
 from nbqueue.core import verdicts
 from nbqueue.core.executors import TARGET
 from nbqueue.core.lifecycle import START, follow
 from nbqueue.messages import AnyMessage
-from nbqueue.states import FAILURE, READY_STATES
-from nbqueue.transports.redis import losses, records
+from nbqueue.states import READY_STATES
+from nbqueue.transports.redis import inputs, losses, records, steps, streams
 from nbqueue.transports.redis.desk import NOT_OURS, Desk, Part, said
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
 from nbqueue.transports.redis.names import lane_key, queue_of
-from nbqueue.transports.redis.records import Kept, Origin
+from nbqueue.transports.redis.records import Origin
 from nbqueue.wire.signing import ForgedError
 
 #: seconds that an idle executor sleeps before it looks for tasks, whether or not it was woken
 _LOOK: Final = 1.0
 #: bytes of outcomes in one call
 _SETTLE_BYTES: Final = 8 * 2**20
+#: what runs that are settled together may have in common: see ``settle.lua``
+_SHAPE: Final = ("number", "queue", "sender", "blobs", "traces", "state")
 #: seconds until a stuck executor looks again whether others are idle
 _STUCK_AGAIN: Final = 0.25
+
+#: a run that has ended: what was leased, its state, its result
+Ended: TypeAlias = tuple[Lease, str, bytes]
 
 
 class ExecutorPart(Part):
@@ -58,6 +64,7 @@ class ExecutorPart(Part):
         self._claim_at = 0.0
         self._look_at = 0.0
         self._reports: list[AnyMessage] = []
+        self._items: list[m.Item] = []
 
     # ── coming ───────────────────────────────────────────────────────────────────────────────
 
@@ -114,6 +121,9 @@ class ExecutorPart(Part):
             case m.Started() | m.Progress() | m.Update() | m.Output():
                 self._reports.append(message)
                 return
+            case m.Item():
+                self._items.append(message)
+                return
         self._report()
         match message:
             case m.Settle(outcomes):
@@ -122,14 +132,12 @@ class ExecutorPart(Part):
                 self._retry(message)
             case m.Returned():
                 self._returned(message)
-            case m.Replaced(id, token):
-                self._settle([_not_replaced(id, token)])
+            case m.Replaced():
+                self._replaced(message)
             case m.Consume(queues):
                 self._consume(queues)
             case m.Need(key):
-                self.desk.wire.call(
-                    b"GET", self.desk.names(f"blob:{key}"), then=lambda reply: self._on_blob(key, reply)
-                )
+                self._need(key)
             case m.Held():
                 self._compare(message)
             case m.Ping():
@@ -155,6 +163,15 @@ class ExecutorPart(Part):
         _, lanes = desk.run("join", hello.worker, desk.settings.worker_lease, self._seat, sealed)
         self._serve(lanes)
 
+    def _need(self, key: str) -> None:
+        if (parsed := core_inputs.parsed(key)) is not None:
+            id, start = parsed
+            record = self._leases.record(id)
+            inputs.portion(self.desk, key, record.task.step if record is not None else None, start)
+            return
+        blob = self.desk.names(f"blob:{key}")
+        self.desk.wire.call(b"GET", blob, then=lambda reply: self._on_blob(key, reply))
+
     def _on_blob(self, key: str, reply: Any) -> None:
         blob = b""
         if isinstance(reply, bytes):
@@ -177,15 +194,15 @@ class ExecutorPart(Part):
     # ── endings ──────────────────────────────────────────────────────────────────────────────
 
     def _settle(self, outcomes: Sequence[m.Outcome]) -> None:
-        batch: list[tuple[Lease, bytes]] = []
+        batch: list[Ended] = []
         size, now = 0, self.desk.now
         for outcome in outcomes:
             lease = self._released(outcome.token)
             if lease is None:  # it is void, or was given to another
                 self.desk.deliver(m.Acknowledge([outcome.token]))
                 continue
-            result = self._result(outcome, lease, now)
-            batch.append((lease, result))
+            state, result = self._result(outcome, lease, now)
+            batch.append((lease, state, result))
             size += len(result)
             if size > _SETTLE_BYTES:
                 self._keep(batch)
@@ -211,7 +228,8 @@ class ExecutorPart(Part):
         desk.command(b"HDEL", key, str(token))
         return None
 
-    def _result(self, outcome: m.Outcome, lease: Lease, now: float) -> bytes:
+    def _result(self, outcome: m.Outcome, lease: Lease, now: float) -> tuple[str, bytes]:
+        """The state in which a task has ended, and its result."""
         task, desk = lease.task, self.desk
         self._leases.ran(task, outcome.runtime)
         ending = verdicts.flaw_of(outcome, task, desk.payload_limit)
@@ -219,38 +237,39 @@ class ExecutorPart(Part):
             counts = verdicts.accepted(outcome, task, lease.standing.retries, self.hello.name, now)
         else:
             counts = ending.outcome(lease.record, now)
-        kept = Kept(counts, task.name, task.queue, task.group, lease.at, lease.origin.notebook)
-        return desk.sealed.result(kept)
+        kept = records.kept_as(counts, task, lease.at, lease.origin.notebook)
+        return counts.state, desk.sealed.result(kept)
 
-    def _keep(self, batch: Sequence[tuple[Lease, bytes]]) -> None:
+    def _keep(self, batch: Sequence[Ended]) -> None:
         desk = self.desk
-        groups: dict[tuple[Origin, bool], list[tuple[Lease, bytes]]] = {}
-        for each in batch:
-            lease = each[0]
-            groups.setdefault((lease.origin, lease.traces), []).append(each)
+        groups: dict[tuple[Origin, bool, str], list[Ended]] = {}
+        for ended in batch:
+            lease, state, _ = ended
+            groups.setdefault((lease.origin, lease.traces, state), []).append(ended)
         shapes: list[dict[str, Any]] = []
         words: list[bytes | str] = []
-        for (origin, traces), group in groups.items():
+        for (origin, traces, state), group in groups.items():
             queue = group[0][0].task.queue
-            shapes.append(
-                {
-                    "number": len(group),
-                    "queue": queue,
-                    "sender": origin.client,
-                    "blobs": origin.blobs,
-                    "traces": traces,
-                }
-            )
-            for lease, result in group:
+            values = (len(group), queue, origin.client, origin.blobs, traces, state)
+            shapes.append(dict(zip(_SHAPE, values, strict=True)))
+            for lease, _, result in group:
                 words += (str(lease.token), lease.task.id, result)
         head = {"executor": self._seat, "expires": desk.expires, "shapes": shapes}
-        tokens = [lease.token for lease, _ in batch]
+        tokens = [lease.token for lease, _, _ in batch]
         desk.tell("settle", said(head), *words, then=partial(self._on_settled, tokens))
 
     def _on_settled(self, tokens: list[int], reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
             raise self.desk.fault(reply)
+        self.desk.look_later(reply)
         self.desk.deliver(m.Acknowledge(tokens))
+
+    def _replaced(self, message: m.Replaced) -> None:
+        """The run has ended, and its task will end as another one does."""
+        desk, token = self.desk, message.token
+        if self._released(token) is not None and not steps.replace(desk, message):
+            desk.command(b"HDEL", f"held:{self._seat}", str(token))
+        desk.deliver(m.Acknowledge([token]))
 
     def _retry(self, message: m.Retry) -> None:
         """The run asks for another one."""
@@ -297,6 +316,9 @@ class ExecutorPart(Part):
         if heads:
             head = {"executor": self._seat, "worker": self.hello.name, "reports": heads}
             self.desk.tell("report", said(head), *sealed, then=self._on_reported)
+        if self._items:
+            items, self._items = self._items, []
+            streams.pass_on(self.desk, self._seat, items)
 
     def _described(self, report: Any, lease: Lease | None) -> tuple[dict[str, Any], AnyMessage]:
         """What the script is told of a report, and what those who watch are."""
@@ -373,7 +395,8 @@ class ExecutorPart(Part):
                 token += 1
         self._leases.hold(given, time.monotonic())
         if given:
-            self.desk.deliver(m.Assign(list(map(_assignment, given))))
+            made = list(map(_assignment, given))
+            inputs.assign(self.desk, made, lambda: self.desk.deliver(m.Assign(made)))
         return token - first
 
     def _lease(
@@ -454,19 +477,11 @@ class ExecutorPart(Part):
 
 
 def _assignment(lease: Lease) -> m.Assignment:
+    """Without what a step takes from others."""
     task, standing = lease.task, lease.standing
-    at = lease.at if task.countdown or task.expires is not None else 0.0
+    at = lease.at if (task.countdown or task.expires is not None) and task.step is None else 0.0
     return m.Assignment(task, lease.token, standing.retries, standing.attempt, at=at)
 
 
 def _nothing(reply: object) -> None:
     """For commands whose reply tells nothing."""
-
-
-def _not_replaced(id: str, token: int) -> m.Outcome:
-    """How a task ends that wants to be another one."""
-    text = "self.replace() needs nbqueue's own broker: Redis as the broker does not have workflows yet"
-    failure = m.Failure(
-        "NBQueueError", "nbqueue.exceptions", text, f"nbqueue.exceptions.NBQueueError: {text}\n"
-    )
-    return m.Outcome(id, token, FAILURE, failure=failure)

@@ -112,6 +112,11 @@ class Leases:
     def get(self, token: int) -> Lease | None:
         return self._held.get(token)
 
+    def record(self, id: str) -> Record | None:
+        """Of a task that it holds."""
+        with self._lock:
+            return next((lease.record for lease in self._held.values() if lease.record.task.id == id), None)
+
     def release(self, token: int, now: float) -> Lease | None:
         """It does not hold this any more; None if it did not."""
         with self._lock:

@@ -1,12 +1,12 @@
 -- Runs have ended: keep their outcomes, each if its lease is still the task's, and tell who is to be told.
 --
 -- KEYS[1]   the namespace, of which it uses: held:*, tasks, standing, watchers, result:*, queued, running,
---           references, blob:*, output:*, live:*
--- ARGV[1]   {executor, expires, shapes = {{number, queue, sender, blobs, traces}, …}}: what many have in common is
---           said once; `expires` is in milliseconds, 0 for never; `traces`: there may be output or progress
+--           references, blob:*, output:*, live:*, and what workflow.lua does
+-- ARGV[1]   {executor, expires, shapes = {{number, queue, sender, blobs, traces, state}, …}}: what many have in
+--           common is said once; `expires` is in milliseconds, 0 for never; `traces`: there may be output or progress
 -- ARGV[2…]  of each run, those of the first shape first: its token, the task's id, its result
 --
--- Returns how many were accepted.  The first write frees room, so that outcomes find some when Redis is full.
+-- Returns the ids of steps that somebody has to look at.  The first write frees room, so that outcomes find some when Redis is full.
 
 local said = cmsgpack.unpack(ARGV[1])
 local held = P .. 'held:' .. said.executor
@@ -22,10 +22,19 @@ local accepted = {}
 for i, id in ipairs(ids) do
     if owners[i] == id then accepted[#accepted + 1] = id end
 end
-if #accepted == 0 then return 0 end
+if #accepted == 0 then return {} end
 local watchers, watched = call('HMGET', P .. 'watchers', unpack(accepted)), {}
 for i, watching in ipairs(watchers) do
     if watching then watched[accepted[i]] = watching end
+end
+-- the usual task has no part in a workflow
+local flow = call('EXISTS', P .. 'steps') == 1 and workflow(clock(), said.expires)
+local calls, last = {}, 0 -- of those that failed: an errback is told of them
+for _, shape in ipairs(flow and said.shapes or {}) do
+    for i = last + 1, last + shape.number do
+        if shape.state == 'FAILURE' and owners[i] == ids[i] then calls[i] = call('HGET', P .. 'tasks', ids[i]) end
+    end
+    last = last + shape.number
 end
 call('HDEL', P .. 'tasks', unpack(accepted))
 call('HDEL', P .. 'standing', unpack(accepted))
@@ -50,6 +59,10 @@ for _, shape in ipairs(said.shapes) do
                 call('DEL', P .. 'live:' .. id)
                 if said.expires > 0 then call('PEXPIRE', P .. 'output:' .. id, said.expires) end
             end
+            if flow then
+                flow.leave(id)
+                flow.ended(id, shape.state, true, calls[i], shape.blobs)
+            end
             if watched[id] then
                 call('HDEL', P .. 'watchers', id)
                 tell(sender, watched[id], frame('r' .. result))
@@ -69,4 +82,4 @@ end
 for sender, told in pairs(news) do
     if #told > 0 then call('PUBLISH', P .. 'c:' .. sender, table.concat(told)) end
 end
-return #accepted
+return flow and flow.finish() or {}
