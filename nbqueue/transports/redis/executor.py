@@ -247,16 +247,22 @@ class ExecutorPart(Part):
             lease, state, _ = ended
             groups.setdefault((lease.origin, lease.traces, state), []).append(ended)
         shapes: list[dict[str, Any]] = []
-        words: list[bytes | str] = []
+        ordered: list[Ended] = []
         for (origin, traces, state), group in groups.items():
             queue = group[0][0].task.queue
             values = (len(group), queue, origin.client, origin.blobs, traces, state)
             shapes.append(dict(zip(_SHAPE, values, strict=True)))
-            for lease, _, result in group:
-                words += (str(lease.token), lease.task.id, result)
-        head = {"executor": self._seat, "expires": desk.expires, "shapes": shapes}
-        tokens = [lease.token for lease, _, _ in batch]
-        desk.tell("settle", said(head), *words, then=partial(self._on_settled, tokens))
+            ordered += group
+        tokens = [lease.token for lease, _, _ in ordered]
+        head = {
+            "executor": self._seat,
+            "expires": desk.expires,
+            "tokens": list(map(str, tokens)),
+            "ids": [lease.task.id for lease, _, _ in ordered],
+            "shapes": shapes,
+        }
+        results = [result for _, _, result in ordered]
+        desk.tell("settle", said(head), *results, then=partial(self._on_settled, tokens))
 
     def _on_settled(self, tokens: list[int], reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):

@@ -13,10 +13,11 @@ is rare (a countdown, headers, a step of a workflow) is written as a whole envel
 import hashlib
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from nbqueue.core.validation import flaw
 from nbqueue.messages import Task
 from nbqueue.transports.redis.names import lane_of, tag_of
 from nbqueue.transports.redis.records import Envelope, Origin, Sealed, blobs_of
@@ -41,18 +42,28 @@ _MOST: Final = 1000
 _SIZE: Final = 12
 
 
-class Plan(msgspec.Struct, frozen=True, gc=False):
+class Shape(NamedTuple):
+    """What many tasks have in common when they are submitted; the fields are those of ``submit.lua``."""
+
+    queue: str
+    lane: str
+    priority: str
+    blobs: tuple[str, ...]
+    delay: float = 0.0
+    expires: float = -1.0
+
+
+class Plan(msgspec.Struct, frozen=True, eq=False, gc=False):
     """How the calls of one template are submitted."""
 
     key: bytes
     #: of the blob
     name: str
     template: bytes
-    queue: str
-    lane: str
-    priority: str
+    shape: Shape
     tag: str
-    blobs: tuple[str, ...]
+    #: what is wrong with them, "" for nothing
+    flaw: str
 
 
 class Plans:
@@ -89,10 +100,8 @@ class Plans:
         written = Envelope(bare, self._client, self._notebook, 0.0)
         key = hashlib.blake2b(msgspec.msgpack.encode(written), digest_size=_SIZE).digest()
         name = name_of(key)
-        return Plan(
-            key, name, self._sealed.template(name, written), task.queue, lane_of(task), str(task.priority),
-            tag_of(task), (*blobs_of(task), name),
-        )  # fmt: skip
+        shape = Shape(task.queue, lane_of(task), str(task.priority), (*blobs_of(task), name))
+        return Plan(key, name, self._sealed.template(name, written), shape, tag_of(task), flaw(task))
 
 
 class Templates:
