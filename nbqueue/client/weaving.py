@@ -197,17 +197,20 @@ class Loom:
     def send(self, thread: Thread) -> Any:
         """Submit everything; returns the result of a thread."""
         __tracebackhide__ = True
-        sent = {id: call.task.send_step(call) for id, call in self.calls.items()}
-        results: dict[int, Any] = {}
+        return self.results({id: call.task.send_step(call) for id, call in self.calls.items()}, thread)
+
+    def results(self, single: Mapping[str, Any], thread: Thread) -> Any:
+        """The result of a thread, and all before it, from those of single tasks by id."""
+        results: dict[Thread | None, Any] = {}
         for each in self.threads:
-            parent = results.get(id(each.parent))
+            parent = results.get(each.parent)
             if isinstance(each, Strand):
-                result: Any = sent[each.id]
-                result.parent = parent
+                results[each] = single[each.id]
+                results[each].parent = parent
             else:
-                result = GroupResult(each.id, [results[id(part)] for part in each.parts], each.name, parent)
-            results[id(each)] = result
-        return results[id(thread)]
+                parts = [results[part] for part in each.parts]
+                results[each] = GroupResult(each.id, parts, each.name, parent)
+        return results[thread]
 
 
 @dataclass(frozen=True)

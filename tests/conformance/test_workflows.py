@@ -10,8 +10,6 @@ from nbqueue import App, chain, chord, chunks, group, signature, xmap, xstarmap
 from nbqueue.client.task import Task
 from nbqueue.exceptions import ChordError, TaskRevokedError
 
-pytestmark = pytest.mark.own_broker("workflows")
-
 LIMIT = 20.0  # seconds for anything here; reached only when something is broken
 
 
@@ -255,6 +253,7 @@ def test_ids_of_a_workflow_are_known_before_it_is_sent(tasks: Tasks) -> None:
     assert frozen.parent.parent.get(LIMIT) == 2
 
 
+@pytest.mark.own_broker("remote control")
 def test_stamps_reach_the_tasks_and_revoke_them(app: App, tasks: Tasks) -> None:
     @app.task(bind=True)
     def stamps(self: Any, *_: Any) -> Any:
