@@ -10,11 +10,13 @@ from typing import Any, Final, NamedTuple
 from nbqueue.core import census
 from nbqueue.core.executors import WorkerState
 from nbqueue.core.limits import TimeLimits
+from nbqueue.messages import Task
 
 # Topics of Ask
 INSPECT: Final = "inspect"
 CONTROL: Final = "control"
 PURGE: Final = "purge"
+REVOKE_STAMPED: Final = "revoke_by_stamped_headers"
 
 #: what workers are asked for, and what they are told to do
 ASKED: Final = frozenset({"ping", "stats", "conf", "report"})
@@ -22,7 +24,9 @@ TOLD: Final = frozenset({
     "pool_grow", "pool_shrink", "pool_restart", "autoscale", "add_consumer", "cancel_consumer", "shutdown",
 })  # fmt: skip
 #: what is said of workers or tasks, and kept by the broker
-KEPT: Final = frozenset({"rate_limit", "time_limit", "revoke", "enable_events", "disable_events"})
+KEPT: Final = frozenset({
+    "rate_limit", "time_limit", "revoke", REVOKE_STAMPED, "enable_events", "disable_events",
+})  # fmt: skip
 #: seconds that workers may be given to answer
 LONGEST: Final = 600.0
 
@@ -148,6 +152,15 @@ def revoked(wanted: Revocation, unknown: Sequence[str]) -> dict[str, str]:
         return {"error": f"no task is known as {', '.join(unknown)}"}
     text = f"tasks {', '.join(wanted.ids)} {'terminated' if wanted.terminate else 'flagged as revoked'}"
     return {"ok": text + (f"; not known: {', '.join(unknown)}" if unknown else "")}
+
+
+def is_stamped(task: Task, wanted: Mapping[str, list[Any]]) -> bool:
+    """Whether a task carries one of these stamps with one of its values."""
+    stamps = task.headers.get("stamps") if task.headers is not None else None
+    if not isinstance(stamps, dict):
+        return False
+    mine = {name: values for name in wanted if isinstance(values := stamps.get(name), list)}
+    return any(value in wanted[name] for name, values in mine.items() for value in values)
 
 
 def events_told(on: bool, *, already: bool) -> dict[str, str]:

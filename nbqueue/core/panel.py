@@ -91,6 +91,7 @@ class Panel:
             "rate_limit": self._rate_limit,
             "time_limit": self._time_limit,
             "revoke": self._revoke,
+            commands.REVOKE_STAMPED: self._revoke,
             "enable_events": lambda worker, args, now: self._events(worker, on=True),
             "disable_events": lambda worker, args, now: self._events(worker, on=False),
         }
@@ -158,6 +159,8 @@ class Panel:
 
     def _answer_here(self, command: Command, nodes: dict[str, WorkerState], now: float) -> Replies:
         args = command.args
+        if command.name == commands.REVOKE_STAMPED:  # found once: after the first reply they are revoked
+            args = {**args, "task_id": self._stamped(dict(args["headers"]))}
         if (act := self._done_here.get(command.name)) is not None:
             if not nodes and not command.destination:
                 return {self._here: act(None, args, now)}
@@ -189,6 +192,20 @@ class Panel:
         for id in wanted.ids:
             self._tasks.cancel(id, now, terminate=wanted.terminate, at_once=wanted.at_once)
         return commands.revoked(wanted, unknown)
+
+    def _stamped(self, wanted: Mapping[str, list[Any]]) -> list[str]:
+        """Ids of what has not ended and carries one of these stamps.
+
+        Raises
+        ------
+        ValueError
+            There is none.
+        """
+        records = self._tasks.records
+        ids = [r.task.id for r in records if r.place != DONE and commands.is_stamped(r.task, wanted)]
+        if not ids:
+            raise ValueError(f"no task that has not ended is stamped so: {', '.join(wanted)}")
+        return ids
 
     def _events(self, worker: WorkerState | None, *, on: bool) -> Any:
         if worker is None:

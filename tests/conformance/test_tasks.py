@@ -557,7 +557,6 @@ def test_plain_data_travels_without_pickles(app: App, serializer: str) -> None:
     assert result.record.outcome.value[:1] == serializer[:1].encode()
 
 
-@pytest.mark.own_broker("items of generators")
 def test_items_of_a_generator_are_read_as_they_are_yielded(app: App) -> None:
     @app.task
     def count(n: int) -> Any:

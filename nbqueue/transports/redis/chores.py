@@ -5,6 +5,7 @@
     expiry      a task that has not begun never will
     soft, hard  a run is past its limit: it is told, or killed
     kill        a run that is over for its task has had time to end: its process is killed
+    step, join  a step has to be looked at, by whoever it was that cannot any more: see :mod:`.steps`
     lost        a worker was not heard of for a lease: what it held goes back
     ==========  =====================================================================================
 
@@ -18,16 +19,16 @@ from typing import Final
 
 from nbqueue import messages as m
 from nbqueue.core import verdicts
-from nbqueue.core.records import LEASED, Record
+from nbqueue.core.records import Record
 from nbqueue.exceptions import ConnectionLostError
-from nbqueue.transports.redis import losses, tuning
+from nbqueue.transports.redis import losses, steps, tuning
 from nbqueue.transports.redis.desk import Desk
-from nbqueue.transports.redis.moves import Move, began, decide
+from nbqueue.transports.redis.moves import Move, began, decide, interruption, kill_timer, killing
 from nbqueue.transports.redis.records import Tuned
 
 #: seconds after which another may do what was taken over
 _GRACE: Final = 5.0
-_KINDS: Final = frozenset({"kill", "expiry", "hard", "soft"})
+_KINDS: Final = frozenset({"kill", "expiry", "hard", "soft", "step", "join"})
 #: seconds without a look after which it is as if the link were new
 _GAP: Final = 4.0
 
@@ -82,6 +83,9 @@ class Chores:
             again = self._kill(int(token), subject)
         elif kind == "expiry":
             decide(self._desk, subject, None, self._expire)
+        elif kind in ("step", "join"):
+            if steps.look_at(self._desk, subject):
+                return  # with the step goes its timer
         elif kind in ("hard", "soft"):
             again = self._limit(kind, int(token), subject)
         if again is None:
@@ -109,7 +113,7 @@ class Chores:
 
         def decision(move: Move) -> bool | None:
             record = move.record
-            task = tuning.run_of(record, self._tuned(record), self._executor(record))
+            task = tuning.run_of(record.task, record.leased_at, self._tuned(record), self._executor(record))
             limit = task.time_limit if kind == "hard" else task.soft_time_limit
             if limit is None:
                 return None
@@ -141,23 +145,6 @@ class Chores:
         except ConnectionLostError as error:  # forged, or of another version
             self._desk.report_forgery(str(error))
             return None
-
-
-def interruption(move: Move, reason: str) -> list[tuple[str, m.AnyMessage]]:
-    """Orders that interrupt a run, if there is one."""
-    if move.record.place != LEASED:
-        return []
-    return [(f"k:{move.executor}", m.Interrupt(move.record.task.id, move.token, reason))]
-
-
-def killing(executor: str, token: int) -> tuple[str, m.AnyMessage]:
-    """The order that ends the process of a run."""
-    worker, _, plain = executor.partition("/")
-    return (f"w:{worker}", m.Kill(plain, token, "its task is over"))
-
-
-def kill_timer(move: Move) -> str:
-    return f"kill:{move.token}:{move.executor}"
 
 
 def order(desk: Desk, channel: str, word: m.AnyMessage) -> None:

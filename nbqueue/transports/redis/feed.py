@@ -74,6 +74,8 @@ class Publisher(Teller):
         if self._desk.now > self._until:
             self.refresh()
         waiting, self.waiting = self.waiting, []
+        if not self.on:
+            return
         for start in range(0, len(waiting), BATCH):
             batch = m.Events(waiting[start : start + BATCH])
             self._desk.publish(EVENTS, self._desk.sealed.events([batch]))

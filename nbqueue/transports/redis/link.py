@@ -10,7 +10,6 @@ import os
 import select
 import time
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 from typing import Any, Final
 
 from nbqueue import messages as m
@@ -21,6 +20,7 @@ from nbqueue.exceptions import ConnectionLostError
 from nbqueue.messages import AnyMessage
 from nbqueue.settings import Settings
 from nbqueue.transports.base import Link, Transport
+from nbqueue.transports.redis import steps
 from nbqueue.transports.redis.address import Address
 from nbqueue.transports.redis.client import ClientPart
 from nbqueue.transports.redis.desk import Desk, Part
@@ -50,12 +50,6 @@ class RedisTransport(Transport):
 
     ``settings``: those that a broker has, which here each peer brings along; None: those of the environment.
     """
-
-    lacks = MappingProxyType(
-        {
-            m.Stream: "items of generators as they are yielded",
-        }
-    )
 
     def __init__(self, url: str, settings: Settings | None = None) -> None:
         self._address = Address(url)
@@ -194,6 +188,8 @@ class RedisLink(Link):
         part.turn(time.monotonic())
         if part.desk.events_of.waiting:
             part.desk.events_of.flush()
+        if part.desk.to_look:
+            steps.attend(part.desk)
         wire.flush()
 
     def _sleep(self, deadline: float | None) -> bool:
@@ -210,7 +206,7 @@ class RedisLink(Link):
             due.append(self._connect_at)
         else:
             if self._part is not None:
-                due.append(self._part.due())
+                due.append(now if self._part.desk.to_look else self._part.due())
             if wire.waits:
                 due.append(now + 1.0)  # to notice that nothing comes
             poller.register(wire, select.POLLIN | (select.POLLOUT if wire.wants_to_write else 0))

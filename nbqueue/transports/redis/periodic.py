@@ -25,7 +25,8 @@ from nbqueue.core.records import DONE, Record, Sender
 from nbqueue.exceptions import ProtocolError
 from nbqueue.transports.redis.desk import Desk, said
 from nbqueue.transports.redis.names import entry_of, lane_of
-from nbqueue.transports.redis.records import RECENT, Envelope, blobs_of
+from nbqueue.transports.redis.records import Envelope, blobs_of
+from nbqueue.transports.redis.weaving import RECENT
 from nbqueue.wire.signing import ForgedError
 
 #: the channel on which it is told that an entry is new

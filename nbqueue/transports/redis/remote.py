@@ -24,12 +24,12 @@ from nbqueue import messages as m
 from nbqueue.core import census, commands, verdicts
 from nbqueue.core.commands import Command
 from nbqueue.core.executors import WorkerState
-from nbqueue.core.records import LEASED
-from nbqueue.transports.redis import tuning
-from nbqueue.transports.redis.chores import interruption, kill_timer, killing
+from nbqueue.core.records import DONE, LEASED
+from nbqueue.states import REVOKED
+from nbqueue.transports.redis import steps, tuning
 from nbqueue.transports.redis.desk import LOOK, Desk
 from nbqueue.transports.redis.feed import CHANNEL
-from nbqueue.transports.redis.moves import Move, decide
+from nbqueue.transports.redis.moves import Move
 from nbqueue.transports.redis.picture import Kept, Picture, waiting
 from nbqueue.transports.redis.records import Summons
 
@@ -76,6 +76,7 @@ class Remote:
             "rate_limit": self._rate_limit,
             "time_limit": self._time_limit,
             "revoke": self._revoke,
+            commands.REVOKE_STAMPED: self._revoke,
             "enable_events": partial(self._events, on=True),
             "disable_events": partial(self._events, on=False),
         }
@@ -158,10 +159,13 @@ class Remote:
     # ── what Redis knows, or keeps for all workers ───────────────────────────────────────────
 
     def _answer_here(self, command: Command, nodes: dict[str, WorkerState], picture: Picture) -> Any:
+        args = command.args
+        if command.name == commands.REVOKE_STAMPED:  # found once: after the first reply they are revoked
+            args = {**args, "task_id": self._stamped(dict(args["headers"]))}
         if (act := self._kept_here.get(command.name)) is not None:
             if not nodes and not command.destination:
-                return {self._here: act(None, command.args)}
-            return {node: act(worker, command.args) for node, worker in nodes.items()}
+                return {self._here: act(None, args)}
+            return {node: act(worker, args) for node, worker in nodes.items()}
         known = census.Census(Kept(self._desk, scheduled=command.name == "scheduled"), picture, 0.0)
         replies = census.TOPICS[command.name](known, nodes, command.args)
         elsewhere = replies.pop("", None)
@@ -189,8 +193,22 @@ class Remote:
         wanted = commands.revocation(args)
         unknown = [id for id, found in self._desk.look(wanted.ids) if found is None]
         for id in wanted.ids:
-            cancel(self._desk, id, terminate=wanted.terminate, at_once=wanted.at_once)
+            steps.cancel(self._desk, id, terminate=wanted.terminate, at_once=wanted.at_once)
         return commands.revoked(wanted, unknown)
+
+    def _stamped(self, wanted: dict[str, list[Any]]) -> list[str]:
+        """Ids of what has not ended and carries one of these stamps.
+
+        Raises
+        ------
+        ValueError
+            There is none.
+        """
+        found = self._desk.look(waiting(self._desk))
+        ids = [id for id, one in found if one is not None and commands.is_stamped(one.record.task, wanted)]
+        if not ids:
+            raise ValueError(f"no task that has not ended is stamped so: {', '.join(wanted)}")
+        return ids
 
     def _events(self, worker: WorkerState | None, args: dict[str, Any], *, on: bool) -> Any:
         if worker is None:
@@ -220,29 +238,12 @@ class Remote:
         for _, found in self._desk.look(purge.ids[:_PURGED_AT_ONCE]):
             if found is None or found.record.place == LEASED:
                 continue
+            if found.record.place == DONE:  # one before it took it along, which it waited for
+                purge.deleted += found.record.state == REVOKED
+                continue
             if not purge.queues or found.record.task.queue in purge.queues:
                 purge.deleted += Move(self._desk, found).end(verdicts.PURGED, release=False)
         del purge.ids[:_PURGED_AT_ONCE]
         if not purge.ids:
             self._purges.pop(0)
             self._desk.deliver(m.Answer(purge.question, purge.deleted))
-
-
-def cancel(desk: Desk, id: str, *, terminate: bool, at_once: bool = False) -> None:
-    """What waits never runs; what runs is interrupted if ``terminate``, else left to end.  ``at_once``: its
-    process is killed without time to clean up."""
-
-    def decision(move: Move) -> bool:
-        record = move.record
-        if record.place != LEASED:
-            return move.end(verdicts.CANCELLED, release=False)
-        if terminate:
-            timer = (desk.now + desk.settings.cancel_grace, kill_timer(move))
-            orders = interruption(move, "cancel")
-            if at_once:
-                orders.append(killing(move.executor, move.token))
-            return move.end(verdicts.CANCELLED, release=False, timers=[timer], orders=orders)
-        record.revoked = True
-        return move.stay(orders=[(f"k:{move.executor}", m.Drop([move.token]))])
-
-    decide(desk, id, None, decision)

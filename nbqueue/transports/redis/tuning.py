@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 
 from nbqueue.core.dispatch import limited_to
-from nbqueue.core.records import Record
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import Hello, Task
 from nbqueue.transports.redis.desk import Desk
@@ -57,12 +56,11 @@ def keep(desk: Desk, tuned: Tuned) -> None:
     desk.command(b"PUBLISH", "news", CHANGED)
 
 
-def run_of(record: Record, tuned: Mapping[str, Tuned], hello: Hello | None) -> Task:
-    """The task of a record with the time limits of its run: what was said of its name before that began, its
+def run_of(task: Task, leased_at: float, tuned: Mapping[str, Tuned], hello: Hello | None) -> Task:
+    """A task with the time limits of the run that was given out then: what was said of its name before, its
     own, or those of its executor."""
-    task = record.task
     said = tuned.get(task.name)
-    if said is not None and said.times is not None and record.leased_at >= said.times.since:
+    if said is not None and said.times is not None and leased_at >= said.times.since:
         task = limited_to(task, said.times)
     hard, soft = hello.limits if hello is not None and len(hello.limits) == 2 else (None, None)
     hard = hard if task.time_limit is None else task.time_limit

@@ -86,13 +86,5 @@ for _, shape in ipairs(said.shapes) do
     end
 end
 
-for _, ids in ipairs(taken) do
-    local lists = {P .. 'recent'}
-    if said.notebook ~= '' then table.insert(lists, P .. 'recent:' .. said.notebook) end
-    for _, list in ipairs(lists) do
-        call('RPUSH', list, unpack(ids))
-        call('LTRIM', list, -said.recent, -1)
-        if said.expires > 0 then call('EXPIRE', list, said.expires) end
-    end
-end
+for _, ids in ipairs(taken) do list_recent(said, ids) end
 return all and {} or answers
