@@ -59,7 +59,7 @@ SETTINGS: Mapping[str, Setting] = {
     s.name: s
     for s in (
         Setting("broker", full_url, "", "URL of the broker, or its HOST:PORT; empty: the local cluster, started on first use", ("CELERY_BROKER_URL",), ("broker_url",)),
-        Setting("backend", to.optional(to.text), None, "where results are kept: None or `rpc://`: the broker keeps them; `disabled://`: they are not kept", ("CELERY_RESULT_BACKEND",), ("result_backend",)),
+        Setting("backend", to.optional(to.text), None, "where values are kept: None or `rpc://`: the broker keeps them; `redis://HOST`: that Redis; `disabled://`: nobody", ("CELERY_RESULT_BACKEND",), ("result_backend",)),
         Setting("include", to.names, (), "modules that a worker imports at its start, beside the application's own", (), ("imports",)),
         Setting("workers", to.count, 0, "executor processes of a worker; 0: one a core", (), ("worker_concurrency",)),
         Setting("task_default_queue", to.text, "default", "queue of a task that names none"),

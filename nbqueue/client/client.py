@@ -131,7 +131,7 @@ class Client:
         own = settings.result_accept_content
         self._accepted_by[settings] = frozenset(settings.accept_content if own is None else own)
         url = settings.backend
-        if not results.is_with_broker(url) and url != results.DISABLED:
+        if not results.is_with_broker(url, settings.broker) and url != results.DISABLED:
             self.backends[shown_url(url)] = url
         accepted = frozenset(SERIALIZERS.values()).intersection(*self._accepted_by.values())
         self.accepted = None if accepted == frozenset(SERIALIZERS.values()) else accepted

@@ -87,6 +87,14 @@ def remember(key: str) -> None:
     _remembered = key
 
 
+def hide() -> str:
+    """Take the key out of the environment, where what tasks start would find it, and use it; "" if it is not
+    there."""
+    if text := os.environ.pop(VARIABLE, "").strip():
+        remember(text)
+    return text
+
+
 def signing_key() -> str:
     """The key as a line of text: told in this process, ``NBQUEUE_SIGNING_KEY``, or the file, which is made if
     it is not there.

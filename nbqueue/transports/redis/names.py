@@ -12,6 +12,7 @@ key                       type    holds                                         
 ``live:ID``               hash    its last progress and custom state                    with the outcome
 ``output:ID``             list    what it printed                                       ``result_expires``
 ``result:ID``             string  the record of a finished task                         ``result_expires``
+``value:ID``              hash    values of its runs, where Redis is the result backend   ``result_expires``
 ``blob:HASH``             string  a function, or what it captured                       1 h after its task
 ``references``            hash    hash → unfinished tasks that need the blob            when it is 0
 ``lanes``                 hash    lane → tasks that wait in it                          with the last worker

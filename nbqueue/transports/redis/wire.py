@@ -32,7 +32,7 @@ from nbqueue.transports.redis.address import Address
 
 #: takes a reply: bytes, int, list, None, or a ReplyError
 Then: TypeAlias = Callable[[Any], object]
-Word: TypeAlias = bytes | str | int | float
+Word: TypeAlias = bytes | memoryview | str | int | float
 
 #: seconds that a reply may take
 PATIENCE: Final = 5.0
@@ -57,6 +57,11 @@ class Broken(Exception):
         #: where to connect instead
         self.moved = moved
 
+    @property
+    def final(self) -> bool:
+        """Whether no other connection will do: it is we who are not let in."""
+        return isinstance(self.trouble, AuthenticationError)
+
 
 class Wire:
     """See the module's docstring.
@@ -65,9 +70,13 @@ class Wire:
     ------
     Broken
         It cannot be made; so does each method, from then on when there is nothing to be had from it.
+
+    ``with_scripts``: scripts will be called, and are to be known there.
     """
 
-    def __init__(self, address: Address, node: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self, address: Address, node: tuple[str, int] | None = None, *, with_scripts: bool = True
+    ) -> None:
         self._address = address
         self._connection = _connected(address, node)
         self._socket: socket.socket = self._connection._sock  # type: ignore[assignment]
@@ -81,7 +90,8 @@ class Wire:
         self.pushes: deque[tuple[bytes, bytes]] = deque()
         #: when the last bytes came
         self.heard = time.monotonic()
-        self._load_scripts()
+        if with_scripts:
+            self._load_scripts()
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -184,11 +194,26 @@ class Wire:
         """The same for a script."""
         return self.ask(b"EVALSHA", scripts.digests()[name], 1, prefix, *arguments)
 
+    def hear(self) -> None:
+        """Send what waits, and take in what comes, waiting for it a while."""
+        self.flush()
+        if not self.take():
+            self._wait_for_socket(PATIENCE)
+
+    def relieve(self, most: int) -> None:
+        """Wait until no more than so many bytes are still to be sent."""
+        self.flush()
+        while len(self._out) > most:
+            self.hear()
+
+    def finish(self) -> None:
+        """Wait until everything that was said has been answered."""
+        while self._pending:
+            self.hear()
+
     def _await(self, box: list[Any]) -> None:
         while not box:
-            self.flush()
-            if not self.take() and not box:
-                self._wait_for_socket(PATIENCE)
+            self.hear()
 
     def _wait_for_socket(self, seconds: float) -> None:
         poller = select.poll()

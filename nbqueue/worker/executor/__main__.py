@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from nbqueue import signals
+from nbqueue import results, signals
 from nbqueue.conversions import SERIALIZERS
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.platform import import_from, in_forked_children
@@ -88,7 +88,7 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> "Executor | Sever
     parts: dict[str, Any] = {
         "tasks": tasks,
         "accepted": _accepted(settings),
-        "storage": Storage(settings.backend, settings.result_expires, trusts=_trusts(settings)),
+        "storage": Storage(_backend(settings, worker), settings.result_expires, trusts=_trusts(settings)),
         "slot": slot,
         "log": logs.TaskLog(log),
         "quota": _quota(worker),
@@ -102,6 +102,12 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> "Executor | Sever
     from nbqueue.worker.executor.several import SeveralExecutor
 
     return SeveralExecutor(way, identity, one_at_a_time=worker.pool == "processes", **parts)
+
+
+def _backend(settings: Settings, worker: WorkerOptions) -> str | None:
+    """The worker's own result backend, None if that is the broker."""
+    url: str | None = settings.backend
+    return None if results.is_with_broker(url, worker.url) else url
 
 
 def _quota(worker: WorkerOptions) -> Quota | None:
