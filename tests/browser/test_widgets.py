@@ -188,6 +188,20 @@ def test_a_kernel_that_is_gone_is_said_to_be_gone(notebook, page):
     expect(card.get_by_role("button", name="Cancel")).to_be_hidden()
 
 
+def test_after_a_restart_the_tasks_are_found_again_and_live(notebook, page, shot):
+    notebook.run(START)
+    card = notebook.run("cluster = nbqueue.attach()\ncluster").output.locator(".nbq-card", has_text="train")
+    running = card.filter(has=page.locator("[data-kind='running']")).first
+    bar = running.get_by_role("progressbar")
+    wait_for(lambda: int(bar.get_attribute("aria-valuenow") or 0) > 3, 10, "the progress from before")
+    before = int(bar.get_attribute("aria-valuenow"))
+    wait_for(lambda: int(bar.get_attribute("aria-valuenow")) > before, 10, "progress that goes on")
+    expect(running.get_by_role("log")).to_contain_text("epoch 1")
+    shot(f"attached {notebook.front_end}")
+    running.get_by_role("button", name="Cancel").click()
+    wait_for(lambda: running.count() == 0, 10, "the cancellation")
+
+
 def test_no_page_had_an_error(page):
     # widgets are loaded from blobs; JupyterLab's own errors are not ours
     assert [error for error in page.errors if "blob:" in error] == []
