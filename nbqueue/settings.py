@@ -52,7 +52,8 @@ def full_url(broker: Any) -> str:
 
 def shown_url(url: str) -> str:
     """A URL without the password that it may hold, even one that should have been quoted."""
-    return re.sub(r"(://[^/@:]*):[^?]*@", r"\1:***@", url)
+    shown = re.sub(r"(://[^/@:]*):[^?]*@", r"\1:***@", url)
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", shown)
 
 
 SETTINGS: Mapping[str, Setting] = {

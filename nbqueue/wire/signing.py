@@ -95,6 +95,18 @@ def hide() -> str:
     return text
 
 
+def fingerprint() -> str:
+    """Eight characters by which two people see whether they have the same key."""
+    return hashlib.sha256(b"nbqueue signing key\0" + signing_key().encode()).hexdigest()[:8]
+
+
+def source() -> str:
+    """Where the key comes from: for people."""
+    if _remembered or os.environ.get(VARIABLE, "").strip():
+        return VARIABLE
+    return str(data_dir() / _FILE)
+
+
 def signing_key() -> str:
     """The key as a line of text: told in this process, ``NBQUEUE_SIGNING_KEY``, or the file, which is made if
     it is not there.

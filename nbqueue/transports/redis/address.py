@@ -11,7 +11,7 @@ password need not be in the URL, which others may see: NBQUEUE_REDIS_PASSWORD ho
 import os
 import re
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from redis.connection import AbstractConnection, Connection, parse_url
 
@@ -53,8 +53,19 @@ class Address:
             raise ConfigurationError(f"{shown_url(url)} is no address of a Redis: {error}") from None
         self.host = str(options.get("host", "localhost"))
         self.port = int(options.get("port", 6379))
+        self.password = str(self._options["password"] or "")
         #: without the password, for people
         self.url = shown_url(url)
+        self._username = options.get("username")
+        self._parts = parts
+
+    @property
+    def public_url(self) -> str:
+        """The URL with everything but the password, for another machine."""
+        user = f"{quote(self._username)}@" if self._username else ""
+        where = self._parts.netloc.rpartition("@")[2]
+        asked = [pair for pair in parse_qsl(self._parts.query) if "password" not in pair[0]]
+        return urlunsplit(self._parts._replace(netloc=user + where, query=urlencode(asked)))
 
     @staticmethod
     def _ours(options: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Wire:
         self, address: Address, node: tuple[str, int] | None = None, *, with_scripts: bool = True
     ) -> None:
         self._address = address
-        self._connection = _connected(address, node)
+        self._connection = connected(address, node)
         self._socket: socket.socket = self._connection._sock  # type: ignore[assignment]
         self._socket.setblocking(False)
         with contextlib.suppress(OSError):  # not of a unix socket
@@ -257,7 +257,7 @@ def _as_read(word: Word) -> Word:
     return word.encode(errors="surrogateescape") if isinstance(word, str) else word
 
 
-def _connected(address: Address, node: tuple[str, int] | None) -> AbstractConnection:
+def connected(address: Address, node: tuple[str, int] | None = None) -> AbstractConnection:
     connection = address.connection(*node) if node else address.connection()
     try:
         connection.connect()  # type: ignore[no-untyped-call]
