@@ -173,6 +173,19 @@ class Dispatcher:
             limiter.timer_at = limiter.due
             self._timers.set(limiter.due, RATE, limiter.name)
 
+    def started_unheard(self, record: Record, now: float) -> None:
+        """A task runs that an earlier broker had given out."""
+        self.limits.started(record.task, now)
+        limiter = self.limits.limiters.get(record.task.name)
+        if limiter is not None:
+            self._started(limiter, now)
+
+    def _started(self, limiter: Limiter, now: float) -> None:
+        """The next task of that name comes when it may; until then its lanes keep nothing for it."""
+        self._await(limiter, now)
+        for lane in self.lanes.limited.get(limiter.name, ()):
+            self._stir(lane)
+
     def rate_due(self, name: str, now: float) -> None:
         """A task of a limited name may start, or its rate is another one."""
         limiter = self.limits.limiters.get(name)
@@ -189,8 +202,9 @@ class Dispatcher:
                 break
             self._assign(record, executor, now)
             if self.lanes.special and not (lane := self.lane(record.task)).is_plain:
-                self._await(lane.limiter, now)
                 self._stir(lane)
+                if lane.limiter is not None:
+                    self._started(lane.limiter, now)
         self.lanes.line_up(executor)
 
     def pause(self, reason: str, now: float) -> None:

@@ -359,7 +359,7 @@ class Tasks:
             record.token = token
             record.attempt += 1
             self._dispatch.restore(record, executor, now)
-            self.limits.started(record.task, now)
+            self._dispatch.started_unheard(record, now)
             self._ledger.changed(record)
             return True
         return False

@@ -27,6 +27,8 @@ _FILE: Final = "signing.key"
 #: bytes from which a text is as good as random ones
 _SHORTEST: Final = 16
 _BLOCK: Final = 64
+#: kinds whose beginnings are remembered
+_KINDS: Final = 100
 _INNER: Final = bytes(x ^ 0x36 for x in range(256))
 _OUTER: Final = bytes(x ^ 0x5C for x in range(256))
 
@@ -53,19 +55,25 @@ class Signer:
         self._outer = hashlib.sha256(padded.translate(_OUTER))
         self._kinds: dict[str, hashlib._Hash] = {}
 
-    def _mac(self, kind: str, body: bytes | memoryview) -> bytes:
+    def mac(self, kind: str, body: bytes | memoryview) -> bytes:
         begun = self._kinds.get(kind)
         if begun is None:
-            begun = self._kinds[kind] = self._inner.copy()
-            begun.update(kind.encode() + b"\0")
+            begun = self._begin(kind)
         inner = begun.copy()
         inner.update(body)
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.digest()
 
+    def _begin(self, kind: str) -> "hashlib._Hash":
+        begun = self._inner.copy()
+        begun.update(kind.encode() + b"\0")
+        if len(self._kinds) < _KINDS:
+            self._kinds[kind] = begun
+        return begun
+
     def seal(self, kind: str, body: bytes) -> bytes:
-        return self._mac(kind, body) + body
+        return self.mac(kind, body) + body
 
     def open(self, kind: str, sealed: bytes) -> memoryview:
         """What was sealed.
@@ -76,9 +84,13 @@ class Signer:
             Not by us, or not as that kind of thing, or it was altered since.
         """
         body = memoryview(sealed)[SIZE:]
-        if len(sealed) < SIZE or not hmac.compare_digest(sealed[:SIZE], self._mac(kind, body)):
-            raise ForgedError(f"a {kind} that is not signed by this application's key")
+        self.check(kind, sealed[:SIZE], body)
         return body
+
+    def check(self, kind: str, mac: bytes, body: bytes | memoryview) -> None:
+        """The same for what is kept apart from its MAC."""
+        if not hmac.compare_digest(mac, self.mac(kind, body)):
+            raise ForgedError(f"a {kind} that is not signed by this application's key")
 
 
 def remember(key: str) -> None:

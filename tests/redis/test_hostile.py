@@ -138,11 +138,56 @@ def test_a_definition_that_is_not_ours_is_not_read(
     echo = app.task(lambda x: x, name="echo")
     result = echo.delay(1)
     result.wait_accepted(LIMIT)
-    (blob,) = [name for name in keys.all() if name.startswith("blob:")]
+    (blob,) = [name for name in keys.all() if name.startswith("blob:") and not is_template(name)]
     keys.redis.set(keys(blob), bomb)
     with executor(url), pytest.raises(nbqueue.SerializationError, match="no longer has"):
         result.get(LIMIT)
     assert not (tmp_path / "exploded").exists()
+
+
+def is_template(name: str) -> bool:
+    return name.startswith("blob:t.")
+
+
+@pytest.mark.parametrize("how", ["garbage", "another key", "another name", "gone"])
+def test_a_template_that_is_not_ours_is_not_read(
+    how: str, app: App, url: str, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo = app.task(lambda x: x, name="echo")
+    app.task(lambda x: -x, name="other").apply_async((1,), queue="nobody").wait_accepted(LIMIT)
+    (other,) = filter(is_template, keys.all())
+    result = echo.delay(1)
+    result.wait_accepted(LIMIT)
+    (template,) = (name for name in keys.all() if is_template(name) and name != other)
+    task = m.Task("", "other", "", b"", python=PYTHON)
+    name = template.partition(":")[2]
+    templates = {
+        "garbage": b"garbage" * 20,
+        "another key": forged().template(name, Envelope(task, "c", "", 0.0)),
+        "another name": keys.redis.get(keys(other)),
+    }
+    if how == "gone":
+        keys.redis.delete(keys(template))
+    else:
+        keys.redis.set(keys(template), templates[how])
+    with executor(url):
+        _until(lambda: not keys.redis.hexists(keys("tasks"), result.id))
+        assert app.task(lambda x: x, name="third").delay(2).get(LIMIT) == 2
+    assert "refused, unread" in caplog.text
+    assert not keys.redis.exists(keys(f"result:{result.id}"))
+
+
+def test_a_call_is_not_read_under_another_id(
+    app: App, url: str, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo = app.task(lambda x: x, name="echo")
+    one, two = echo.delay(1), echo.delay(2)
+    two.wait_accepted(LIMIT)
+    keys.redis.hset(keys("tasks"), two.id, keys.redis.hget(keys("tasks"), one.id))
+    with executor(url):
+        assert one.get(LIMIT) == 1
+        _until(lambda: not keys.redis.hexists(keys("tasks"), two.id))
+    assert "refused, unread" in caplog.text
 
 
 def test_orders_that_are_not_ours_are_not_followed(

@@ -32,7 +32,12 @@ STEPS = {
     "begin a snapshot": 2, "slow a worker down": 2, "cancel": 4, "forget": 2, "wait": 15,
 }  # fmt: skip
 #: the same where no worker is lost: each task has to run exactly once
-CALM_STEPS = {"submit": 60, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3, "wait": 20}
+CALM_STEPS = {
+    "submit": 56, "submit a workflow": 4, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3,
+    "wait": 20,
+}  # fmt: skip
+#: periodic tasks: seconds between firings, what is made up for
+PERIODIC = {"tidy": (3.0, "once"), "poll": (0.7, "skip"), "report": (7.0, "all")}
 #: what each worker's executors share, and a tag that all have
 OFFER = {"resources": {"gpu": 1.0, "memory": 8e9}, "tags": ["linux"]}
 DEMANDS = [
@@ -41,12 +46,6 @@ DEMANDS = [
 ]  # fmt: skip
 #: of the tasks that have one, by name
 RATES = {"two a second": 2.0, "many a second": 200.0}
-CALM_STEPS = {
-    "submit": 56, "submit a workflow": 4, "break a link": 8, "kill the broker": 5, "begin a snapshot": 3,
-    "wait": 20,
-}  # fmt: skip
-#: periodic tasks: seconds between firings, what is made up for
-PERIODIC = {"tidy": (3.0, "once"), "poll": (0.7, "skip"), "report": (7.0, "all")}
 #: seconds of virtual time in which everything has to be done once nothing breaks any more
 PATIENCE = 900.0
 

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import hiredis
 import msgspec
@@ -20,8 +20,9 @@ from nbqueue.transports.redis import answers
 from nbqueue.transports.redis.chores import Chores, interruption, kill_timer
 from nbqueue.transports.redis.desk import Desk, Part, said
 from nbqueue.transports.redis.moves import Move, decide
-from nbqueue.transports.redis.names import entry_of, lane_of
-from nbqueue.transports.redis.records import Envelope, blobs_of
+from nbqueue.transports.redis.names import entry_of, lane_of, size_of
+from nbqueue.transports.redis.records import Call, Envelope, blobs_of
+from nbqueue.transports.redis.templates import Plan, Plans
 from nbqueue.wire.signing import ForgedError
 
 #: seconds between two looks at what is due: workers look more often
@@ -52,6 +53,17 @@ def _lack(task: m.Task) -> str:
     return next((_absent(what) for field, what in _LACKS.items() if getattr(task, field)), "")
 
 
+class Shape(NamedTuple):
+    """What many tasks have in common when they are submitted; the fields are those of ``submit.lua``."""
+
+    queue: str
+    lane: str
+    priority: str
+    blobs: tuple[str, ...]
+    delay: float = 0.0
+    expires: float = -1.0
+
+
 class ClientPart(Part):
     """See the module's docstring."""
 
@@ -61,6 +73,9 @@ class ClientPart(Part):
         self._outcomes: list[m.Outcome] = []
         #: tasks that were submitted again, whose story is to be told
         self._to_watch: list[str] = []
+        self._plans = Plans(desk.sealed, hello.id, hello.notebook)
+        #: templates that were sent on this connection
+        self._defined: dict[str, Plan] = {}
 
     def greet(self) -> None:
         self.desk.subscribe(f"c:{self.hello.id}")
@@ -114,9 +129,9 @@ class ClientPart(Part):
         for batch in self._batches(tasks):
             self._send(batch)
 
-    def _batches(self, tasks: Sequence[m.Task]) -> Iterator[list[m.Task]]:
+    def _batches(self, tasks: Sequence[m.Task]) -> Iterator[dict[str, m.Task]]:
         """Those that can be right, so many as go together."""
-        batch: list[m.Task] = []
+        batch: dict[str, m.Task] = {}
         room, limit = _SUBMIT_BYTES, self.desk.payload_limit
         for task in tasks:
             size = len(task.payload) + len(task.captured)
@@ -126,46 +141,71 @@ class ClientPart(Part):
             if reason:
                 self.desk.deliver(m.Rejected(task.id, reason))
                 continue
-            if batch and (size > room or len(batch) == MAX_BATCH):
+            if batch and (size > room or len(batch) == MAX_BATCH or task.id in batch):
                 yield batch
-                batch, room = [], _SUBMIT_BYTES
-            batch.append(task)
+                batch, room = {}, _SUBMIT_BYTES
+            batch[task.id] = task
             room -= size
         if batch:
             yield batch
 
-    def _send(self, tasks: list[m.Task]) -> None:
-        desk, client, notebook = self.desk, self.hello.id, self.hello.notebook
-        now = desk.now
-        shapes: dict[tuple[Any, ...], int] = {}
-        words: list[bytes | str | int] = []
-        for task in tasks:
-            shape = (
-                task.queue, lane_of(task), str(task.priority), tuple(blobs_of(task)), max(0.0,
-                task.countdown), -1.0 if task.expires is None else max(0.0, task.expires),
-            )  # fmt: skip
-            number = shapes.setdefault(shape, len(shapes) + 1)
-            words += (
-                number, task.id, entry_of(task), desk.sealed.envelope(Envelope(task, client, notebook, now)),
-            )  # fmt: skip
-        fields = ("queue", "lane", "priority", "blobs", "delay", "expires")
+    def _send(self, batch: dict[str, m.Task]) -> None:
+        """Submit tasks of different ids, those together that have the rest in common."""
+        desk, now = self.desk, self.desk.now
+        shapes: dict[Shape, list[bytes | str]] = {}
+        order: dict[Shape, list[m.Task]] = {}
+        for task in batch.values():
+            if (plan := self._plans.of(task)) is not None:
+                shape, written = self._called(plan, task, now)
+            else:
+                shape, written = self._whole(task, now)
+            shapes.setdefault(shape, []).extend(written)
+            order.setdefault(shape, []).append(task)
         head = {
             "max_queued": desk.settings.max_queued,
             "recent": _RECENT,
             "expires": desk.expires // 1000,
-            "notebook": notebook,
-            "shapes": [dict(zip(fields, shape, strict=True)) for shape in shapes],
+            "notebook": self.hello.notebook,
+            "shapes": [{"number": len(order[shape]), **shape._asdict()} for shape in shapes],
         }
+        words = [word for written in shapes.values() for word in written]
+        tasks = [task for group in order.values() for task in group]
         desk.tell("submit", said(head), *words, then=partial(self._on_submitted, tasks))
+
+    def _called(self, plan: Plan, task: m.Task, now: float) -> tuple[Shape, tuple[str, bytes]]:
+        """The shape of a task, its entry, and what is kept of it, if a template has the rest."""
+        if plan.name not in self._defined:
+            self._keep_template(plan)
+        call = Call(plan.key, now, task.payload, task.captured, task.group, task.parent_id, task.root_id)
+        shape = Shape(plan.queue, plan.lane, plan.priority, plan.blobs)
+        return shape, (f"{plan.tag}{size_of(task)}{task.id}", self.desk.sealed.call(task.id, call))
+
+    def _whole(self, task: m.Task, now: float) -> tuple[Shape, tuple[str, bytes]]:
+        """The same if none has."""
+        shape = Shape(
+            task.queue, lane_of(task), str(task.priority), tuple(blobs_of(task)), max(0.0, task.countdown),
+            -1.0 if task.expires is None else max(0.0, task.expires),
+        )  # fmt: skip
+        envelope = Envelope(task, self.hello.id, self.hello.notebook, now)
+        return shape, (entry_of(task), self.desk.sealed.envelope(envelope))
+
+    def _keep_template(self, plan: Plan) -> None:
+        self._defined[plan.name] = plan
+        # as in _define
+        key = self.desk.names(f"blob:{plan.name}")
+        self.desk.wire.call(b"SET", key, plan.template, b"EX", 3600, b"NX", then=_nothing)
 
     def _on_submitted(self, tasks: list[m.Task], reply: Any) -> None:
         deliver = self.desk.deliver
         if isinstance(reply, hiredis.ReplyError):
             self._on_refusal(tasks, str(reply))
             return
+        if not reply:
+            deliver(m.Accepted([task.id for task in tasks]))
+            return
         accepted: list[str] = []
         known: list[str] = []
-        missing: dict[str, list[str]] = {}
+        missing: dict[str, list[m.Task]] = {}
         for task, answer in zip(tasks, reply, strict=True):
             if answer == _FULL:
                 most = self.desk.settings.max_queued
@@ -177,17 +217,24 @@ class ClientPart(Part):
                     )
                 )
             elif isinstance(answer, bytes):
-                missing.setdefault(answer.decode(), []).append(task.id)
+                missing.setdefault(answer.decode(), []).append(task)
             else:
                 accepted.append(task.id)
                 if answer == _KNOWN:
                     known.append(task.id)
-        for key, ids in missing.items():
-            deliver(m.Missing(key, ids))
+        for key, those in missing.items():
+            self._on_missing(key, those)
         if accepted:
             deliver(m.Accepted(accepted))
         if known:
             self._to_watch += known
+
+    def _on_missing(self, key: str, tasks: list[m.Task]) -> None:
+        """A blob has gone, since no task needed it for an hour."""
+        if self._defined.pop(key, None) is not None:
+            self._submit(tasks)
+        else:
+            self.desk.deliver(m.Missing(key, [task.id for task in tasks]))
 
     def _on_refusal(self, tasks: list[m.Task], error: str) -> None:
         if not error.startswith("OOM"):

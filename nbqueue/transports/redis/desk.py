@@ -20,7 +20,8 @@ from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import Names
-from nbqueue.transports.redis.records import Sealed
+from nbqueue.transports.redis.records import Sealed, Standing
+from nbqueue.transports.redis.templates import Templates
 from nbqueue.transports.redis.wire import Broken, Then, Wire, Word
 from nbqueue.wire.signing import ForgedError
 
@@ -41,6 +42,8 @@ class Found(msgspec.Struct, frozen=True):
     record: Record
     #: its standing in the words in which it is kept: changes are made only while it is the same
     packed: bytes = b""
+    #: that it refers to as long as it has not ended
+    blobs: tuple[str, ...] = ()
 
 
 class Desk:
@@ -64,6 +67,7 @@ class Desk:
         self._prefix = names.prefix
         #: added to the monotonic clock, gives Redis' time
         self._offset = 0.0
+        self._templates = Templates(sealed, lambda name: self.command(b"GET", f"blob:{name}"))
         self.set_clock()
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────
@@ -154,15 +158,19 @@ class Desk:
                 records.add_traces(found.record, self.events(sealed), self.settings.max_output_bytes)
         return found
 
-    def read(self, id: str, envelope: bytes, packed: bytes | None) -> Found | None:
-        """An unfinished task, from its envelope and how it stands; None, and a report, if it is not ours."""
+    def read(self, id: str, envelope: bytes, stands: bytes | Standing | None) -> Found | None:
+        """An unfinished task, from what is kept of it and how it stands; None, and a report, if it is not
+        ours."""
         try:
-            opened = self.sealed.open_envelope(id, envelope)
-            standing = records.unpack_standing(packed)
+            opened, blobs = self._templates.open(id, envelope)
+            if isinstance(stands, Standing):
+                standing, packed = stands, b""
+            else:
+                standing, packed = records.unpack_standing(stands), stands or b""
         except (ForgedError, ProtocolError, msgspec.MsgspecError) as error:
             self.report_forgery(str(error))
             return None
-        return Found(records.record_of(opened, standing, self.now), packed or b"")
+        return Found(records.record_of(opened, standing, self.now), packed, blobs)
 
     def _ended(self, id: str, result: bytes | None) -> Found | None:
         """A finished task."""

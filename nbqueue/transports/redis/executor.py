@@ -38,6 +38,8 @@ from nbqueue.wire.signing import ForgedError
 _LOOK: Final = 1.0
 #: bytes of outcomes in one call
 _SETTLE_BYTES: Final = 8 * 2**20
+#: what runs that are settled together may have in common: see ``settle.lua``
+_SHAPE: Final = ("number", "queue", "sender", "blobs", "traces")
 #: seconds until a stuck executor looks again whether others are idle
 _STUCK_AGAIN: Final = 0.25
 
@@ -206,7 +208,7 @@ class ExecutorPart(Part):
         if id:
             _, found = desk.look([id.decode(errors="surrogateescape")])[0]
             if found is not None and found.record.token == token:
-                return Lease(found.record, 0.0, True)
+                return Lease(found.record, 0.0, True, found.blobs)
         desk.command(b"HDEL", key, str(token))
         return None
 
@@ -219,20 +221,19 @@ class ExecutorPart(Part):
 
     def _keep(self, batch: Sequence[tuple[m.Outcome, Lease, bytes]]) -> None:
         desk = self.desk
-        shapes: dict[tuple[str, str, tuple[str, ...], bool], int] = {}
-        words: list[bytes | str | int] = []
+        shapes: dict[tuple[str, str, tuple[str, ...], bool], list[bytes | str]] = {}
         for outcome, lease, result in batch:
             task = lease.record.task
-            blobs = tuple(records.blobs_of(task))
-            shape = (task.queue, lease.record.sender.client, blobs, lease.traces)
-            number = shapes.setdefault(shape, len(shapes) + 1)
-            words += (number, str(outcome.token), task.id, result)
-        fields = ("queue", "sender", "blobs", "traces")
+            shape = (task.queue, lease.record.sender.client, lease.blobs, lease.traces)
+            shapes.setdefault(shape, []).extend((str(outcome.token), task.id, result))
         head = {
             "executor": self._seat,
             "expires": desk.expires,
-            "shapes": [dict(zip(fields, shape, strict=True)) for shape in shapes],
+            "shapes": [
+                dict(zip(_SHAPE, (len(words) // 3, *shape), strict=True)) for shape, words in shapes.items()
+            ],
         }
+        words = [word for written in shapes.values() for word in written]
         tokens = [outcome.token for outcome, _, _ in batch]
         desk.tell("settle", said(head), *words, then=partial(self._on_settled, tokens))
 
@@ -339,31 +340,35 @@ class ExecutorPart(Part):
             self._claims = False
             self.desk.deliver(m.Unknown())
             return
-        _, due, leases = reply
-        self._idle = len(leases) // 5 < free
+        _, due, given_at, first, batches = reply
+        given = self._assign(float(given_at), int(first), batches)
+        self._idle = given < free
         if not self._idle:  # it may have ended meanwhile what it held then
             self._claim_at = 0.0
-        if (at := float(due)) and not leases:
+        if (at := float(due)) and not given:
             self._claim_at = min(self._claim_at, max(self.desk.monotonic(at), time.monotonic() + 0.001))
-        if leases:
-            self._assign(leases)
 
-    def _assign(self, rows: Sequence[bytes]) -> None:
+    def _assign(self, given_at: float, token: int, batches: Sequence[tuple[bytes, list[bytes]]]) -> int:
+        """Hand on what a claim brought, and return how many that are."""
         assignments = []
-        now = time.monotonic()
-        for i in range(0, len(rows), 5):
-            token, id, packed = int(rows[i]), rows[i + 1], rows[i + 4]
-            found = self.desk.read(id.decode(errors="surrogateescape"), rows[i + 3], packed)
-            if found is None:
-                queue = queue_of(rows[i + 2])
-                self.desk.tell("discard", id, self._seat, str(token), queue, then=_nothing)
-                continue
-            record = found.record
-            self._leases.hold(token, record, now)
-            self._watch_limits(record)
-            assignments.append(_assignment(record))
+        now, first = time.monotonic(), token
+        fresh = records.Standing(executor=self._seat, attempt=1, leased_at=given_at)
+        for lane, rows in batches:
+            for row in range(0, len(rows), 3):
+                fresh.token = token
+                standing = rows[row + 2] or fresh
+                found = self.desk.read(rows[row].decode(errors="surrogateescape"), rows[row + 1], standing)
+                if found is not None:
+                    self._leases.hold(token, found.record, found.blobs, now)
+                    self._watch_limits(found.record)
+                    assignments.append(_assignment(found.record))
+                else:
+                    words = (rows[row], self._seat, str(token), queue_of(lane))
+                    self.desk.tell("discard", *words, then=_nothing)
+                token += 1
         if assignments:
             self.desk.deliver(m.Assign(assignments))
+        return token - first
 
     def _watch_limits(self, record: Record) -> None:
         task = record.task

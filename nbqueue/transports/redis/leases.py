@@ -30,6 +30,8 @@ class Lease(msgspec.Struct, gc=False):
     estimate: float
     #: it may have told something that is kept beside the record
     traces: bool
+    #: that it refers to
+    blobs: tuple[str, ...] = ()
 
 
 class Leases:
@@ -84,8 +86,8 @@ class Leases:
         """What a claim is told of how long tasks take."""
         return self._estimates
 
-    def hold(self, token: int, record: Record, now: float) -> None:
-        lease = Lease(record, self._durations.estimate(record.task), record.attempt > 1)
+    def hold(self, token: int, record: Record, blobs: tuple[str, ...], now: float) -> None:
+        lease = Lease(record, self._durations.estimate(record.task), record.attempt > 1, blobs)
         with self._lock:
             if not self._held:
                 self._moved_at = now

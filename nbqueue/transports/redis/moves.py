@@ -15,7 +15,7 @@ from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.desk import Desk, Found, said
 from nbqueue.transports.redis.names import entry_of, lane_of
-from nbqueue.transports.redis.records import Envelope
+from nbqueue.transports.redis.records import Envelope, blobs_of
 
 #: An order to a channel.
 Order = tuple[str, AnyMessage]
@@ -34,6 +34,7 @@ class Move:
         self.record = record = found.record
         self._desk = desk
         self._packed = found.packed
+        self._blobs = found.blobs
         leased = record.place == LEASED
         #: who has the lease, "" for nobody
         self.executor = record.executor if leased else ""
@@ -103,7 +104,8 @@ class Move:
                 "token": str(self.token),
                 "release": release,
                 "due": record.due,
-                "blobs": records.blobs_of(task),
+                "blobs": self._blobs,
+                "dropped": [] if task is self._task else [b for b in self._blobs if b not in blobs_of(task)],
                 "expires": desk.expires,
                 "again": again,
                 "last": last,
@@ -112,7 +114,7 @@ class Move:
         )
         told = desk.sealed.events([event]) if event is not None else b""
         envelope = b""
-        if task is not self._task:
+        if task is not self._task:  # it is written as a whole, and needs its template no more
             sender = record.sender
             envelope = desk.sealed.envelope(Envelope(task, sender.client, sender.notebook, record.at))
         words = [w for channel, order in orders for w in (channel, desk.sealed.events([order]))]

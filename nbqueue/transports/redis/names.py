@@ -6,7 +6,7 @@ in one slot, and so on one shard.  The application's name is part of the URL, ``
 ========================  ======  ====================================================  =====================
 key                       type    holds                                                 goes
 ========================  ======  ====================================================  =====================
-``tasks``                 hash    id → envelope, of unfinished tasks                    with each outcome
+``tasks``                 hash    id → envelope or call, of unfinished tasks            with each outcome
 ``standing``              hash    id → how it stands, of those that were given out      with each outcome
 ``watchers``              hash    id → clients that asked for it, beside its sender     with each outcome
 ``live:ID``               hash    its last progress and custom state                    with the outcome
@@ -14,6 +14,7 @@ key                       type    holds                                         
 ``result:ID``             string  the record of a finished task                         ``result_expires``
 ``value:ID``              hash    values of its runs, where Redis is the result backend   ``result_expires``
 ``blob:HASH``             string  a function, or what it captured                       1 h after its task
+``blob:t.HASH``           string  a template: what many calls have in common            1 h after its task
 ``references``            hash    hash → unfinished tasks that need the blob            when it is 0
 ``lanes``                 hash    lane → tasks that wait in it                          with the last worker
 ``ready:LANE:PRIORITY``   list    entries of tasks that wait                            when it is empty
@@ -34,8 +35,9 @@ key                       type    holds                                         
 Channels: ``c:CLIENT`` (news of its tasks), ``x:EXECUTOR`` (there is a task for you), ``k:EXECUTOR`` (its
 control link), ``w:WORKER`` (its supervisor), ``news`` (there is a new lane).
 
-An *entry* is four characters that stand for the task's function, and its id: so a script that gives tasks out
-knows how long they take without reading them.  A *lane* is what the tasks in it demand of their executor
+An *entry* is four characters that stand for the function, one for how many bytes the task has ("A" for 0, "B"
+for 1, "C" for 2 and 3, "D" for 4 to 7, …), and its id: so a script that gives tasks out knows how long they
+take, and how much they are, without reading them.  A *lane* is what the tasks in it demand of their executor
 (``core.queues.LaneKey``), as one text.
 """
 
@@ -49,6 +51,7 @@ from nbqueue.messages import Task
 
 #: between the parts of a lane; no part has one
 _SEPARATOR: Final = "\x1f"
+_SIZES: Final = "".join(chr(ord("A") + bits) for bits in range(64))
 
 
 class Names:
@@ -97,7 +100,12 @@ def tag(function: str) -> str:
 
 def entry_of(task: Task) -> str:
     """How a task is named in the lists of those that wait."""
-    return tag_of(task) + task.id
+    return f"{tag_of(task)}{size_of(task)}{task.id}"
+
+
+def size_of(task: Task) -> str:
+    """One character for the bytes of its payload, as powers of two."""
+    return _SIZES[(len(task.payload) + len(task.captured)).bit_length()]
 
 
 def tag_of(task: Task) -> str:

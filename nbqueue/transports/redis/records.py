@@ -2,9 +2,10 @@
 
 ::
 
-    tasks     ─ Envelope   what was submitted, by whom, when: signed, never changed ─┐
-    standing  ─ Standing   lease, attempts, state: changed by scripts               ─┼─▶ Record ─▶ decisions
-    result:ID ─ Kept       the head of the record and its outcome: signed           ─┘     of the core
+    tasks     ─ Envelope   what was submitted, by whom, when: signed, never changed, ─┐
+                or a Call  the same, where a template has most of it (.templates)     │
+    standing  ─ Standing   lease, attempts, state: changed by scripts                ─┼─▶ Record ─▶ decisions
+    result:ID ─ Kept       the head of the record and its outcome: signed            ─┘     of the core
 
 What is unpickled later (arguments, values, exceptions) only ever comes out of something signed.
 """
@@ -29,10 +30,12 @@ from nbqueue.messages import (
 )
 from nbqueue.states import PENDING
 from nbqueue.wire.codec import pack
-from nbqueue.wire.signing import ForgedError, Signer
+from nbqueue.wire.signing import SIZE, ForgedError, Signer
 
 # Kinds of seals
 TASK: Final = "task"
+CALL: Final = "call"
+TEMPLATE: Final = "template"
 RESULT: Final = "result"
 EVENT: Final = "event"
 BLOB: Final = "blob"
@@ -48,6 +51,20 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     notebook: str
     #: when it was submitted, in Redis' time
     at: float
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is kept of a submission that has the rest in common with others.  Its id, under which it is kept,
+    is signed with it."""
+
+    #: what names the template
+    template: bytes
+    at: float
+    payload: bytes
+    captured: bytes = b""
+    group: str = ""
+    parent_id: str = ""
+    root_id: str = ""
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -81,7 +98,11 @@ class Standing(msgspec.Struct, array_like=True, gc=False):
     worker: str = ""
 
 
+#: with which a call begins after its MAC, as an array of seven; an envelope is one of four
+_CALL_MARK: Final = 0x97
+
 _envelope: Final = msgspec.msgpack.Decoder(Envelope).decode
+_call: Final = msgspec.msgpack.Decoder(Call).decode
 _kept: Final = msgspec.msgpack.Decoder(Kept).decode
 _standing: Final = msgspec.msgpack.Decoder(Standing).decode
 _events: Final = msgspec.msgpack.Decoder(list[AnyMessage]).decode
@@ -96,6 +117,13 @@ class Sealed:
 
     def envelope(self, envelope: Envelope) -> bytes:
         return self._signer.seal(TASK, pack(envelope))
+
+    def call(self, id: str, call: Call) -> bytes:
+        body = pack(call)
+        return self._signer.mac(CALL, id.encode() + b"\0" + body) + body
+
+    def template(self, name: str, template: Envelope) -> bytes:
+        return self._signer.seal(f"{TEMPLATE} {name}", pack(template))
 
     def result(self, kept: Kept) -> bytes:
         return self._signer.seal(RESULT, pack(kept))
@@ -121,6 +149,22 @@ class Sealed:
             raise ForgedError(f"the task kept as {id!r} is {envelope.task.id!r}")
         return envelope
 
+    @staticmethod
+    def is_call(sealed: bytes) -> bool:
+        """Whether it says that it is a call, not an envelope."""
+        return len(sealed) > SIZE and sealed[SIZE] == _CALL_MARK
+
+    def open_call(self, id: str, sealed: bytes) -> Call:
+        """The same for a call."""
+        body = sealed[SIZE:]
+        self._signer.check(CALL, sealed[:SIZE], id.encode(errors="surrogateescape") + b"\0" + body)
+        call: Call = _decoded(CALL, body, _call)
+        return call
+
+    def open_template(self, name: str, sealed: bytes) -> Envelope:
+        template: Envelope = self._read(f"{TEMPLATE} {name}", sealed, _envelope)
+        return template
+
     def open_result(self, id: str, sealed: bytes) -> Kept:
         """The same for a result."""
         kept = self.open_news(sealed)
@@ -145,13 +189,14 @@ class Sealed:
         return bytes(self._signer.open(f"{BLOB} {key}", sealed))
 
     def _read(self, kind: str, sealed: bytes, decode: Any) -> Any:
-        body = self._signer.open(kind, sealed)
-        try:
-            return decode(body)
-        except msgspec.MsgspecError as error:
-            raise ProtocolError(
-                f"a {kind} in Redis was written by another version of nbqueue: {error}"
-            ) from None
+        return _decoded(kind, self._signer.open(kind, sealed), decode)
+
+
+def _decoded(kind: str, body: bytes | memoryview, decode: Any) -> Any:
+    try:
+        return decode(body)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"a {kind} in Redis was written by another version of nbqueue: {error}") from None
 
 
 def pack_standing(standing: Standing) -> bytes:

@@ -7,9 +7,9 @@
 --          unknown = seconds of what is not among them}.  `free`: so many it could begin at once; `idle`: it is
 --          lined up as one that waits
 --
--- Returns {known, when the next scheduled task is due, {token, id, lane, envelope,
--- standing, …}}; `known` is 0 if the
--- executor has to say Hello again.  One that could begin more than it gets is lined up as idle.
+-- Returns {known, when the next scheduled task is due, when it was given these, the first token, {{lane,
+-- {id, envelope, standing, …}}, …}}: tokens count up, and a standing is "" when this is its first lease.  `known` is
+-- 0 if the executor has to say Hello again.  One that could begin more than it gets is lined up as idle.
 
 local said = cmsgpack.unpack(ARGV[1])
 if call('HEXISTS', P .. 'executors:' .. said.worker, said.executor) == 0 then return {0} end
@@ -19,39 +19,48 @@ if said.idle then
 end
 local due = line_up_due(now)
 
-local leases, pairs_held, standings = {}, {}, {}
+local batches, pairs_held, standings = {}, {}, {}
 local backlog, taken, bytes = 0, 0, 0
-local token = math.max(tonumber(call('GET', P .. 'token') or 0), math.floor(now * 1000000))
+local first = math.max(tonumber(call('GET', P .. 'token') or 0), math.floor(now * 1000000)) + 1
+
+-- How a task stands that is given out for the first time, before and after its token: an array of 12 fields, of
+-- which the first is a number of 8 bytes (`records.Standing`).
+local before = string.char(0x9c, 0xcf)
+local after = string.sub(cmsgpack.pack({said.executor, 1, now, 0, 0, 0, 0, 0, false, 'PENDING', ''}), 2)
 
 local function lease(lane, queue, ids)
+    local results, leases, result = {}, {}, P .. 'result:'
+    for i, id in ipairs(ids) do results[i] = result .. id end
+    local ended = call('EXISTS', unpack(results)) > 0
     local envelopes = call('HMGET', P .. 'tasks', unpack(ids))
     local stood = call('HMGET', P .. 'standing', unpack(ids))
     local number = 0
     for i, id in ipairs(ids) do
         local standing = stood[i] and standing_of(stood[i])
-        if call('EXISTS', P .. 'result:' .. id) == 1 then -- it has ended: somebody has put it back
+        if ended and call('EXISTS', results[i]) == 1 then -- it has ended: somebody has put it back
             call('HDEL', P .. 'tasks', id)
         elseif envelopes[i] and not (standing and standing[1] > 0) then -- else it was withdrawn
-            number, token = number + 1, token + 1
-            standing = standing or {0, '', 0, 0, 0, 0, 0, 0, 0, false, 'PENDING', ''}
-            standing[1], standing[2], standing[3] = token, said.executor, standing[3] + 1
-            standing[4], standing[5] = now, 0
-            local packed, written = cmsgpack.pack(standing), string.format('%.0f', token)
-            table.insert(pairs_held, written)
-            table.insert(pairs_held, id)
-            table.insert(standings, id)
-            table.insert(standings, packed)
-            table.insert(leases, written)
-            table.insert(leases, id)
-            table.insert(leases, lane)
-            table.insert(leases, envelopes[i])
-            table.insert(leases, packed)
+            local token, packed, told = first + taken + number, nil, ''
+            if standing then
+                standing[1], standing[2], standing[3] = token, said.executor, standing[3] + 1
+                standing[4], standing[5] = now, 0
+                packed = cmsgpack.pack(standing)
+                told = packed
+            else
+                packed = before .. struct.pack('>I8', token) .. after
+            end
+            number = number + 1
+            local place = 2 * (taken + number)
+            pairs_held[place - 1], pairs_held[place] = string.format('%.0f', token), id
+            standings[place - 1], standings[place] = id, packed
+            leases[3 * number - 2], leases[3 * number - 1], leases[3 * number] = id, envelopes[i], told
         end
     end
     if number > 0 then
         withdraw(lane, number)
         count('running', queue, number)
         taken = taken + number
+        table.insert(batches, {lane, leases})
     end
 end
 
@@ -63,8 +72,8 @@ local function take(list)
         local fills = taken + #ids >= said.free
         if bytes > 8388608 then break end -- more goes by another reply: see look.lua
         if fills and (backlog >= said.budget or seconds >= said.unknown) then break end
-        table.insert(ids, string.sub(entry, 5))
-        bytes = bytes + call('HSTRLEN', P .. 'tasks', ids[#ids])
+        ids[#ids + 1] = id_of(entry)
+        bytes = bytes + size_of(entry)
         backlog = backlog + seconds
     end
     if #ids > 0 then call('LTRIM', list, #ids, -1) end
@@ -89,9 +98,9 @@ end
 if taken > 0 then
     call('HSET', P .. 'held:' .. said.executor, unpack(pairs_held))
     call('HSET', P .. 'standing', unpack(standings))
-    call('SET', P .. 'token', string.format('%.0f', token))
+    call('SET', P .. 'token', string.format('%.0f', first + taken - 1))
 end
 if taken < said.free then
     for _, lane in ipairs(said.lanes) do call('ZADD', P .. 'idle:' .. lane[1], now, said.executor) end
 end
-return {1, due, leases}
+return {1, due, string.format('%.6f', now), string.format('%.0f', first), batches}

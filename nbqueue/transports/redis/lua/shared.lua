@@ -19,6 +19,10 @@ local function frame(message)
     return struct.pack('>I4', #message) .. message
 end
 
+-- The id of an entry, and about how many bytes its task has, as powers of two: see `names.py`.
+local function id_of(entry) return string.sub(entry, 6) end
+local function size_of(entry) return 2 ^ math.max(0, math.min((string.byte(entry, 5) or 0) - 65, 40)) end
+
 -- Wake up to `count` executors that wait for tasks of a lane: one that does not hear it is not there.
 local function wake(lane, count)
     local idle = P .. 'idle:' .. lane
