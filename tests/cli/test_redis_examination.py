@@ -86,7 +86,7 @@ def test_doctor_looks_at_a_redis(server: RedisServer, folders: None) -> None:
         said = run("doctor", "--connect", server.url)
     assert said.exit_code == 0, said.output
     for line in (
-        f"broker {server.url} answers, Redis 7", "of 105 MB are used", "a power failure loses the last second",
+        f"broker {server.url} answers, Redis 7", "of 105 MB are used", "power failure loses the last second",
         "ms there and back", f"signing key {signing.fingerprint()}", "worker w@test", "no task is waiting",
     ):  # fmt: skip
         assert line in said.output.replace("\n", " ")

@@ -79,7 +79,8 @@ def look(url: str) -> Facts:
 def _ask(connection: AbstractConnection, *words: str) -> Any:
     connection.send_command(*words)  # type: ignore[no-untyped-call]
     pushes = words[0] == "SUBSCRIBE"  # what answers it is a push
-    return connection.read_response(disable_decoding=True, push_request=pushes)  # type: ignore[no-untyped-call]
+    reply: Any = connection.read_response(disable_decoding=True, push_request=pushes)
+    return reply
 
 
 def _try(connection: AbstractConnection, *words: str) -> Any:

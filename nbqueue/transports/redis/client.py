@@ -81,6 +81,7 @@ class ClientPart(Part):
         self.desk.subscribe(f"c:{self.hello.id}")
         self._sign_of_life()
         self._chores = Chores(self.desk, _LOOK)
+        self.desk.wire.ask(b"PING")  # what we may not do is said before anybody relies on us
         self.desk.deliver(self.desk.welcome())
 
     def _sign_of_life(self) -> None:

@@ -238,6 +238,8 @@ class RedisLink(Link):
             self._wire.close()
             self._wire = None
             logger.debug("%s", broken)
+            if broken.final:  # we are let in, but may not do what we have to: see `rights`
+                self._inbox.append(m.Refused(f"{broken}: `nbqueue doctor` names the rights that are missing"))
         if self._part is not None:
             self._part.gone()
             self._part = None

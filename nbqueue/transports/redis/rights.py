@@ -32,7 +32,6 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "HMGET": (_HASH, "field"),
     "HSET": (_HASH, "text", "text"),
     "HSETNX": (_HASH, "field", "0"),
-    "HSTRLEN": (_HASH, "field"),
     "HVALS": (_HASH,),
     "INFO": ("server",),
     "LLEN": (_LIST,),
