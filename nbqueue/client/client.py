@@ -94,6 +94,8 @@ class Client:
         self.accepted: frozenset[str] | None = None
         #: result backends of these applications: full URLs by those without passwords
         self.backends: dict[str, str] = {}
+        #: the one to which the broker leaves large values, likewise
+        self.own_backend = {shown_url(transport.values_url): transport.values_url}
         self._accepted_by: weakref.WeakKeyDictionary[Settings, frozenset[str]] = weakref.WeakKeyDictionary()
         self._thread = threading.Thread(target=self._run, name="nbqueue I/O", daemon=True)
         self._thread.start()

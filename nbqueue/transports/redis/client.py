@@ -17,10 +17,12 @@ from nbqueue.core.validation import flaw
 from nbqueue.exceptions import NBQueueError, ProtocolError
 from nbqueue.messages import MAX_BATCH, AnyMessage
 from nbqueue.transports.redis import answers
+from nbqueue.transports.redis.blobs import Blobs
 from nbqueue.transports.redis.chores import Chores, interruption, kill_timer
 from nbqueue.transports.redis.desk import Desk, Part, said
 from nbqueue.transports.redis.moves import Move, decide
 from nbqueue.transports.redis.names import entry_of, lane_of, size_of
+from nbqueue.transports.redis.pieces import LARGE
 from nbqueue.transports.redis.records import Call, Envelope, blobs_of
 from nbqueue.transports.redis.templates import Plan, Plans
 from nbqueue.wire.signing import ForgedError
@@ -73,6 +75,7 @@ class ClientPart(Part):
         self._outcomes: list[m.Outcome] = []
         #: tasks that were submitted again, whose story is to be told
         self._to_watch: list[str] = []
+        self._blobs = Blobs(desk)
         self._plans = Plans(desk.sealed, hello.id, hello.notebook)
         #: templates that were sent on this connection
         self._defined: dict[str, Plan] = {}
@@ -122,9 +125,7 @@ class ClientPart(Part):
         if size > limit:
             self.desk.deliver(m.Refused(too_large("a function", size, limit)))
             return
-        sealed, key = self.desk.sealed.blob(message.key, message.blob), self.desk.names(f"blob:{message.key}")
-        # what is there already stays; of what no task needs yet, the hour begins anew
-        self.desk.wire.call(b"SET", key, sealed, b"EX", 3600, b"NX", then=_nothing)
+        self._blobs.define(message.key, message.blob)
 
     def _submit(self, tasks: Sequence[m.Task]) -> None:
         for batch in self._batches(tasks):
@@ -142,6 +143,9 @@ class ClientPart(Part):
             if reason:
                 self.desk.deliver(m.Rejected(task.id, reason))
                 continue
+            if len(task.payload) > LARGE:
+                task = self._blobs.apart(task)
+                size = len(task.captured)
             if batch and (size > room or len(batch) == MAX_BATCH or task.id in batch):
                 yield batch
                 batch, room = {}, _SUBMIT_BYTES
@@ -156,7 +160,7 @@ class ClientPart(Part):
         shapes: dict[Shape, list[bytes | str]] = {}
         order: dict[Shape, list[m.Task]] = {}
         for task in batch.values():
-            if (plan := self._plans.of(task)) is not None:
+            if not task.payload_key and (plan := self._plans.of(task)) is not None:
                 shape, written = self._called(plan, task, now)
             else:
                 shape, written = self._whole(task, now)
@@ -192,7 +196,7 @@ class ClientPart(Part):
 
     def _keep_template(self, plan: Plan) -> None:
         self._defined[plan.name] = plan
-        # as in _define
+        # as in Blobs.define
         key = self.desk.names(f"blob:{plan.name}")
         self.desk.wire.call(b"SET", key, plan.template, b"EX", 3600, b"NX", then=_nothing)
 
@@ -209,6 +213,7 @@ class ClientPart(Part):
         missing: dict[str, list[m.Task]] = {}
         for task, answer in zip(tasks, reply, strict=True):
             if answer == _FULL:
+                self._blobs.drop(task)
                 most = self.desk.settings.max_queued
                 deliver(
                     m.Rejected(
@@ -222,6 +227,7 @@ class ClientPart(Part):
             else:
                 accepted.append(task.id)
                 if answer == _KNOWN:
+                    self._blobs.drop(task)
                     known.append(task.id)
         for key, those in missing.items():
             self._on_missing(key, those)
@@ -234,6 +240,8 @@ class ClientPart(Part):
         """A blob has gone, since no task needed it for an hour."""
         if self._defined.pop(key, None) is not None:
             self._submit(tasks)
+        elif self._blobs.was_refused(key):
+            self._on_refusal(tasks, "OOM")
         else:
             self.desk.deliver(m.Missing(key, [task.id for task in tasks]))
 
@@ -241,6 +249,7 @@ class ClientPart(Part):
         if not error.startswith("OOM"):
             raise self.desk.fault(error)
         for task in tasks:
+            self._blobs.drop(task)
             text = "Redis has no memory left for tasks (its maxmemory): submit again when some are done"
             self.desk.deliver(m.Rejected(task.id, text))
 

@@ -27,9 +27,11 @@ from nbqueue.wire.signing import ForgedError
 
 logger = logging.getLogger(__name__)
 
-#: bytes of a payload: Redis hangs up on those who listen to channels and are sent more than 32 MB at once
-#: (client-output-buffer-limit)
-MAX_PAYLOAD: Final = 24 * 2**20
+#: bytes of a payload: Redis takes no larger word (proto-max-bulk-len), and that of a function is signed
+MAX_PAYLOAD: Final = 2**29 - 2**10
+#: bytes of what is passed on in one push: Redis hangs up on those who listen to channels and are sent more
+#: than 32 MB at once (client-output-buffer-limit)
+MAX_EVENT: Final = 8 * 2**20
 #: ids that are looked up in one call
 LOOK: Final = 64
 
@@ -101,7 +103,7 @@ class Desk:
         settings = self.settings
         return m.Welcome(
             1, __version__, settings.worker_heartbeat, settings.worker_lease, 0.0, "", 0,
-            self.payload_limit, settings.max_output_bytes,
+            self.payload_limit, settings.max_output_bytes, min(self.payload_limit, MAX_EVENT),
         )  # fmt: skip
 
     # ── scripts ──────────────────────────────────────────────────────────────────────────────

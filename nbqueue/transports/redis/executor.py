@@ -27,12 +27,13 @@ from nbqueue.core.records import Record
 from nbqueue.messages import AnyMessage
 from nbqueue.states import FAILURE, READY_STATES
 from nbqueue.transports.redis import losses, records
-from nbqueue.transports.redis.desk import Desk, Part, said
+from nbqueue.transports.redis.blobs import Blobs
+from nbqueue.transports.redis.desk import MAX_EVENT, Desk, Part, said
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
 from nbqueue.transports.redis.names import lane_key, queue_of
-from nbqueue.wire.signing import ForgedError
+from nbqueue.transports.redis.pieces import LARGE
 
 #: seconds that an idle executor sleeps before it looks for tasks, whether or not it was woken
 _LOOK: Final = 1.0
@@ -53,6 +54,7 @@ class ExecutorPart(Part):
         self._is_main = hello.role == m.EXECUTOR
         self._leases = leases_of(f"{desk.url} {desk.names.app}", self._seat)
         self._leases.slots = max(1, hello.slots)
+        self._blobs = Blobs(desk)
         self._lanes: list[tuple[str, str]] = []
         self._claims = self._is_main
         self._claiming = False
@@ -129,9 +131,7 @@ class ExecutorPart(Part):
             case m.Consume(queues):
                 self._consume(queues)
             case m.Need(key):
-                self.desk.wire.call(
-                    b"GET", self.desk.names(f"blob:{key}"), then=lambda reply: self._on_blob(key, reply)
-                )
+                self._blobs.fetch(key)
             case m.Held():
                 self._compare(message)
             case m.Ping():
@@ -156,15 +156,6 @@ class ExecutorPart(Part):
         sealed = desk.sealed.hello(self.hello)
         _, lanes = desk.run("join", hello.worker, desk.settings.worker_lease, self._seat, sealed)
         self._serve(lanes)
-
-    def _on_blob(self, key: str, reply: Any) -> None:
-        blob = b""
-        if isinstance(reply, bytes):
-            try:
-                blob = self.desk.sealed.open_blob(key, reply)
-            except ForgedError as error:
-                self.desk.report_forgery(str(error))
-        self.desk.deliver(m.Define(key, blob))
 
     def _goodbye(self) -> None:
         """The main link: it takes no more; the control link: it holds nothing, or its worker will say."""
@@ -215,7 +206,7 @@ class ExecutorPart(Part):
     def _result(self, outcome: m.Outcome, lease: Lease) -> bytes:
         record, desk = lease.record, self.desk
         self._leases.ran(record, outcome.runtime)
-        name, limit = self.hello.name, desk.payload_limit
+        name, limit = self.hello.name, MAX_EVENT  # what is larger is not in the outcome
         counts = verdicts.outcome_of(record, outcome, name, desk.now, limit)
         return desk.sealed.result(records.kept_of(record, counts))
 
@@ -258,7 +249,7 @@ class ExecutorPart(Part):
                 task = verdicts.changed(record.task, message.changes, desk.payload_limit)
                 if not isinstance(task, m.Task):
                     return move.end(task, release=True)
-                record.task = task
+                record.task = self._blobs.apart(task) if len(task.payload) > LARGE else task
             event = m.Retrying(message.id, record.retries, message.failure, record.due)
             return move.wait(event, again=True)
 

@@ -26,6 +26,7 @@ from nbqueue.transports.redis.client import ClientPart
 from nbqueue.transports.redis.desk import Desk, Part
 from nbqueue.transports.redis.executor import ExecutorPart
 from nbqueue.transports.redis.names import Names
+from nbqueue.transports.redis.pieces import LARGE
 from nbqueue.transports.redis.records import Sealed
 from nbqueue.transports.redis.wire import Broken, Wire
 from nbqueue.transports.redis.worker import WorkerPart
@@ -62,6 +63,7 @@ class RedisTransport(Transport):
     def __init__(self, url: str, settings: Settings | None = None) -> None:
         self._address = Address(url)
         self.url = self._address.url
+        self.values_url, self.values_above = url, LARGE
         self._settings = BrokerSettings.of(settings or Settings())
         self._sealed = Sealed(Signer(signing_key().encode(), self._address.app))
 

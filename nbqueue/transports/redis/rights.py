@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "EXISTS": (_TEXT,),
     "EXPIRE": (_TEXT, "60"),
     "GET": (_TEXT,),
+    "GETRANGE": (_TEXT, "0", "0"),
     "HDEL": (_HASH, "field"),
     "HEXISTS": (_HASH, "field"),
     "HGET": (_HASH, "field"),

@@ -85,16 +85,21 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> "Executor | Sever
     logs.set_up_tasks(worker, output.logging_handler())
     slot = Slot(options.slot)
     slot.close_file()
+    way, identity = way_to_broker(worker), executor_identity(options, [task.name for task in tasks])
     parts: dict[str, Any] = {
         "tasks": tasks,
         "accepted": _accepted(settings),
-        "storage": Storage(_backend(settings, worker), settings.result_expires, trusts=_trusts(settings)),
+        "storage": Storage(
+            _backend(settings, worker),
+            settings.result_expires,
+            trusts=_trusts(settings),
+            large=(way.values_url, way.values_above),
+        ),
         "slot": slot,
         "log": logs.TaskLog(log),
         "quota": _quota(worker),
         "on_welcome": lifeline.ready,
     }
-    way, identity = way_to_broker(worker), executor_identity(options, [task.name for task in tasks])
     if worker.slots == 1:
         return Executor(way, identity, whole_process=True, **parts)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # tasks are interrupted in their threads

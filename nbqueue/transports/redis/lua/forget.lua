@@ -1,13 +1,13 @@
 -- Delete records of finished tasks; of others, tell the client no more.
 --
--- KEYS[1]   the namespace, of which it uses: tasks, watchers, result:*, output:*
+-- KEYS[1]   the namespace, of which it uses: tasks, watchers, result:*, output:*, value:*
 -- ARGV[1]   id of the client
 -- ARGV[2…]  ids
 
 for i = 2, #ARGV do
     local id = ARGV[i]
     if call('HEXISTS', P .. 'tasks', id) == 0 then
-        call('DEL', P .. 'result:' .. id, P .. 'output:' .. id)
+        call('UNLINK', P .. 'result:' .. id, P .. 'output:' .. id, P .. 'value:' .. id)
     else
         local left = {}
         for watcher in string.gmatch(call('HGET', P .. 'watchers', id) or '', '%S+') do

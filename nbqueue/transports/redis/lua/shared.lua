@@ -62,12 +62,17 @@ local function count(hash, field, by)
     if by ~= 0 and call('HINCRBY', P .. hash, field, by) <= 0 then call('HDEL', P .. hash, field) end
 end
 
--- So many tasks more (or fewer) need a blob; one that none needs stays for an hour, for the next call.
+-- So many tasks more (or fewer) need a blob; one that none needs stays for an hour, for the next call;
+-- a payload goes at once.
 local function refer(blob, by)
     local references = call('HINCRBY', P .. 'references', blob, by)
     if references <= 0 then
         call('HDEL', P .. 'references', blob)
-        call('EXPIRE', P .. 'blob:' .. blob, 3600)
+        if string.sub(blob, 1, 2) == 'p.' then
+            call('UNLINK', P .. 'blob:' .. blob)
+        else
+            call('EXPIRE', P .. 'blob:' .. blob, 3600)
+        end
     elseif references == by then
         call('PERSIST', P .. 'blob:' .. blob)
     end

@@ -10,6 +10,13 @@
 -- Returns nothing if all are kept; else of each task 0 (kept), 1 (known), 2 (its queue is full), or the key of a
 -- blob that is not here.
 
+-- Whether a blob is here: of a large payload, all its pieces and the seal.
+local function is_there(blob)
+    local pieces = string.match(blob, '^p%.(%d+)%.')
+    if pieces then return call('HLEN', P .. 'blob:' .. blob) == pieces + 1 end
+    return call('EXISTS', P .. 'blob:' .. blob) == 1
+end
+
 local said = cmsgpack.unpack(ARGV[1])
 local now, at = clock(), 2
 local answers, all, taken = {}, true, {}
@@ -57,7 +64,7 @@ for _, shape in ipairs(said.shapes) do
         keys[i] = result .. ids[i]
     end
     for _, blob in ipairs(shape.blobs) do
-        if call('EXISTS', P .. 'blob:' .. blob) == 0 then shape.missing = blob end
+        if not is_there(blob) then shape.missing = blob end
     end
     local room = said.max_queued - (call('HGET', P .. 'queued', shape.queue) or 0)
     local entries = keep(shape, ids, keys, room) or sift(shape, ids, keys, room)
