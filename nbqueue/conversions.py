@@ -87,7 +87,12 @@ def flag(value: Any) -> bool:
 
 
 #: pools of workers by every name that they have
-POOLS: Mapping[str, str] = {"processes": "processes", "prefork": "processes", "threads": "threads"}
+POOLS: Mapping[str, str] = {
+    "processes": "processes",
+    "prefork": "processes",
+    "threads": "threads",
+    "solo": "solo",
+}
 
 
 def pool(value: Any) -> str:
@@ -95,11 +100,10 @@ def pool(value: Any) -> str:
     if value in POOLS:
         return POOLS[value]
     advice = {
-        "solo": ": processes with one executor (workers=1, -c 1) are the nearest thing",
         "gevent": ": threads, or async tasks and --concurrency-async, wait for many things at once",
     }
     advice["eventlet"] = advice["gevent"]
-    raise ValueError(f"processes (Celery's prefork) or threads is expected{advice.get(str(value), '')}")
+    raise ValueError(f"processes (Celery's prefork), threads or solo is expected{advice.get(str(value), '')}")
 
 
 def one_of(*words: str) -> Callable[[Any], str]:

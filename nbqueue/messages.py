@@ -479,6 +479,8 @@ class Started(Message, tag=30):
     #: filled in by the broker
     worker: str = ""
     at: float = 0.0
+    #: of the process that runs it; 0 where that is not known
+    pid: int = 0
 
 
 class Progress(Message, tag=31):

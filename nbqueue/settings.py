@@ -88,7 +88,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("beat_missed", to.one_of("once", "skip", "all"), "once", "what is made up for of a periodic task's firings that fell into a time without a broker: the last one, none, all (the last hundred)"),
         Setting("worker_heartbeat", to.period, 2.0, "seconds between two signs of life"),
         Setting("worker_lease", to.period, 10.0, "seconds without a sign of life after which a worker counts as lost; longer than worker_heartbeat"),
-        Setting("worker_pool", to.pool, "processes", "what tasks of `nbqueue worker` run in: processes (prefork), one task each, or the threads of one process"),
+        Setting("worker_pool", to.pool, "processes", "what tasks of `nbqueue worker` run in: processes (prefork), one task each; the threads of one process; or solo, one process"),
         Setting("worker_max_tasks_per_child", to.count, 0, "tasks after which an executor process is replaced; 0: never"),
         Setting("worker_max_memory_per_child", to.count, 0, "KiB of memory past which an executor process is replaced, after its task; 0: never"),
         Setting("worker_log_format", to.text, "", "format of a worker's own lines, as in logging; json: a line of JSON each; empty: Celery's"),

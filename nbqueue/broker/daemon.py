@@ -257,7 +257,7 @@ class Broker:
 
     def _mind_pause(self, late: float, now: float) -> None:
         if late > _PAUSE:
-            log.warning("was paused for %.1f s", late)
+            log.warning("did not listen for %.1f s: it was stopped, or had too much to do", late)
             self._core.paused(late, now)
 
     def _mind_clock(self, now: float) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from nbqueue.cli import celery_words
 from nbqueue.exceptions import TimeoutError
 
 _SECONDS = click.FloatRange(min=0)
@@ -42,6 +43,7 @@ def _json(kind: type, what: str) -> Any:
 @click.option("--serializer", metavar="NAME", help="json, msgpack or cloudpickle.")
 @click.option("--wait", is_flag=True, help="Wait for its value and print it, instead of its id.")
 @click.option("-t", "--timeout", type=_SECONDS, metavar="SECONDS", help="Wait no longer than that.")
+@celery_words.pointless(celery_words.CALL_VALUES)
 @click.option("--connect", default="", metavar="HOST[:PORT]", help="At this broker, not the application's.")
 @click.pass_obj
 def call(

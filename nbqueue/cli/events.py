@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from nbqueue.cli import celery_words
+
 #: fields that stand at the beginning of a line, or would fill it
 _ELSEWHERE = ("type", "timestamp", "uuid", "name", "hostname", "traceback")
 
@@ -16,6 +18,9 @@ _ELSEWHERE = ("type", "timestamp", "uuid", "name", "hostname", "traceback")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="End after so many.")
 @click.option("-t", "--timeout", type=float, help="End when there was none for so many seconds.")
 @click.option("-j", "--json", "as_json", is_flag=True, help="A JSON object a line, for programs.")
+@celery_words.pointless(celery_words.EVENTS_FLAGS, is_flag=True)
+@celery_words.pointless(celery_words.EVENTS_VALUES)
+@celery_words.refused(celery_words.EVENTS_REFUSED)
 @click.option("--connect", default="", metavar="HOST[:PORT]", help="That broker's, not the local one's.")
 @click.pass_obj
 def events(

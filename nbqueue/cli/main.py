@@ -5,12 +5,14 @@ Everything heavy (sockets, rich, the client) is imported by the subcommand that 
 """
 
 import importlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from nbqueue._version import __version__
+from nbqueue.cli import celery_words
 from nbqueue.cli.errors import CommandFailed
 from nbqueue.exceptions import NBQueueError
 
@@ -53,6 +55,13 @@ class Commands(click.Group):
             _take_app(command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if (way_out := celery_words.COMMANDS.get(args[0])) is not None:
+            ctx.fail(f"there is no `nbqueue {args[0]}`: {way_out}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -83,12 +92,26 @@ def _remember_app(context: click.Context, _: click.Parameter, app: str | None) -
 @click.option(
     "-A", "--app", default="", metavar="MODULE", help="Application, as in Celery: MODULE or MODULE:NAME."
 )
+@click.option("-b", "--broker", default="", metavar="URL", help="The broker, in place of the application's.")
+@click.option("--result-backend", default="", hidden=True)
+@click.option("--workdir", type=click.Path(exists=True, file_okay=False), help="Go there first.")
+@celery_words.pointless(celery_words.GLOBAL_FLAGS, is_flag=True)
+@celery_words.pointless(celery_words.GLOBAL_VALUES)
+@celery_words.refused(celery_words.GLOBAL_REFUSED)
 @click.option("--debug", is_flag=True, envvar="NBQUEUE_DEBUG", help="Show tracebacks of errors.")
 @click.version_option(__version__, prog_name="nbqueue", message="%(prog)s %(version)s")
 @click.pass_context
-def cli(context: click.Context, app: str, debug: bool) -> None:
+def cli(
+    context: click.Context, app: str, broker: str, result_backend: str, workdir: str | None, debug: bool
+) -> None:
     """Tasks from notebooks on worker processes: a queue with Celery's words and no server to install."""
     context.obj = app
+    if workdir is not None:
+        os.chdir(workdir)
+    # what is started from here, workers above all, uses the same
+    for name, value in (("NBQUEUE_BROKER", broker), ("NBQUEUE_BACKEND", result_backend)):
+        if value:
+            os.environ[name] = value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

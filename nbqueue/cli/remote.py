@@ -86,18 +86,18 @@ def control(
     """Tell workers to do something.
 
     \b
-    rate_limit NAME 10/m|0|default    how often tasks of a name start, over all workers
-    time_limit NAME SOFT|- [HARD]     seconds that their runs may take from now on
-    revoke ID…                        see that tasks never run
-    cancel ID…                        the same, and end them where they run
-    terminate [SIGNAL] ID…            the same; KILL: without time to clean up
-    pool grow|shrink [N]              more processes, or fewer
-    pool restart                      replace them, each when it has finished what it runs
-    autoscale MAX [MIN]               as many as are busy
-    add_consumer QUEUE                take tasks of another queue too
-    cancel_consumer QUEUE             take no more of a queue
-    enable_events, disable_events     tell of tasks, or do not
-    shutdown                          finish what runs, and end
+    rate_limit NAME 10/m|0|default   how often its tasks start, on all workers
+    time_limit NAME SOFT|- [HARD]    seconds that their runs may take
+    revoke ID…                       see that tasks never run
+    cancel ID…                       the same, and end them where they run
+    terminate [SIGNAL] ID…           the same; KILL: without time to clean up
+    pool grow|shrink [N]             more processes, or fewer
+    pool restart                     replace them, when they have finished
+    autoscale MAX [MIN]              as many as are busy
+    add_consumer QUEUE               take tasks of another queue too
+    cancel_consumer QUEUE            take no more of a queue
+    enable_events, disable_events    tell of tasks, or do not
+    shutdown                         finish what runs, and end
     """
     command, args = _parsed(command, list(arguments))
     replies = _ask(app, connect, "control", command, args, destination, timeout)
@@ -107,15 +107,23 @@ def control(
 
 @click.command()
 @click.option("-Q", "--queues", default="", metavar="A,B", help="Only these queues; else all.")
+@click.option("-X", "--exclude-queues", "excluded", default="", metavar="A,B", help="All but these.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @_CONNECT
 @click.pass_obj
-def purge(app: str, queues: str, force: bool, connect: str) -> None:
+def purge(app: str, queues: str, excluded: str, force: bool, connect: str) -> None:
     """Delete all tasks that wait: they end in REVOKED.  What runs goes on."""
+    from nbqueue.cli.status import fetch
     from nbqueue.cli.target import broker_url
     from nbqueue.cli.words import counted
 
     names = _names(queues)
+    if excluded:
+        known = names or sorted(fetch(app, connect)["queues"])
+        names = [name for name in known if name not in _names(excluded)]
+        if not names:
+            click.echo("No tasks purged: no other queue has any.")
+            return
     where = f"queue{'s' * (len(names) > 1)} {', '.join(names)}" if names else "all queues"
     url = broker_url(app, connect)
     if not force:

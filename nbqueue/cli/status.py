@@ -5,9 +5,12 @@ from typing import Any
 
 import click
 
+from nbqueue.cli import celery_words
+
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.option("-j", "--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@celery_words.pointless(celery_words.STATUS_VALUES)
 @click.option("--connect", default="", metavar="HOST[:PORT]", help="Ask this broker, not the local one.")
 @click.pass_obj
 def status(app: str, as_json: bool, connect: str) -> None:

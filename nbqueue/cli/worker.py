@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nbqueue import conversions
+from nbqueue.cli import celery_words
 
 if TYPE_CHECKING:
     from nbqueue.settings import Settings
@@ -50,7 +51,13 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 @click.command()
 @click.option(
-    "--connect", default="", metavar="HOST[:PORT]|URL", help="The broker; else the local cluster's."
+    "--connect",
+    "-b",
+    "--broker",
+    "connect",
+    default="",
+    metavar="HOST[:PORT]|URL",
+    help="The broker; else the local cluster's.",
 )
 @click.option("-c", "--concurrency", type=_COUNT, help="Executor processes, or threads; else one a core.")
 @click.option(
@@ -64,13 +71,23 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("-l", "--loglevel", type=_LEVELS, default="INFO", show_default=True, help="How much to tell.")
 @click.option("-f", "--logfile", default="", metavar="FILE", help="Tell it there; %n, %h, %i as in Celery.")
 @click.option("--log-format", default="", metavar="FORMAT", help="As in logging, or: json.")
-@click.option("-n", "--name", default="", help="Name to show, with %h, %n, %d as in Celery; else worker@%h.")
+@click.option("-X", "--exclude-queues", "excluded", default="", metavar="A,B", help="Not to consume.")
+@click.option("-I", "--include", default="", metavar="A,B", help="Modules to import, beside the application.")
+@click.option("--purge", "--discard", "purge", is_flag=True, help="Delete first what waits in its queues.")
+@click.option(
+    "-n",
+    "--name",
+    "--hostname",
+    "name",
+    default="",
+    help="Name to show, with %h, %n, %d as in Celery; else worker@%h.",
+)
 @click.option(
     "-P",
     "--pool",
     metavar="POOL",
     callback=_pool,
-    help="processes (or: prefork), which run one task each, or: threads, of one process.",
+    help="processes (or: prefork), which run one task each; threads, of one process; solo: one process.",
 )
 @click.option("--concurrency-async", type=_COUNT, default=1, help="Async tasks that a process runs together.")
 @click.option("--autoscale", type=_Pair(), help="As many processes as there is work for.")
@@ -87,12 +104,19 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--tag", "tags", multiple=True, help="For tasks that demand it; may be given several times.")
 @click.option("--resource", "resources", multiple=True, metavar="NAME=N", help="What tasks share: gpu=2.")
 @click.option("--memory", default="", metavar="SIZE", help="The same of memory, 8GB; else this machine's.")
+@celery_words.pointless(celery_words.WORKER_FLAGS, is_flag=True)
+@celery_words.pointless(celery_words.WORKER_VALUES)
+@celery_words.refused(celery_words.WORKER_REFUSED, is_flag=True)
+@celery_words.refused(celery_words.WORKER_REFUSED_VALUES)
 @click.pass_obj
 def worker(
     app: str,
     /,
     connect: str,
     queues: tuple[str, ...],
+    excluded: str,
+    include: str,
+    purge: bool,
     key_file: Path | None,
     loglevel: str,
     resources: tuple[str, ...],
@@ -107,6 +131,7 @@ def worker(
     # loaded here, so that `nbqueue --help` needs no sockets
     from nbqueue.cli.beat import beat_beside
     from nbqueue.cli.target import named_url, settings_of
+    from nbqueue.client.control import new_order
     from nbqueue.core.settings import BrokerSettings
     from nbqueue.launch.ask import ask
     from nbqueue.settings import shown_url
@@ -115,6 +140,8 @@ def worker(
 
     named = named_url(app, connect)
     settings = settings_of(app)
+    if include:
+        _include(app, conversions.names(include), settings)
     own = {
         "concurrency": settings.workers,
         "pool": settings.worker_pool,
@@ -126,7 +153,7 @@ def worker(
     options = checked(
         WorkerOptions(
             url="",
-            queues=queues or _queues_of(settings),
+            queues=_without(conversions.names(excluded), queues or _queues_of(settings)),
             app=app,
             loglevel=loglevel.upper(),
             local=not named,
@@ -143,6 +170,9 @@ def worker(
         click.echo(
             f"Using the broker at {shown_url(url)}, pid {broker['pid']} on {broker['host']}.", err=True
         )
+    if purge:
+        deleted = ask(url, "purge", timeout=600.0, queues=list(options.queues), order=new_order())
+        click.echo(f"Purged {deleted} tasks from {', '.join(options.queues)}.", err=True)
     if app:
         beat_beside(app, url, key)
     sys.exit(main(checked(options, url=url, connection=key, signing_key=signing_key)))
@@ -159,6 +189,20 @@ def _resources(given: tuple[str, ...], memory: str) -> dict[str, float]:
         if not name or not quantity:
             raise click.UsageError(f"--resource {name}={quantity}: NAME=N is expected, such as gpu=2")
     return {name: amount(name, quantity) for name, quantity in pairs}
+
+
+def _include(app: str, modules: tuple[str, ...], settings: "Settings") -> None:
+    """Have the worker's processes import these, too: they read the same environment."""
+    if not app:
+        raise click.UsageError("-I names modules beside those of an application: give it with -A")
+    os.environ["NBQUEUE_INCLUDE"] = ",".join(dict.fromkeys((*settings.include, *modules)))
+
+
+def _without(excluded: tuple[str, ...], queues: tuple[str, ...]) -> tuple[str, ...]:
+    left = tuple(name for name in queues if name not in excluded)
+    if not left:
+        raise click.UsageError(f"-X {','.join(excluded)} leaves no queue to consume: {', '.join(queues)}")
+    return left
 
 
 def _queues_of(settings: "Settings") -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from collections.abc import Iterator
 from typing import Any, Final
 
 from nbqueue import current
@@ -33,8 +34,12 @@ class Cluster:
         return (
             f"<Cluster at {self.client.url}: {_counted(len(status['workers']), 'worker')} with"
             f" {_counted(processes, 'process', 'processes')},"
-            f" {_counted(status['broker']['records'], 'task')} on record>"
+            f" {_counted(status['broker']['records'], 'task')} on record: .results(), .groups()>"
         )
+
+    def __iter__(self) -> Iterator[AsyncResult]:
+        """Its :meth:`results`."""
+        return iter(self.results())
 
     def status(self) -> dict[str, Any]:
         """Broker, workers and queues, in the form of ``nbqueue status --json``."""

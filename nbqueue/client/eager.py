@@ -64,7 +64,7 @@ class EagerResult(AsyncResult[Any]):
         args, kwargs = self._call or ((), {})
         return Request(id=self.id, task=self.record.name, args=args, kwargs=kwargs, is_eager=True)
 
-    def revoke(self, terminate: bool = False) -> None:
+    def revoke(self, *_: Any, **__: Any) -> None:
         """It has run: there is nothing to revoke."""
 
     def forget(self) -> None:

@@ -9,8 +9,10 @@ from typing import Any, overload
 
 from nbqueue import messages as m
 from nbqueue.client.connections import default_router
+from nbqueue.client.control import revoke_args
 from nbqueue.client.result import GLANCE, AsyncResult
 from nbqueue.client.tree import ResultBase
+from nbqueue.client.waiting import seconds_to_wait
 from nbqueue.exceptions import TimeoutError
 from nbqueue.states import SUCCESS
 from nbqueue.wire import payload
@@ -96,9 +98,10 @@ class ResultSet(Sequence[Any]):
         propagate: bool = True,
         interval: float = GLANCE,
         callback: Callable[[str, Any], object] | None = None,
-        *,
+        no_ack: bool = True,
+        on_message: Callable[[dict[str, Any]], object] | None = None,
         disable_sync_subtasks: bool = True,
-        **_: Any,
+        on_interval: Callable[[], object] | None = None,
     ) -> list[Any]:
         """The values in order; raises the first exception in that order, unless ``propagate`` is False.
 
@@ -110,6 +113,7 @@ class ResultSet(Sequence[Any]):
             Not all done within ``timeout`` seconds in all; the tasks go on.
         """
         __tracebackhide__ = True
+        timeout = seconds_to_wait(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         values = []
         for result in self.results:
@@ -119,6 +123,8 @@ class ResultSet(Sequence[Any]):
                 propagate,
                 interval,
                 callback=callback,
+                on_message=on_message,
+                on_interval=on_interval,
                 disable_sync_subtasks=disable_sync_subtasks,
             )
             values.append(value)
@@ -141,16 +147,7 @@ class ResultSet(Sequence[Any]):
     def iter_native(self, timeout: float | None = None, **_: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         """(id, what is known) of each task as it is done, in Celery's words."""
         for result in as_completed(self._singles(), timeout):
-            yield (
-                result.id,
-                {
-                    "task_id": result.id,
-                    "status": result.state,
-                    "result": result.result,
-                    "traceback": result.traceback,
-                    "children": [],
-                },
-            )
+            yield result.id, result._message(result.state, result.result)
 
     def _singles(self) -> list[AsyncResult]:
         """One result for each value, in groups as well."""
@@ -194,8 +191,12 @@ class ResultSet(Sequence[Any]):
 
     # ── steering ─────────────────────────────────────────────────────────────────────────────
 
-    def revoke(self, terminate: bool = False, **_: Any) -> None:
-        """Cancel all that are not done, with the steps before them."""
+    def revoke(self, terminate: bool = False, signal: Any = None, **_: Any) -> None:
+        """Cancel all that are not done, with the steps before them; see ``AsyncResult.revoke``."""
+        if revoke_args((), terminate, signal)["at_once"]:
+            for result in self.tasks:
+                result.revoke(terminate=terminate, signal=signal)
+            return
         by_client: dict[Any, list[str]] = {}
         for result in self.tasks:
             if not result.record.settled and result.client is not None:
@@ -377,7 +378,7 @@ def as_completed(results: Iterable[AsyncResult], timeout: float | None = None) -
     TimeoutError
         Not all done within ``timeout`` seconds in all; the tasks go on.
     """
-    waiting = list(results)
+    waiting, timeout = list(results), seconds_to_wait(timeout)
     done: queue.SimpleQueue[AsyncResult] = queue.SimpleQueue()
     listeners = [(result.record, functools.partial(done.put, result)) for result in waiting]
     try:

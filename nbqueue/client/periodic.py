@@ -97,7 +97,8 @@ class PeriodicTasks:
 
     @cached_property
     def on_after_configure(self) -> Signal:
-        """Sent once, when the application's schedule is put together: its receivers add periodic tasks."""
+        """Sent once a process, when a worker has imported the application, or its schedule is put together.
+        Its receivers add periodic tasks."""
         return Signal(["source"], "on_after_configure")
 
     @cached_property
@@ -194,7 +195,7 @@ class PeriodicTasks:
 
     def periodic_schedule(self) -> dict[str, Planned]:
         """All entries, by name: of the setting beat_schedule, and of :meth:`add_periodic_task`."""
-        self._set_up()
+        self.set_up()
         said = self.conf.beat_schedule
         return {
             **{str(name): _entry(str(name), entry) for name, entry in said.items()},
@@ -234,8 +235,9 @@ class PeriodicTasks:
     def _is_being_set_up(self) -> bool:
         return len(self._progress) == 1
 
-    def _set_up(self) -> None:
-        """Call the receivers of the two signals, once; what one of them raises is raised."""
+    def set_up(self) -> None:
+        """Call the receivers of the two signals, once; what one of them raises is raised.  Each process of a
+        worker does so when it has imported the application."""
         if self._progress:
             return
         self._progress.append("began")

@@ -75,6 +75,7 @@ class TaskRecord:
         "name",
         "outcome",
         "output",
+        "pid",
         "progress",
         "queue",
         "refusal",
@@ -104,6 +105,8 @@ class TaskRecord:
         #: why the broker did not accept it
         self.refusal: NBQueueError | None = None
         self.worker = ""
+        #: of the process that runs or ran it, as far as that is known
+        self.pid = 0
         self.retries = 0
         self.submitted_at: float | None = None
         self.started_at: float | None = None
@@ -208,6 +211,7 @@ class TaskRecord:
 
     def on_started(self, message: m.Started, at: float) -> None:
         self.state, self.worker, self.started_at = STARTED, message.worker, at
+        self.pid = message.pid
 
     def on_progress(self, message: m.Progress) -> None:
         self.progress = message

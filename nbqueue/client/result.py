@@ -15,12 +15,15 @@ from nbqueue.client import backends
 from nbqueue.client.backends import Backend
 from nbqueue.client.client import Client
 from nbqueue.client.connections import client_for
+from nbqueue.client.control import Control, revoke_args
 from nbqueue.client.generics import R
 from nbqueue.client.records import NOT_LOADED, TaskRecord, View
 from nbqueue.client.stream import WINDOW, ItemStream
+from nbqueue.client.subscription import Subscription
 from nbqueue.client.tree import ResultBase
+from nbqueue.client.waiting import News, seconds_to_wait
 from nbqueue.client.zones import shown_zone
-from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
+from nbqueue.states import FAILURE, PENDING, READY_STATES, RETRY, STARTED, SUCCESS
 from nbqueue.wire import failure as failures
 from nbqueue.wire import payload
 
@@ -78,6 +81,10 @@ class AsyncResult(ResultBase, Generic[R]):
         #: what keeps its value, None for the broker
         self._backend = backend
         self.record = record if record is not None else client.record(id)
+
+    #: as attributes, for Celery's sake: ``except result.TimeoutError``
+    TimeoutError = exceptions.TimeoutError
+    supports_native_join = True
 
     # ── what it is ───────────────────────────────────────────────────────────────────────────
 
@@ -143,10 +150,12 @@ class AsyncResult(ResultBase, Generic[R]):
         """Whether it has a value."""
         return self.state == SUCCESS
 
-    def maybe_throw(self, propagate: bool = True) -> Any:
+    def maybe_throw(
+        self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None
+    ) -> Any:
         """What :attr:`result` is; raises the exception of a task that has failed, unless ``propagate`` is
         False."""
-        return self.get(propagate=propagate) if self.ready() else self.result
+        return self.get(propagate=propagate, callback=callback) if self.ready() else self.result
 
     maybe_reraise = maybe_throw
 
@@ -175,6 +184,7 @@ class AsyncResult(ResultBase, Generic[R]):
         TimeoutError
             Not within ``timeout`` seconds.
         """
+        timeout = seconds_to_wait(timeout)
         record = self._known(timeout)
         if not self.client.wait_accepted(record, timeout):
             raise exceptions.TimeoutError(f"task {self.id} was not accepted within {timeout:g} s")
@@ -190,8 +200,11 @@ class AsyncResult(ResultBase, Generic[R]):
         timeout: float | None = None,
         propagate: bool = True,
         interval: float = GLANCE,
-        *,
+        no_ack: bool = True,
+        follow_parents: bool = True,
         callback: Callable[[str, Any], object] | None = None,
+        on_message: Callable[[dict[str, Any]], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> R:
         """Wait for the outcome and return the task's value, or raise its exception.
@@ -206,6 +219,14 @@ class AsyncResult(ResultBase, Generic[R]):
             Seconds between two looks whether the broker is still there; the value itself comes at once.
         callback
             Called with the task's id and what is returned.
+        on_message
+            Called in this thread for each state that the task gets meanwhile, and for its end, with a dict of
+            ``task_id``, ``status``, ``result``, ``traceback`` and ``children``.
+        on_interval
+            Called without arguments after each ``interval`` of waiting.
+        no_ack, follow_parents
+            Taken for Celery's sake: results are not taken away by reading them, and a failure before the
+            task in its workflow is its own.
         disable_sync_subtasks
             False: allow a task to wait for another one; if all executors do so, nobody is left to run it.
 
@@ -213,6 +234,8 @@ class AsyncResult(ResultBase, Generic[R]):
         ------
         RuntimeError
             Called inside of a task.
+        TypeError
+            ``timeout`` is no number.
         TimeoutError
             Not done in time; the task goes on, and ``get()`` may be called again.
         TaskRevokedError, WorkerLostError, TimeLimitExceeded
@@ -230,8 +253,10 @@ class AsyncResult(ResultBase, Generic[R]):
             )
         if self._backend is not None:
             self._backend.check()
-        self._wait(timeout, interval)
+        self._wait(seconds_to_wait(timeout), interval, on_message, on_interval)
         is_error, content = self._outcome()
+        if on_message is not None:
+            on_message(self._message(self.record.state, content))
         if is_error and propagate:
             raise content.with_traceback(failures.remote_traceback(content))
         if callback is not None:
@@ -240,7 +265,13 @@ class AsyncResult(ResultBase, Generic[R]):
 
     wait = get
 
-    def _wait(self, timeout: float | None, interval: float) -> None:
+    def _wait(
+        self,
+        timeout: float | None,
+        interval: float,
+        on_message: Callable[[dict[str, Any]], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+    ) -> None:
         __tracebackhide__ = True
         record = self.record
         if record.known and record.settled:
@@ -248,14 +279,37 @@ class AsyncResult(ResultBase, Generic[R]):
         began = time.monotonic()
         if self._known(timeout).settled:
             return
-        done = threading.Event()
+        done: threading.Event | News = threading.Event()
+        if on_message is not None:
+            done = News(record, lambda told: on_message(self._message(told[0], self.result)))
+            subscription = Subscription(done.changed, 0.0)
+            self.client.subscribe(record, subscription, 0)
         record.when_settled(done.set)
         try:
-            self._wait_for(done, timeout, max(interval, _SHORTEST), began)
+            self._wait_for(done, timeout, max(interval, _SHORTEST), began, on_interval)
         finally:
             record.unlisten(done.set)
+            if on_message is not None:
+                subscription.close()
 
-    def _wait_for(self, done: threading.Event, timeout: float | None, interval: float, began: float) -> None:
+    def _message(self, state: str, content: Any) -> dict[str, Any]:
+        """What there is to say of it, in Celery's words."""
+        return {
+            "task_id": self.id,
+            "status": state,
+            "result": content,
+            "traceback": self.traceback,
+            "children": [],
+        }
+
+    def _wait_for(
+        self,
+        done: "threading.Event | News",
+        timeout: float | None,
+        interval: float,
+        began: float,
+        on_interval: Callable[[], object] | None,
+    ) -> None:
         __tracebackhide__ = True
         warned = False
         while True:
@@ -268,6 +322,8 @@ class AsyncResult(ResultBase, Generic[R]):
                     f"task {self.id} is not done after {timeout:g} s: {self._reason()}"
                 )
             self.client.check()
+            if on_interval is not None:
+                on_interval()
             if not warned and waited > _PATIENCE and self.record.state == PENDING:
                 warned = True
                 self._warn_if_stuck()
@@ -332,7 +388,8 @@ class AsyncResult(ResultBase, Generic[R]):
 
     @property
     def result(self) -> Any:
-        """The value, the exception, or (while it runs) the meta of the last ``update_state``; else None."""
+        """The value, the exception, or while it runs the meta of the last ``update_state``, how far it is, or
+        ``{"pid": …, "hostname": …}`` of where it runs; else None."""
         record = self._known()
         if record.missing:
             return None
@@ -342,6 +399,8 @@ class AsyncResult(ResultBase, Generic[R]):
             return payload.loads(record.meta, self.client.accepted)
         if record.progress is not None:
             return {"current": record.progress.current, "total": record.progress.total}
+        if record.state == STARTED:
+            return {"pid": record.pid, "hostname": record.worker}
         return None
 
     info = result
@@ -465,10 +524,16 @@ class AsyncResult(ResultBase, Generic[R]):
 
     # ── other ways to wait ───────────────────────────────────────────────────────────────────
 
-    def then(self, callback: Callable[["AsyncResult[R]"], object]) -> "AsyncResult[R]":
+    def then(
+        self,
+        callback: Callable[["AsyncResult[R]"], object],
+        on_error: Callable[["AsyncResult[R]"], object] | None = None,
+        weak: bool = False,
+    ) -> "AsyncResult[R]":
         """Call ``callback(result)`` when done: on the client's I/O thread, where it must not block, or here
-        and now if it is done already."""
-        self._known().when_settled(lambda: callback(self))
+        and now if it is done already.  ``on_error`` is called in its place if there is no value."""
+        record = self._known()
+        record.when_settled(lambda: (callback if on_error is None or not record.failed else on_error)(self))
         return self
 
     def future(self) -> "Future[R]":
@@ -506,10 +571,38 @@ class AsyncResult(ResultBase, Generic[R]):
 
     # ── steering ─────────────────────────────────────────────────────────────────────────────
 
-    def revoke(self, terminate: bool = False) -> None:
-        """Cancel: what waits never runs.  ``terminate`` also ends it where it runs: interrupted as by
-        Ctrl-C, killed after ``cancel_grace`` seconds.  Returns at once; may be repeated."""
-        self.client.cancel([self.id], terminate)
+    def revoke(
+        self,
+        terminate: bool = False,
+        signal: Any = None,
+        wait: bool = False,
+        timeout: float | None = None,
+        connection: Any = None,
+    ) -> None:
+        """Cancel: what waits never runs.  May be repeated.
+
+        Parameters
+        ----------
+        terminate
+            End it where it runs, too: interrupted as by Ctrl-C, killed after ``cancel_grace`` seconds.
+        signal
+            ``"KILL"``: with ``terminate``, kill its process at once.
+        wait
+            Return when the broker has heard of it, not at once; ``timeout`` in seconds, 1 unless it is said.
+        connection
+            Taken for Celery's sake.
+
+        Raises
+        ------
+        ConfigurationError
+            No task can be ended by that signal.
+        """
+        args = revoke_args(self.id, terminate, signal)
+        if wait or args["at_once"]:
+            control = Control(lambda: self.client)
+            control.broadcast("revoke", args, reply=wait, timeout=1.0 if timeout is None else timeout)
+        else:
+            self.client.cancel([self.id], terminate)
 
     def cancel(self) -> None:
         """Cancel it, waiting or running."""

@@ -208,4 +208,4 @@ def story(record: Record) -> list[m.AnyMessage]:
 
 def started(record: Record) -> m.Started:
     """That a task runs, and where and since when."""
-    return m.Started(record.task.id, record.token, record.worker, record.started_at or 0.0)
+    return m.Started(record.task.id, record.token, record.worker, record.started_at or 0.0, record.pid)

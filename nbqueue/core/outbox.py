@@ -6,11 +6,18 @@ from nbqueue.core.actions import Action, Peer, Send, Stop
 from nbqueue.messages import (
     Accepted,
     Acknowledge,
+    Answer,
     AnyMessage,
+    Ask,
     Assign,
     Assignment,
+    Denied,
     Outcome,
+    Rejected,
+    Schedule,
     Settle,
+    Submit,
+    Unschedule,
 )
 
 
@@ -29,6 +36,17 @@ class Outbox:
         """Send, if there is a peer."""
         if peer is not None:
             self._actions.append(Send(peer, message))
+
+    def refuse(self, peer: Peer, message: AnyMessage, reason: str) -> None:
+        """Say no, in the words in which the sender waits for an answer."""
+        match message:
+            case Submit(tasks):
+                for task in tasks:
+                    self.send(peer, Rejected(task.id, reason))
+            case Ask(number) | Schedule(number) | Unschedule(number):
+                self.send(peer, Answer(number, None, reason))
+            case _:
+                self.send(peer, Denied(type(message).__name__, reason))
 
     def stop(self, reason: str) -> None:
         self._actions.append(Stop(reason))

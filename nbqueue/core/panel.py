@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from nbqueue import messages as m
 from nbqueue.core import census, timers, verdicts
+from nbqueue.core.actions import Peer
 from nbqueue.core.audience import Audience, ClientSession
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import WorkerState
@@ -145,24 +146,30 @@ class Panel:
         if command not in allowed:
             raise ValueError(f"no command is called {command!r}; there are: {', '.join(sorted(allowed))}")
         if command in ASKED or command in TOLD:
-            if len(self._orders) >= UNDER_WAY:
-                raise ValueError("too many orders wait for their workers: try again in a moment")
-            number = next(self._numbers)
             pending = Pending(order, client.id, question.number, command, {})
-            for node, worker in nodes.items():
-                if worker.peer is not None:
-                    pending.waiting[worker.id] = node
-                    self._outbox.send(worker.peer, m.Order(number, command, args))
-            self._orders[number] = pending
-            self._timers.set(now + min(max(timeout, 0.0), LONGEST), timers.ORDER, str(number))
-            if not pending.waiting:
-                self._finish(number)
+            self._pass_on(pending, nodes, args, now + min(max(timeout, 0.0), LONGEST))
         else:
             try:
                 replies = self._answer_here(command, nodes, args, question, now)
             except KeyError as error:
                 raise ValueError(f"{command} needs {error}") from None
             self._answer(order, client.id, question.number, replies)
+
+    def _pass_on(
+        self, pending: Pending, nodes: dict[str, WorkerState], args: dict[str, Any], until: float
+    ) -> None:
+        """Ask workers; they have until then to answer."""
+        if len(self._orders) >= UNDER_WAY:
+            raise ValueError("too many orders wait for their workers: try again in a moment")
+        number = next(self._numbers)
+        for node, worker in nodes.items():
+            if worker.peer is not None:
+                pending.waiting[worker.id] = node
+                self._outbox.send(worker.peer, m.Order(number, pending.command, args))
+        self._orders[number] = pending
+        self._timers.set(until, timers.ORDER, str(number))
+        if not pending.waiting:
+            self._finish(number)
 
     def _nodes(self, destination: Any) -> dict[str, WorkerState]:
         """Workers that are there, by name; of several with the same name each has its pid behind it."""
@@ -241,7 +248,7 @@ class Panel:
 
     # ── what workers answer ──────────────────────────────────────────────────────────────────
 
-    def replied(self, worker: WorkerState, reply: m.Reply) -> None:
+    def replied(self, peer: Peer, worker: WorkerState, reply: m.Reply, now: float) -> None:
         """A worker has answered an order."""
         pending = self._orders.get(reply.number)
         if pending is None or worker.id not in pending.waiting:

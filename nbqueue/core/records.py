@@ -57,6 +57,8 @@ class Record(msgspec.Struct, gc=False):
     executor: str = ""
     #: shown name of the worker, from its start on
     worker: str = ""
+    #: of the process that runs it; not in the journal: an executor that comes back says it anew
+    pid: int = 0
     #: leases so far
     attempt: int = 0
     retries: int = 0
@@ -95,6 +97,7 @@ class Record(msgspec.Struct, gc=False):
         """The run is over, and another one will report anew."""
         self.started_at = None
         self.executor = self.worker = ""
+        self.pid = 0
         self.update = self.progress = None
 
     def drop_arguments(self) -> None:

@@ -151,7 +151,10 @@ class Tasks:
 
     def started(self, message: m.Started, executor: ExecutorState, now: float) -> None:
         record = self._current(message.id, message.token)
-        if record is not None and record.started_at is None:  # it is told again after a new connection
+        if record is None:
+            return
+        record.pid = executor.pid
+        if record.started_at is None:  # it is told again after a new connection
             record.started_at, record.worker = now, executor.worker.name
             record.state = lifecycle.follow(record.state, lifecycle.START, record)
             self._ledger.changed(record)  # limits count from now, whatever broker counts

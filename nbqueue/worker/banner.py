@@ -28,7 +28,7 @@ def text(options: WorkerOptions, tasks: list[str]) -> str:
 def _concurrency(options: WorkerOptions) -> str:
     if options.pool == "threads":
         return f"{options.slots} (threads)"
-    said = f"{options.processes} (processes)"
+    said = "1 (solo)" if options.pool == "solo" else f"{options.processes} (processes)"
     if options.autoscale:
         most, least = options.autoscale
         said = f"{least} to {most} (processes)"

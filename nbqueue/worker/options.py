@@ -24,7 +24,7 @@ from nbqueue.wire.keys import Connection
 HEARTBEAT: Final = 2.0
 #: and that a word of the broker's is good for, likewise
 LEASE: Final = 10.0
-POOLS: Final = ("processes", "threads")
+POOLS: Final = ("processes", "threads", "solo")
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     #: what its executors share; ``memory`` in bytes, this machine's if it is not named
     resources: dict[str, float] = {}
-    #: "processes": each runs one task at a time; "threads": one process that runs ``concurrency`` tasks
+    #: "processes": each runs one task at a time; "threads": one process that runs ``concurrency`` tasks;
+    #: "solo": one process, one task
     pool: str = "processes"
     #: async tasks that a process runs together
     concurrency_async: int = 1

@@ -5,6 +5,7 @@ What counts as a task there is an agreement, not an import: an object with a tru
 ``tasks``, once it has imported what has some.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from nbqueue.exceptions import ConfigurationError
 from nbqueue.launch import apps
 from nbqueue.settings import Settings
 from nbqueue.wire.payload import TaskOptions
+
+_logger = logging.getLogger("nbqueue.worker")
 
 
 class RegisteredTask(NamedTuple):
@@ -45,12 +48,23 @@ def load(app: str) -> Registry:
     found = apps.find(app)
     if callable(import_modules := getattr(found, "import_default_modules", None)):
         import_modules()
+    if apps.is_app(found) and callable(set_up := getattr(found, "set_up", None)):
+        _set_up(set_up)
     module = sys.modules.get(app)  # tasks of @nbqueue.task beside those of an application count, too
     objects = [*(vars(module).values() if module is not None else ()), found]
     tasks = tasks_in(*objects)
     if not tasks:
         raise ConfigurationError(f"-A {app}: no tasks there; mark functions with @app.task or @nbqueue.task")
     return Registry(tasks, found.conf if apps.is_app(found) else Settings())
+
+
+def _set_up(set_up: Callable[[], object]) -> None:
+    """Call the receivers of ``on_after_configure`` and ``on_after_finalize``: what tasks need may be made
+    there.  One that raises does not keep the worker from its tasks, as in Celery."""
+    try:
+        set_up()
+    except Exception as error:
+        _logger.exception("a receiver of on_after_configure or on_after_finalize raised %r", error)
 
 
 def tasks_in(*objects: object) -> list[RegisteredTask]:

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import json
 import os
+import pickle
 import platform
 import shutil
 import statistics
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 import click
 import psutil
+import redis_cluster
 from rich.console import Console
 from rich.table import Table
 
@@ -75,6 +77,33 @@ class Figure(NamedTuple):
         if self.goal is None:
             return True
         return self.median >= self.goal if self.at_least else self.median <= self.goal
+
+
+class Goals(NamedTuple):
+    """What a broker is to reach."""
+
+    broker: str
+    #: tasks a second, and microseconds of CPU a task
+    rate: float
+    cpu: float
+    #: milliseconds of submit and get
+    p50: float
+
+    def figure(
+        self,
+        name: str,
+        unit: str,
+        goal: float | None,
+        runs: Sequence[float],
+        at_least: bool = False,
+        digits: int = 0,
+    ) -> Figure:
+        """One of this broker."""
+        return Figure(f"{self.broker}{name}", unit, goal, runs, at_least, digits)
+
+
+OWN = Goals("", 30_000, 40, 1.0)
+REDIS = Goals("Redis: ", 40_000, 35, 0.8)
 
 
 @nbqueue.task
@@ -135,31 +164,58 @@ def machine_seconds() -> float:
 # ── what is measured ─────────────────────────────────────────────────────────────────────────────
 
 
-def throughput(count: int, runs: int) -> Iterator[Figure]:
-    """No-ops submitted one by one, then every result fetched."""
-    processes = [psutil.Process(), *services()]
+def throughput(processes: Sequence[psutil.Process], count: int, runs: int, goals: Goals) -> Iterator[Figure]:
+    """No-ops submitted one by one, then every result fetched; ``processes`` take part."""
     rates, costs, others = [], [], []
     for _ in range(runs):
-        gc.collect()
-        time.sleep(0.5)
-        busy, spent, began = machine_seconds(), cpu_seconds(processes), time.perf_counter()
-        results = [noop.delay(i) for i in range(count)]
-        values = [result.get(timeout=120) for result in results]
-        took, cost = time.perf_counter() - began, cpu_seconds(processes) - spent
+        with watched(processes) as meter:
+            results = [noop.delay(i) for i in range(count)]
+            values = [result.get(timeout=120) for result in results]
         assert values == list(range(count))
-        rates.append(count / took)
-        costs.append(cost / count * 1e6)
-        others.append(max(0.0, machine_seconds() - busy - cost) / took * 100)
-    yield Figure("throughput, submitted one by one", "tasks/s", 30_000, rates, at_least=True)
-    yield Figure("CPU of all processes", "µs/task", 40, costs, digits=1)
-    yield Figure("… of others on this machine meanwhile", "% of a core", None, others, digits=1)
+        rates.append(count / meter.took)
+        costs.append(meter.cpu / count * 1e6)
+        others.append(meter.others / meter.took * 100)
+    yield goals.figure("throughput, submitted one by one", "tasks/s", goals.rate, rates, at_least=True)
+    yield goals.figure("CPU of all processes", "µs/task", goals.cpu, costs, digits=1)
+    yield goals.figure("… of others on this machine meanwhile", "% of a core", None, others, digits=1)
 
 
-def latency(count: int, runs: int) -> Iterator[Figure]:
+class Meter:
+    """What a run took, in seconds: of the clock, of the CPU, and of the CPU for others."""
+
+    took = cpu = others = 0.0
+
+
+@contextlib.contextmanager
+def watched(processes: Sequence[psutil.Process]) -> Iterator[Meter]:
+    """Measure what is done inside, by this process and those."""
+    processes, meter = [psutil.Process(), *processes], Meter()
+    gc.collect()
+    time.sleep(0.5)
+    busy, spent, began = machine_seconds(), cpu_seconds(processes), time.perf_counter()
+    yield meter
+    meter.took, meter.cpu = time.perf_counter() - began, cpu_seconds(processes) - spent
+    meter.others = max(0.0, machine_seconds() - busy - meter.cpu)
+
+
+def by_map(processes: Sequence[psutil.Process], count: int, runs: int, goals: Goals) -> Iterator[Figure]:
+    """The same as one map."""
+    rates, costs = [], []
+    for _ in range(runs):
+        with watched(processes) as meter:
+            values = noop.map(range(count)).get(timeout=120)
+        assert values == list(range(count))
+        rates.append(count / meter.took)
+        costs.append(meter.cpu / count * 1e6)
+    yield goals.figure("throughput, by map", "tasks/s", goals.rate, rates, at_least=True)
+    yield goals.figure("CPU of all processes, by map", "µs/task", goals.cpu, costs, digits=1)
+
+
+def latency(count: int, runs: int, goals: Goals) -> Iterator[Figure]:
     """Submit, then get, one at a time."""
     quantiles = [one_latency_run(count) for _ in range(runs)]
-    for name, goal, index in (("p50", 1.0, 0), ("p95", 3.0, 1), ("p99", 10.0, 2)):
-        yield Figure(f"submit and get, {name}", "ms", goal, [run[index] for run in quantiles], digits=2)
+    for name, goal, index in (("p50", goals.p50, 0), ("p95", 3.0, 1), ("p99", 10.0, 2)):
+        yield goals.figure(f"submit and get, {name}", "ms", goal, [run[index] for run in quantiles], digits=2)
 
 
 def workflows(count: int, runs: int) -> Iterator[Figure]:
@@ -248,10 +304,38 @@ def measure(runs: int, count: int, seconds: float) -> Iterator[Figure]:
         warm_up(count=100)
         yield from idle(seconds, runs)
         warm_up(count=2_000)
-        yield from throughput(count, runs)
-        yield from latency(1_000, runs)
+        processes = services()
+        yield from throughput(processes, count, runs, OWN)
+        yield from by_map(processes, count, runs, OWN)
+        yield from latency(1_000, runs, OWN)
         yield from workflows(count // 4, runs)
     yield from recovery(1_000_000, min(runs, 3))
+    if redis_cluster.available():
+        yield from on_redis(runs, count)
+
+
+def on_redis(runs: int, count: int) -> Iterator[Figure]:
+    """The same with Redis as the broker; the server counts among the processes."""
+    with own_cluster(), redis_cluster.started(WORKERS) as cluster:
+        warm_up(count=2_000)
+        processes = cluster.processes
+        yield from throughput(processes, count, runs, REDIS)
+        yield from by_map(processes, count, runs, REDIS)
+        yield from latency(1_000, runs, REDIS)
+        cluster.stop_worker()
+        yield from queued_memory(cluster, count, runs)
+
+
+def queued_memory(cluster: redis_cluster.Cluster, count: int, runs: int) -> Iterator[Figure]:
+    """What Redis needs for a task that waits, beside its arguments."""
+    arguments = len(pickle.dumps(((count,), {})))
+    sizes = []
+    for _ in range(runs):
+        before = cluster.memory()
+        for result in [noop.delay(i) for i in range(count)]:
+            result.wait_accepted(60)
+        sizes.append((cluster.memory() - before) / count - arguments)
+    yield Figure("Redis: a queued task, beside its arguments", "bytes", 300, sizes)
 
 
 def warm_up(count: int) -> None:

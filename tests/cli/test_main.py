@@ -110,12 +110,14 @@ def test_debug_shows_the_traceback(failing):
     assert failing(error, "--debug").exception is error
 
 
-@pytest.mark.parametrize(("said", "meant"), [("prefork", "processes"), ("threads", "threads")])
+@pytest.mark.parametrize(
+    ("said", "meant"), [("prefork", "processes"), ("threads", "threads"), ("solo", "solo")]
+)
 def test_a_pool_may_be_called_as_in_celery(said, meant):
     assert worker.make_context("worker", ["-P", said]).params["pool"] == meant
 
 
-@pytest.mark.parametrize(("said", "advice"), [("solo", "-c 1"), ("gevent", "--concurrency-async")])
+@pytest.mark.parametrize(("said", "advice"), [("gevent", "--concurrency-async"), ("eventlet", "threads")])
 def test_a_pool_that_is_not_there_names_the_way_out(said, advice):
     with pytest.raises(click.BadParameter, match=advice):
         worker.make_context("worker", ["-P", said])

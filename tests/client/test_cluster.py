@@ -54,6 +54,8 @@ def test_results_show_name_state_and_the_whole_id(app: App, restarted: Cluster, 
     )
     assert repr(running) == f"<AsyncResult slow STARTED {running.id}>"
     seen = restarted.results()
+    assert list(restarted) == seen
+    assert repr(restarted).endswith("3 tasks on record: .results(), .groups()>")
     Path(go).touch()
     assert seen[2].get(LIMIT) == 2
     assert repr(seen[2]) == f"<AsyncResult later SUCCESS {waiting.id}>"

@@ -108,6 +108,53 @@ def test_a_custom_state_with_its_meta_is_seen(app: App) -> None:
     assert result.get(LIMIT) == result.id
 
 
+def test_what_happens_to_a_task_is_told_to_whoever_waits_for_it(app: App) -> None:
+    @app.task(bind=True)
+    def work(self: Any) -> int:
+        self.update_state(state="HALF", meta={"done": 1})
+        time.sleep(0.3)
+        return 7
+
+    told: list[dict[str, Any]] = []
+    waited: list[None] = []
+    result = work.delay()
+    value = result.get(LIMIT, interval=0.05, on_message=told.append, on_interval=lambda: waited.append(None))
+    assert value == 7
+    assert [body["status"] for body in told][-2:] == ["HALF", "SUCCESS"]
+    assert told[-2]["result"] == {"done": 1}
+    assert told[-1] == {
+        "task_id": result.id, "status": "SUCCESS", "result": 7, "traceback": None, "children": [],
+    }  # fmt: skip
+    assert waited
+
+
+def test_a_running_task_says_in_which_process(app: App) -> None:
+    @app.task
+    def work() -> int:
+        time.sleep(1)
+        return os.getpid()
+
+    result = work.delay()
+    while result.state != "STARTED":
+        time.sleep(0.01)
+    info = result.info
+    assert info["pid"] == result.get(LIMIT)
+    assert info["hostname"] == result.worker
+
+
+def test_a_timeout_that_has_passed_says_why_the_task_is_not_done(app: App) -> None:
+    @app.task
+    def work() -> None:
+        """Nothing."""
+
+    result = work.apply_async(countdown=0.3)
+    with pytest.raises(TimeoutError, match="is not done after 0 s: "):
+        result.get(timeout=-1)
+    with pytest.raises(TypeError, match="timeout is a number of seconds"):
+        result.get(timeout="a")
+    assert result.get(LIMIT) is None
+
+
 def test_a_retry_runs_the_task_again(app: App) -> None:
     @app.task(bind=True, max_retries=3, default_retry_delay=0)
     def third_time(self: Any) -> int:
@@ -145,6 +192,29 @@ def test_a_running_task_is_cancelled(app: App) -> None:
         result.get(LIMIT)
     assert result.state == "REVOKED"
     result.cancel()
+
+
+@pytest.mark.own_broker("remote control")
+def test_a_task_that_heeds_nothing_is_killed_by_signal(app: App, broker_url: str) -> None:
+    if broker_url.startswith("memory:"):
+        pytest.skip("a thread cannot be killed")
+
+    @app.task
+    def stubborn() -> None:
+        while True:
+            try:
+                time.sleep(10)
+            except BaseException:
+                continue
+
+    result = stubborn.delay()
+    while result.state != "STARTED":
+        time.sleep(0.01)
+    with pytest.raises(ValueError, match="signal is one of INT, TERM, QUIT, ABRT, KILL, not 'HUP'"):
+        result.revoke(terminate=True, signal="HUP")
+    result.revoke(terminate=True, signal="SIGKILL", wait=True)
+    with pytest.raises(nbqueue.TaskRevokedError):
+        result.get(LIMIT)
 
 
 def test_a_waiting_task_is_cancelled_and_never_runs(app: App) -> None:

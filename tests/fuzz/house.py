@@ -90,7 +90,7 @@ class House:
             key = KEYS[number] if below(30) else KEYS[below(len(KEYS))]  # its routing id was another's
             self._remind()
             if message is None:
-                is_known = (number, role) in self.core._sessions or not below(4)
+                is_known = (number, role) in self.core.sessions.by_peer or not below(4)
                 message = self.words.message(role) if is_known else self._hello(number, role)
             self.receive((number, role), message, key)
         self._look_after_the_bystander()
@@ -183,7 +183,7 @@ class House:
 
     def _check_audience(self, action: Send) -> None:
         """No worker's client hears of tasks of others."""
-        session = self.core._sessions.get(action.peer)
+        session = self.core.sessions.by_peer.get(action.peer)
         if session is None or not session.key.only_own:
             return
         clients = self.core.audience.clients.values()

@@ -1,5 +1,6 @@
 """Pools of threads, pools that change, and what surrounds a worker: real processes behind a real broker."""
 
+import itertools
 import json
 import os
 import signal
@@ -48,6 +49,16 @@ def meet(path, count):
     return os.getpid()
 
 
+def span():
+    """When it ran, and where."""
+    import os
+    import time
+
+    began = time.monotonic()
+    time.sleep(0.05)
+    return began, time.monotonic(), os.getpid()
+
+
 def spin():
     import time
 
@@ -74,6 +85,17 @@ def test_threads_of_one_process_run_tasks_at_once(broker, client, tmp_path):
         ids = client.submit_many(meet, [(str(tmp_path / "here"), 3)] * 3, queue="threads")
         pids = {client.value(id, 30.0) for id in ids}
     assert len(pids) == 1
+
+
+def test_a_solo_pool_is_one_process_with_one_task_at_a_time(broker, client, tmp_path):
+    with processes.worker(
+        broker, tmp_path, pool="solo", concurrency=4, queues=("solo",), loglevel="INFO"
+    ) as worker:
+        worker.wait_said("1 (solo)")
+        ids = client.submit_many(span, [()] * 3, queue="solo")
+        spans = sorted(client.value(id, 30.0) for id in ids)
+    assert len({pid for _, _, pid in spans}) == 1
+    assert all(end <= begin for (_, end, _), (begin, _, _) in itertools.pairwise(spans))
 
 
 def test_a_thread_that_cannot_be_interrupted_keeps_its_neighbours_and_goes_when_it_is_alone(

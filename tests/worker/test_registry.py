@@ -70,3 +70,31 @@ def test_the_tasks_of_our_own_client_are_recognised(folder):
     (task,) = registry.load("nbq_tasks_5").tasks
     assert task.function(2) == 6
     assert task.name.endswith("triple")
+
+
+SET_UP = """
+import nbqueue
+app = nbqueue.App("nbq_set_up", set_as_current=False)
+made = []
+
+@app.on_after_configure.connect
+def configured(sender, source, **others):
+    made.append("configured")
+    sender.add_periodic_task(60.0, later, name="later")
+
+@app.on_after_finalize.connect
+def finalized(sender, **others):
+    made.append("finalized")
+    raise KeyError("not found")
+
+@app.task
+def later():
+    return made
+"""
+
+
+def test_receivers_of_an_app_make_what_its_tasks_need_and_may_fail(folder, caplog):
+    (folder / "nbq_set_up.py").write_text(SET_UP)
+    (later,) = registry.load("nbq_set_up").tasks
+    assert later.function() == ["configured", "finalized"]
+    assert "a receiver of on_after_configure or on_after_finalize raised KeyError('not found')" in caplog.text

@@ -289,7 +289,7 @@ class ExecutorPart(Part):
                 state = follow(record.state, START, record) if record is not None else ""
                 at = self.desk.now
                 head |= {"kind": "started", "state": state, "at": at}
-                return head, m.Started(report.id, report.token, self.hello.name, at)
+                return head, m.Started(report.id, report.token, self.hello.name, at, self.hello.pid)
             case m.Update() if report.state not in READY_STATES:  # only an outcome ends a task
                 head |= {"kind": "update", "state": report.state}
             case m.Output():

@@ -106,7 +106,7 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> "Executor | Sever
     # loads asyncio
     from nbqueue.worker.executor.several import SeveralExecutor
 
-    return SeveralExecutor(way, identity, one_at_a_time=worker.pool == "processes", **parts)
+    return SeveralExecutor(way, identity, one_at_a_time=worker.pool != "threads", **parts)
 
 
 def _backend(settings: Settings, worker: WorkerOptions) -> str | None:
