@@ -133,7 +133,7 @@ _PREFIX = "NBQUEUE_"
 #: variables of the same form that are no settings: for the key, for folders, for tracebacks of the command line
 OTHER_VARIABLES = (
     "NBQUEUE_KEY", "NBQUEUE_KEY_FILE", "NBQUEUE_DATA_DIR", "NBQUEUE_RUNTIME_DIR", "NBQUEUE_DEBUG",
-    "NBQUEUE_SIGNING_KEY", "NBQUEUE_REDIS_PASSWORD",
+    "NBQUEUE_SIGNING_KEY", "NBQUEUE_REDIS_PASSWORD", "NBQUEUE_SENTINEL_PASSWORD",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def named_url(app: str, connect: str) -> str:
 
 def is_redis(url: str) -> bool:
     """Whether there is no broker process there, but a Redis."""
-    return url.partition("://")[0] in ("redis", "rediss")
+    return url.partition("://")[0].partition("+")[0] in ("redis", "rediss", "sentinel")
 
 
 def broker_url(app: str, connect: str) -> str:

@@ -23,13 +23,12 @@ __all__ = ["DISABLED", "ResultBackend", "is_with_broker", "result_backend"]
 DISABLED: Final = "disabled://"
 # Loaded when a URL asks for them, so that nobody pays for a backend that he does not use.
 _BACKENDS: Final[dict[str, tuple[str, str]]] = dict.fromkeys(
-    ("redis", "rediss"), ("nbqueue.results.redis", "RedisBackend")
+    ("redis", "rediss", "sentinel"), ("nbqueue.results.redis", "RedisBackend")
 )
 #: backends of Celery's that are none of ours
 _ELSEWHERE: Final = (
     "amqp", "arangodb", "azureblockblob", "cache", "cassandra", "consul", "cosmosdbsql", "couchbase",
     "couchdb", "db", "django-cache", "django-db", "dynamodb", "elasticsearch", "file", "gs", "mongodb", "s3",
-    "sentinel",
 )  # fmt: skip
 _DOTTED: Final = re.compile(r"[A-Za-z_][\w.]*[.:][A-Za-z_]\w*")
 
@@ -41,7 +40,12 @@ def is_with_broker(url: str | None, broker: str = "") -> bool:
     """Whether the broker keeps the values: because nothing else is named, or that one itself."""
     if not url or url.partition("://")[0] == "rpc":
         return True
-    return bool(broker) and _place(url) == _place(broker) and url.partition("://")[0] in _BACKENDS
+    return bool(broker) and _place(url) == _place(broker) and _scheme(url) in _BACKENDS
+
+
+def _scheme(url: str) -> str:
+    """``redis`` of ``redis+sentinel://…``."""
+    return url.partition("://")[0].partition("+")[0]
 
 
 def _place(url: str) -> tuple[object, ...]:

@@ -15,8 +15,8 @@ from nbqueue.exceptions import ConnectionLostError, ProtocolError
 from nbqueue.transports.redis import rights
 from nbqueue.transports.redis.address import Address
 from nbqueue.transports.redis.names import Names
+from nbqueue.transports.redis.reach import Broken, connected
 from nbqueue.transports.redis.records import Sealed
-from nbqueue.transports.redis.wire import Broken, connected
 from nbqueue.wire.signing import ForgedError, Signer, signing_key
 
 #: times that the way there and back is measured

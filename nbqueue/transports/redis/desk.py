@@ -20,9 +20,10 @@ from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import Names
+from nbqueue.transports.redis.reach import Broken
 from nbqueue.transports.redis.records import Sealed, Standing
 from nbqueue.transports.redis.templates import Templates
-from nbqueue.transports.redis.wire import Broken, Then, Wire, Word
+from nbqueue.transports.redis.wire import Then, Wire, Word
 from nbqueue.wire.signing import ForgedError
 
 logger = logging.getLogger(__name__)

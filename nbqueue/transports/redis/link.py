@@ -27,8 +27,9 @@ from nbqueue.transports.redis.desk import Desk, Part
 from nbqueue.transports.redis.executor import ExecutorPart
 from nbqueue.transports.redis.names import Names
 from nbqueue.transports.redis.pieces import LARGE
+from nbqueue.transports.redis.reach import Broken
 from nbqueue.transports.redis.records import Sealed
-from nbqueue.transports.redis.wire import Broken, Wire
+from nbqueue.transports.redis.wire import Wire
 from nbqueue.transports.redis.worker import WorkerPart
 from nbqueue.wire.signing import Signer, signing_key
 
@@ -176,6 +177,8 @@ class RedisLink(Link):
         desk = Desk(wire, self._names, self._sealed, self._settings, self._inbox.append, self._address.url)
         self._part = _PARTS[hello.role](desk, hello)
         self._part.greet()
+        self.trouble = None  # only now: a replica lets us in, too
+        self._pause = _SOON
 
     def _turn(self, wire: Wire) -> None:
         """Take in what is there, and do what is due."""
@@ -226,8 +229,6 @@ class RedisLink(Link):
         except Broken as broken:
             self._lose(broken)
             return
-        self._pause = _SOON
-        self.trouble = None
         if self._was_connected:
             self._inbox.append(m.Unknown())
             return
@@ -246,6 +247,6 @@ class RedisLink(Link):
             self._part.gone()
             self._part = None
         self._node = broken.moved
-        self.trouble = None if broken.moved else broken.trouble
+        self.trouble = self.trouble if broken.moved else broken.trouble
         self._connect_at = time.monotonic() + (0.0 if broken.moved else self._pause)
         self._pause = min(_LATEST, 2 * self._pause)

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from nbqueue.transports.redis.address import Address
-from nbqueue.transports.redis.wire import Broken, Wire
+from nbqueue.transports.redis.reach import Broken
+from nbqueue.transports.redis.wire import Wire
 
 T = TypeVar("T")
 

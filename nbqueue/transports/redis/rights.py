@@ -17,6 +17,7 @@ _CHANNEL: Final = "{channel}"
 
 #: each command, as it may be tried
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
+    "CLUSTER|SLOTS": (),
     "DEL": (_HASH, _LIST, _TEXT, _ZSET),
     "EVALSHA": ("0" * 40, "1", _TEXT),
     "EXISTS": (_TEXT,),
