@@ -14,11 +14,12 @@ from nbqueue._version import __version__
 from nbqueue.cli.errors import verdict
 from nbqueue.cli.finding import Finding
 from nbqueue.cli.target import broker_url, is_redis, settings_of
-from nbqueue.cli.words import counted, unread_settings
+from nbqueue.cli.words import unread_settings
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, NBQueueError, ProtocolError
 from nbqueue.launch.ask import ask
 from nbqueue.settings import shown_url
 from nbqueue.states import PENDING
+from nbqueue.utils.text import counted
 from nbqueue.wire import keys
 
 #: Bytes of disk below which records and logs are in danger.

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from nbqueue.cli.finding import Finding
-from nbqueue.cli.words import counted
 from nbqueue.exceptions import AuthenticationError, NBQueueError
 from nbqueue.settings import shown_url
 from nbqueue.transports.redis import rights
 from nbqueue.transports.redis.address import Address
 from nbqueue.transports.redis.checkup import Facts, look
+from nbqueue.utils.text import counted
 from nbqueue.wire import signing
 
 #: the oldest version that has all that is needed

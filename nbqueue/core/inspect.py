@@ -154,7 +154,9 @@ def why(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
     if record is None:
         return NO_RECORD
     if record.place == WAITING:
-        return _why_waiting(books, record, now)
+        before = dict.fromkeys(record.predecessors)
+        found = [r for id in before if (r := books.records.get(id)) is not None]
+        return why_waiting(record, found, lambda id: why(books, {"id": id}, now))
     if record.place == LEASED:
         executor = books.dispatch.executors.get(record.executor)
         name = executor.worker.name if executor is not None else "a worker"
@@ -239,9 +241,10 @@ def quantity(resource: str, amount: float) -> str:
     return f"{amount:g} bytes"
 
 
-def _why_waiting(books: Books, record: Record, now: float) -> dict[str, Any]:
-    """Names one of those that it waits for, and why that one is not done yet."""
-    found = [r for id in dict.fromkeys(record.predecessors) if (r := books.records.get(id)) is not None]
+def why_waiting(
+    record: Record, found: Sequence[Record], why: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
+    """Names one of those that it waits for, of which these were found, and ``why`` that one is not done."""
     unfinished = [r for r in found if r.place != DONE]
     if not unfinished:  # it is about to be run, or given up
         return {"text": "what it waited for is done", "stuck": False}
@@ -254,7 +257,7 @@ def _why_waiting(books: Books, record: Record, now: float) -> dict[str, Any]:
             "text": f"it waits for {title(first)}{others}, which wait for others themselves",
             "stuck": False,
         }
-    reason = why(books, {"id": first.task.id}, now)
+    reason = why(first.task.id)
     verb = "was replaced by" if record.by else "waits for"
     return {"text": f"it {verb} {title(first)}{others}: {reason['text']}", "stuck": reason["stuck"]}
 

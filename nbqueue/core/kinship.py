@@ -4,17 +4,25 @@ Nothing of this is kept: a look goes through the newest records once.
 """
 
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from nbqueue.core.records import Record
-from nbqueue.core.store import LOOKED_THROUGH, Records
+from nbqueue.core.store import LOOKED_THROUGH
 from nbqueue.states import FAILURE
 
 #: tasks of which one look tells
 MOST: Final = 10_000
 
 
-def children(records: Records, id: str) -> list[Record]:
+class Newest(Protocol):
+    """What a look goes through."""
+
+    def newest(self, limit: int, /) -> list[Record]: ...
+
+    def get(self, id: str, /) -> Record | None: ...
+
+
+def children(records: Newest, id: str) -> list[Record]:
     """The tasks that a task has submitted, and those that come after it; of a group's id its members.  The
     oldest first."""
     found = [record for record in records.newest(LOOKED_THROUGH) if id and _is_child(record, id)]
@@ -26,7 +34,7 @@ def _is_child(record: Record, id: str) -> bool:
     return id in (task.parent_id, task.group) or id in record.predecessors
 
 
-def family(records: Records, id: str) -> list[tuple[Record, list[tuple[str, str]]]]:
+def family(records: Newest, id: str) -> list[tuple[Record, list[tuple[str, str]]]]:
     """All tasks that hang together with one, each with what it comes from: (id, kind), where the kind is
     "value", "error", "replaced" or "submitted".  The oldest first."""
     origins: dict[str, list[tuple[str, str]]] = {}

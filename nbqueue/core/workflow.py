@@ -18,7 +18,7 @@ What a step may still take from a task is kept until the step is done: it may ha
 """
 
 from collections.abc import Iterator, Set
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -30,6 +30,12 @@ from nbqueue.states import FAILURE, REVOKED, SUCCESS
 _ENDS: Final = {FAILURE: "failed", REVOKED: "was revoked", SUCCESS: "succeeded"}
 #: lists within lists of a step's input
 MAX_DEPTH: Final = 32
+
+
+class Known(Protocol):
+    """Records by id."""
+
+    def get(self, id: str, /) -> Record | None: ...
 
 
 class Workflow:
@@ -89,7 +95,7 @@ class Workflow:
 # ── what becomes of a step ───────────────────────────────────────────────────────────────────────
 
 
-def consequence(step: Record, ended: Record, records: Records, now: float) -> Outcome | None:
+def consequence(step: Record, ended: Record, records: Known, now: float) -> Outcome | None:
     """How a step ends because of a task that it waited for, None if it does not."""
     outcome, place = ended.outcome, step.task.step
     assert outcome is not None, ended
@@ -109,7 +115,7 @@ def consequence(step: Record, ended: Record, records: Records, now: float) -> Ou
     return _chord_error(step, ended, now)
 
 
-def _all_from(origin: str, place: Step, records: Records) -> bool:
+def _all_from(origin: str, place: Step, records: Known) -> bool:
     """Whether all that a step waits for were not run, for the end of the same task."""
     if not origin:
         return False

@@ -276,6 +276,7 @@ def request_of(
 ) -> Request:
     """The request of a run."""
     task = assignment.task
+    headers = task.headers or {}
     return Request(
         id=task.id,
         task=task.name,
@@ -298,6 +299,8 @@ def request_of(
         },
         origin=task.origin or None,
         headers=task.headers,
+        stamps=headers.get("stamps") or {},
+        stamped_headers=headers.get("stamped_headers"),
         correlation_id=task.id,
         ignore_result=task.ignore_result,
         called_directly=False,

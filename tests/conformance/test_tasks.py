@@ -416,7 +416,6 @@ def test_a_class_with_a_run_is_a_task(app: App) -> None:
     assert app.register_task(Add()).delay(1, y=2).get(LIMIT) == 4
 
 
-@pytest.mark.own_broker("items of generators")
 def test_items_of_a_generator_are_read_as_they_are_yielded(app: App) -> None:
     @app.task
     def count(n: int) -> Any:

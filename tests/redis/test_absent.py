@@ -2,9 +2,7 @@
 
 import pytest
 
-from nbqueue import App, ConfigurationError, NBQueueError, SubmissionRefused, chain
-from nbqueue.client.signature import Signature
-from tests.redis.threads import executor
+from nbqueue import App, ConfigurationError, NBQueueError, SubmissionRefused
 
 LIMIT = 20.0
 
@@ -23,28 +21,9 @@ def test_a_task_that_asks_for_more_is_refused(add, what, options):
         add.apply_async((1, 2), **options).get(LIMIT)
 
 
-def test_a_workflow_is_refused(add):
-    with pytest.raises(SubmissionRefused, match="workflows need nbqueue's own broker"):
-        chain(add.s(1, 2), add.s(3)).delay().get(LIMIT)
-
-
-def test_a_task_that_wants_to_be_replaced_fails(app, url):
-    @app.task(bind=True, name="absent.replaced")
-    def replaced(self):
-        raise self.replace(Signature("absent.other", ()))
-
-    with executor(url), pytest.raises(NBQueueError, match="needs nbqueue's own broker"):
-        replaced.delay().get(LIMIT)
-
-
 def test_events_are_refused(app):
     with pytest.raises(ConfigurationError, match="events need nbqueue's own broker"):
         next(iter(app.events(timeout=1)))
-
-
-def test_items_of_a_generator_are_refused(app, add):
-    with pytest.raises(ConfigurationError, match="as they are yielded need nbqueue's own broker"):
-        next(iter(add.delay(1, 2).stream(timeout=1)))
 
 
 def test_periodic_tasks_are_refused(app, add):

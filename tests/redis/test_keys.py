@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import nbqueue
-from nbqueue import App
+from nbqueue import App, chord, group
 from nbqueue.transports.redis import names
 from tests.redis.conftest import Keys
 from tests.redis.threads import executor
@@ -25,6 +25,7 @@ def until(condition: Callable[[], Any], what: Callable[[], Any]) -> None:
 def test_nothing_is_left_after_results_have_expired_and_workers_have_left(
     url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("NBQUEUE_BROKER", url)  # for tasks of this process that become others
     monkeypatch.setenv("NBQUEUE_RESULT_EXPIRES", "1")
     monkeypatch.setenv("NBQUEUE_WORKER_LEASE", "1")
     monkeypatch.setenv("NBQUEUE_WORKER_HEARTBEAT", "0.2")
@@ -55,6 +56,7 @@ def test_nothing_is_left_after_results_have_expired_and_workers_have_left(
                 result.get(LIMIT)
         other = App(broker=url)
         assert other.AsyncResult(results.children[1].id).get(LIMIT) == 1
+        _run_workflows(app, work)
     app.close()
     # timers of runs that are over go when they are due; what is kept for later has a time to live
     for timer in keys.redis.zrange(keys("timers"), 0, -1):
@@ -64,9 +66,42 @@ def test_nothing_is_left_after_results_have_expired_and_workers_have_left(
     until(lambda: not keys.redis.exists(keys("timers")), keys.all)
     last.close()
     until(lambda: all(keys.redis.ttl(keys(name)) != -1 for name in keys.all()), keys.all)
-    until(lambda: not [n for n in keys.all() if not n.startswith(("blob:", "token"))], keys.all)
+    longest = {"call": 60, "blob": 3600, "token": 86_400}
+    until(lambda: not [n for n in keys.all() if n.partition(":")[0] not in longest], keys.all)
     for name in keys.all():
-        assert keys.redis.ttl(keys(name)) <= (3600 if name.startswith("blob:") else 86_400)
+        assert keys.redis.ttl(keys(name)) <= longest[name.partition(":")[0]]
+
+
+def _run_workflows(app: App, work: Any) -> None:
+    """Of each kind one that ends well, and one that does not."""
+    total = app.task(sum, name="total")
+    told: Any = app.task(lambda request, exc, traceback: request.id, name="told")
+    items = app.task(_count, name="count")
+
+    @app.task(bind=True, name="become")
+    def become(self: Any) -> None:
+        raise self.replace(work.s(1) | work.s())
+
+    assert chord([work.s(1), become.s(), work.s(1)], total.s())().get(LIMIT) == 3
+    failed = work.apply_async((0,), link=work.s(), link_error=told.s())
+    broken = (work.s(0) | work.s() | group(work.s(), work.s()) | total.s()).delay()
+    for result in (failed, broken):
+        with pytest.raises(ZeroDivisionError):
+            result.get(LIMIT)
+    assert failed.children[1].get(LIMIT) == failed.id
+    waits = chord([work.s(1), work.s(1).set(queue="nobody")], total.s())()
+    waits.parent[0].get(LIMIT)
+    waits.parent[0].forget()
+    waits.parent[1].revoke()
+    with pytest.raises(nbqueue.ChordError):
+        waits.get(LIMIT)
+    assert list(items.delay(100).stream(window=10, timeout=LIMIT)) == list(range(100))
+
+
+def _count(number: int) -> Any:
+    for i in range(number):
+        time.sleep(0.002)
+        yield i
 
 
 def test_every_key_is_described(app: App, url: str, keys: Keys) -> None:
@@ -87,8 +122,19 @@ def test_every_key_is_described(app: App, url: str, keys: Keys) -> None:
             seen |= {name.partition(":")[0] for name in keys.all()}
             time.sleep(0.01)
         App(broker=url).AsyncResult(waits.id).exists()
+        errback = app.task(lambda id: id, name="errback").s().set(queue="nobody")
+        failed = app.task(lambda: 1 // 0, name="fails").apply_async(link_error=errback)
+        stream = app.task(_count, name="count").delay(200).stream(window=4)
+        assert next(stream) == 0
+        until(failed.ready, keys.all)
+        follows = nap.si().set(queue="nobody").apply_async(link=nap.si())
+        follows.wait_accepted(LIMIT)
+        until(lambda: follows.children, keys.all)
+
         seen |= {name.partition(":")[0] for name in keys.all()}
+        stream.close()
     assert seen - described == set()
+    assert {"steps", "left", "waiting", "after", "call", "wishes"} <= seen
     assert len(seen) > 15
     waits.revoke()
 

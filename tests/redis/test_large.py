@@ -100,6 +100,19 @@ def test_a_retry_with_the_same_arguments_reads_them_again(app: App, url: str, ke
     assert blobs(keys) == set()
 
 
+def test_steps_take_large_values_and_have_large_arguments(app: App, url: str, keys: Keys) -> None:
+    data = os.urandom(2 * PIECE)
+    join = app.task(lambda *parts: b"".join(parts), name="join")
+    size = app.task(len, name="size")
+    with executor(url):
+        result = (join.s(data) | join.s(data) | size.s())()
+        assert result.get(LIMIT) == 4 * PIECE
+        # they stay as long as others may ask for them
+        assert len(blobs(keys)) == 2
+        result.forget()
+        _until(lambda: not blobs(keys))
+
+
 def test_a_large_function_travels(app: App, url: str) -> None:
     table = os.urandom(40_000_000)
     look = app.task(lambda i: table[i], name="look")

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from nbqueue.core import inspect
 from nbqueue.core.queues import PRIORITIES
-from nbqueue.core.records import LEASED, READY, Record
+from nbqueue.core.records import LEASED, READY, WAITING, Record
 from nbqueue.exceptions import ConfigurationError, ProtocolError
-from nbqueue.messages import Hello
+from nbqueue.messages import SAVED, Hello
+from nbqueue.transports.redis import kin
 from nbqueue.transports.redis.desk import Desk
 from nbqueue.transports.redis.losses import held
 from nbqueue.transports.redis.moves import is_first
@@ -17,6 +18,8 @@ from nbqueue.transports.redis.names import entry_of, lane_of, queue_of
 from nbqueue.wire.signing import ForgedError
 
 _PLACES: Final = ("ready", "scheduled", "running")
+#: of the tasks that a step waits for, so many are looked at to say why
+_BEFORE: Final = 1000
 
 
 def status(desk: Desk, args: dict[str, Any]) -> dict[str, Any]:
@@ -99,9 +102,11 @@ def _queues(desk: Desk) -> dict[str, dict[str, int]]:
             queue(name)["ready"] += int(count)
     for name, count in desk.command(b"HGETALL", "running").items():
         queue(name.decode(errors="replace"))["running"] = int(count)
+    for name, count in desk.command(b"HGETALL", "waiting").items():
+        queue(name.decode(errors="replace"))["waiting"] = int(count)
     for name, count in desk.command(b"HGETALL", "queued").items():
         row = queue(name.decode(errors="replace"))
-        row["scheduled"] = max(0, int(count) - row["ready"] - row["running"])
+        row["scheduled"] = max(0, int(count) - row["ready"] - row["running"] - row.get("waiting", 0))
     return queues
 
 
@@ -121,6 +126,7 @@ def tasks(desk: Desk, args: dict[str, Any]) -> list[dict[str, Any]]:
             "at": record.at,
         }
         for record in records[:limit]
+        if record.task.step is None or record.task.step.on != SAVED
     ]
 
 
@@ -136,11 +142,19 @@ def why(desk: Desk, args: dict[str, Any]) -> dict[str, Any]:
         first = is_first(desk, record)
         name = hello.name if hello is not None else "a worker"
         return inspect.reason(inspect.why_leased(record, name, first, desk.now))
+    if record.place == WAITING:
+        return _why_waiting(desk, record)
     if record.place != READY:
         return inspect.reason(inspect.why_not_ready(record, desk.now))
     if text := inspect.obstacle(record.task, list(executors.values())):
         return inspect.reason(text, stuck=True)
     return inspect.reason(inspect.in_line(_ahead(desk, record)))
+
+
+def _why_waiting(desk: Desk, record: Record) -> dict[str, Any]:
+    before = list(dict.fromkeys(record.predecessors))[:_BEFORE]
+    found = [one.record for _, one in desk.look(before) if one is not None]
+    return inspect.why_waiting(record, found, lambda id: why(desk, {"id": id}))
 
 
 def _ahead(desk: Desk, record: Record) -> int:
@@ -159,6 +173,8 @@ def stop(desk: Desk, args: dict[str, Any]) -> Any:
 TOPICS: Final[dict[str, Callable[[Desk, dict[str, Any]], Any]]] = {
     "status": status,
     "tasks": tasks,
+    "children": kin.children,
+    "workflow": kin.workflow,
     "periodic": lambda desk, args: [],
     "why": why,
     "stop": stop,

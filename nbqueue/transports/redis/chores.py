@@ -5,6 +5,7 @@
     expiry      a task that has not begun never will
     soft, hard  a run is past its limit: it is told, or killed
     kill        a run that is over for its task has had time to end: its process is killed
+    step, join  a step has to be looked at, by whoever it was that cannot any more: see :mod:`.steps`
     lost        a worker was not heard of for a lease: what it held goes back
     ==========  =====================================================================================
 
@@ -18,15 +19,14 @@ from typing import Final
 
 from nbqueue import messages as m
 from nbqueue.core import verdicts
-from nbqueue.core.records import LEASED
 from nbqueue.exceptions import ConnectionLostError
-from nbqueue.transports.redis import losses
+from nbqueue.transports.redis import losses, steps
 from nbqueue.transports.redis.desk import Desk
-from nbqueue.transports.redis.moves import Move, began, decide
+from nbqueue.transports.redis.moves import Move, began, decide, interruption, kill_timer, killing
 
 #: seconds after which another may do what was taken over
 _GRACE: Final = 5.0
-_KINDS: Final = frozenset({"kill", "expiry", "hard", "soft"})
+_KINDS: Final = frozenset({"kill", "expiry", "hard", "soft", "step", "join"})
 #: seconds without a look after which it is as if the link were new
 _GAP: Final = 4.0
 
@@ -78,6 +78,9 @@ class Chores:
             again = self._kill(int(token), subject)
         elif kind == "expiry":
             decide(self._desk, subject, None, self._expire)
+        elif kind in ("step", "join"):
+            if steps.look_at(self._desk, subject):
+                return  # with the step goes its timer
         elif kind in ("hard", "soft"):
             again = self._limit(kind, int(token), subject)
         if again is None:
@@ -120,23 +123,6 @@ class Chores:
 
         decide(desk, id, token, decision)
         return later[-1] if later else None
-
-
-def interruption(move: Move, reason: str) -> list[tuple[str, m.AnyMessage]]:
-    """Orders that interrupt a run, if there is one."""
-    if move.record.place != LEASED:
-        return []
-    return [(f"k:{move.executor}", m.Interrupt(move.record.task.id, move.token, reason))]
-
-
-def killing(executor: str, token: int) -> tuple[str, m.AnyMessage]:
-    """The order that ends the process of a run."""
-    worker, _, plain = executor.partition("/")
-    return (f"w:{worker}", m.Kill(plain, token, "its task is over"))
-
-
-def kill_timer(move: Move) -> str:
-    return f"kill:{move.token}:{move.executor}"
 
 
 def order(desk: Desk, channel: str, word: m.AnyMessage) -> None:

@@ -1,36 +1,33 @@
 """A client's part: submits, is told of its tasks on ``c:CLIENT``, looks records up, revokes, asks."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 import hiredis
 import msgspec
 
 from nbqueue import messages as m
-from nbqueue.core import verdicts
 from nbqueue.core.audience import story
-from nbqueue.core.records import DONE, LEASED
 from nbqueue.core.settings import too_large
 from nbqueue.core.validation import flaw
 from nbqueue.exceptions import NBQueueError, ProtocolError
 from nbqueue.messages import MAX_BATCH, AnyMessage
-from nbqueue.transports.redis import answers
+from nbqueue.transports.redis import answers, steps
 from nbqueue.transports.redis.blobs import Blobs
-from nbqueue.transports.redis.chores import Chores, interruption, kill_timer
+from nbqueue.transports.redis.chores import Chores
 from nbqueue.transports.redis.desk import Desk, Part, said
-from nbqueue.transports.redis.moves import Move, decide
 from nbqueue.transports.redis.names import entry_of, lane_of, size_of
 from nbqueue.transports.redis.pieces import LARGE
 from nbqueue.transports.redis.records import Call, Envelope, blobs_of
-from nbqueue.transports.redis.templates import Plan, Plans
+from nbqueue.transports.redis.streams import Readings
+from nbqueue.transports.redis.templates import Plan, Plans, Shape
+from nbqueue.transports.redis.weaving import RECENT, Weaver, full
 from nbqueue.wire.signing import ForgedError
 
 #: seconds between two looks at what is due: workers look more often
 _LOOK: Final = 2.0
-#: ids that are listed, of all and of each notebook
-_RECENT: Final = 10_000
 #: bytes of submissions in one call
 _SUBMIT_BYTES: Final = 8 * 2**20
 _LENGTH: Final = struct.Struct(">I")
@@ -40,7 +37,6 @@ _FULL: Final = 2
 
 #: what tasks may ask for that Redis does not see to yet, by the field that says so
 _LACKS: Final = {
-    "step": "workflows",
     "rate": "rate limits",
     "demand": "demands on workers",
 }
@@ -52,18 +48,13 @@ def _absent(what: str) -> str:
 
 def _lack(task: m.Task) -> str:
     """Why a task is not for Redis, "" if it is."""
+    if not task.rate and task.demand is None:
+        return ""
     return next((_absent(what) for field, what in _LACKS.items() if getattr(task, field)), "")
 
 
-class Shape(NamedTuple):
-    """What many tasks have in common when they are submitted; the fields are those of ``submit.lua``."""
-
-    queue: str
-    lane: str
-    priority: str
-    blobs: tuple[str, ...]
-    delay: float = 0.0
-    expires: float = -1.0
+#: a task, and how it is submitted unless that is as a whole
+Planned: TypeAlias = tuple[m.Task, Plan | None]
 
 
 class ClientPart(Part):
@@ -76,6 +67,8 @@ class ClientPart(Part):
         #: tasks that were submitted again, whose story is to be told
         self._to_watch: list[str] = []
         self._blobs = Blobs(desk)
+        self._weaver = Weaver(desk, hello, self._to_watch)
+        self._readings = Readings(desk, hello.id)
         self._plans = Plans(desk.sealed, hello.id, hello.notebook)
         #: templates that were sent on this connection
         self._defined: dict[str, Plan] = {}
@@ -106,7 +99,9 @@ class ClientPart(Part):
                 self._watch(ids)
             case m.Cancel():
                 for id in message.ids:
-                    decide(self.desk, id, None, partial(self._cancel, terminate=message.terminate))
+                    steps.cancel(self.desk, id, terminate=message.terminate)
+            case m.Stream():
+                self._readings.say(message)
             case m.Forget(ids):
                 self.desk.run("forget", self.hello.id, *ids)
             case m.Ask():
@@ -129,70 +124,76 @@ class ClientPart(Part):
 
     def _submit(self, tasks: Sequence[m.Task]) -> None:
         for batch in self._batches(tasks):
-            self._send(batch)
+            if steps := [task for task, _ in batch.values() if task.step is not None]:
+                for step in steps:
+                    del batch[step.id]
+            if batch:  # they wait for none, so that they may as well come before those that do
+                self._send(batch.values())
+            if steps:
+                self._weaver.submit(steps)
 
-    def _batches(self, tasks: Sequence[m.Task]) -> Iterator[dict[str, m.Task]]:
+    def _batches(self, tasks: Sequence[m.Task]) -> Iterator[dict[str, Planned]]:
         """Those that can be right, so many as go together."""
-        batch: dict[str, m.Task] = {}
-        room, limit = _SUBMIT_BYTES, self.desk.payload_limit
+        batch: dict[str, Planned] = {}
+        room, limit, plan_of = _SUBMIT_BYTES, self.desk.payload_limit, self._plans.of
         for task in tasks:
-            size = len(task.payload) + len(task.captured)
-            reason = flaw(task) or _lack(task)
+            size, plan = len(task.payload) + len(task.captured), plan_of(task)
+            reason = (flaw(task) if plan is None else plan.flaw) or _lack(task)
             if size > limit:
                 reason = reason or too_large(f"the arguments of {task.name}()", size, limit)
             if reason:
-                self.desk.deliver(m.Rejected(task.id, reason))
+                self._weaver.reject(task.id, reason)
                 continue
-            if len(task.payload) > LARGE:
-                task = self._blobs.apart(task)
+            if len(task.payload) > LARGE and not (task.step is not None and task.step.on == m.SAVED):
+                task, plan = self._blobs.apart(task), None
                 size = len(task.captured)
             if batch and (size > room or len(batch) == MAX_BATCH or task.id in batch):
                 yield batch
                 batch, room = {}, _SUBMIT_BYTES
-            batch[task.id] = task
+            batch[task.id] = task, plan
             room -= size
         if batch:
             yield batch
 
-    def _send(self, batch: dict[str, m.Task]) -> None:
+    def _send(self, batch: Iterable[Planned]) -> None:
         """Submit tasks of different ids, those together that have the rest in common."""
         desk, now = self.desk, self.desk.now
-        shapes: dict[Shape, list[bytes | str]] = {}
-        order: dict[Shape, list[m.Task]] = {}
-        for task in batch.values():
-            if not task.payload_key and (plan := self._plans.of(task)) is not None:
-                shape, written = self._called(plan, task, now)
+        seal = desk.sealed.call
+        groups: dict[Shape, list[m.Task]] = {}
+        written: dict[Shape, list[bytes | str]] = {}
+        last: Plan | None = None
+        for task, plan in batch:
+            if plan is None:
+                shape = _shape(task)
+                words: tuple[str, bytes] = entry_of(task), self._whole(task, now)
+                last = None
             else:
-                shape, written = self._whole(task, now)
-            shapes.setdefault(shape, []).extend(written)
-            order.setdefault(shape, []).append(task)
+                shape = plan.shape
+                call = Call(
+                    plan.key, now, task.payload, task.captured, task.group, task.parent_id, task.root_id
+                )
+                words = f"{plan.tag}{size_of(task)}{task.id}", seal(task.id, call)
+            if plan is None or plan is not last:
+                last = plan
+                group, texts = groups.setdefault(shape, []), written.setdefault(shape, [])
+                if plan is not None and plan.name not in self._defined:
+                    self._keep_template(plan)
+            group.append(task)
+            texts += words
         head = {
             "max_queued": desk.settings.max_queued,
-            "recent": _RECENT,
+            "recent": RECENT,
             "expires": desk.expires // 1000,
             "notebook": self.hello.notebook,
-            "shapes": [{"number": len(order[shape]), **shape._asdict()} for shape in shapes],
+            "shapes": [{"number": len(group), **shape._asdict()} for shape, group in groups.items()],
         }
-        words = [word for written in shapes.values() for word in written]
-        tasks = [task for group in order.values() for task in group]
-        desk.tell("submit", said(head), *words, then=partial(self._on_submitted, tasks))
+        told = [word for texts in written.values() for word in texts]
+        tasks = [task for group in groups.values() for task in group]
+        desk.tell("submit", said(head), *told, then=partial(self._on_submitted, tasks))
 
-    def _called(self, plan: Plan, task: m.Task, now: float) -> tuple[Shape, tuple[str, bytes]]:
-        """The shape of a task, its entry, and what is kept of it, if a template has the rest."""
-        if plan.name not in self._defined:
-            self._keep_template(plan)
-        call = Call(plan.key, now, task.payload, task.captured, task.group, task.parent_id, task.root_id)
-        shape = Shape(plan.queue, plan.lane, plan.priority, plan.blobs)
-        return shape, (f"{plan.tag}{size_of(task)}{task.id}", self.desk.sealed.call(task.id, call))
-
-    def _whole(self, task: m.Task, now: float) -> tuple[Shape, tuple[str, bytes]]:
-        """The same if none has."""
-        shape = Shape(
-            task.queue, lane_of(task), str(task.priority), tuple(blobs_of(task)), max(0.0, task.countdown),
-            -1.0 if task.expires is None else max(0.0, task.expires),
-        )  # fmt: skip
-        envelope = Envelope(task, self.hello.id, self.hello.notebook, now)
-        return shape, (entry_of(task), self.desk.sealed.envelope(envelope))
+    def _whole(self, task: m.Task, now: float) -> bytes:
+        """What is kept of a task of which no template has anything."""
+        return self.desk.sealed.envelope(Envelope(task, self.hello.id, self.hello.notebook, now))
 
     def _keep_template(self, plan: Plan) -> None:
         self._defined[plan.name] = plan
@@ -203,7 +204,9 @@ class ClientPart(Part):
     def _on_submitted(self, tasks: list[m.Task], reply: Any) -> None:
         deliver = self.desk.deliver
         if isinstance(reply, hiredis.ReplyError):
-            self._on_refusal(tasks, str(reply))
+            for task in tasks:
+                self._blobs.drop(task)
+            self._weaver.refused(tasks, str(reply))
             return
         if not reply:
             deliver(m.Accepted([task.id for task in tasks]))
@@ -214,14 +217,7 @@ class ClientPart(Part):
         for task, answer in zip(tasks, reply, strict=True):
             if answer == _FULL:
                 self._blobs.drop(task)
-                most = self.desk.settings.max_queued
-                deliver(
-                    m.Rejected(
-                        task.id,
-                        f"queue {task.queue!r} is full: it has {most:,} unfinished tasks (max_queued);"
-                        " submit again when some are done",
-                    )
-                )
+                self._weaver.reject(task.id, full(task, self.desk.settings.max_queued))
             elif isinstance(answer, bytes):
                 missing.setdefault(answer.decode(), []).append(task)
             else:
@@ -241,17 +237,9 @@ class ClientPart(Part):
         if self._defined.pop(key, None) is not None:
             self._submit(tasks)
         elif self._blobs.was_refused(key):
-            self._on_refusal(tasks, "OOM")
+            self._weaver.refused(tasks, "OOM")
         else:
-            self.desk.deliver(m.Missing(key, [task.id for task in tasks]))
-
-    def _on_refusal(self, tasks: list[m.Task], error: str) -> None:
-        if not error.startswith("OOM"):
-            raise self.desk.fault(error)
-        for task in tasks:
-            self._blobs.drop(task)
-            text = "Redis has no memory left for tasks (its maxmemory): submit again when some are done"
-            self.desk.deliver(m.Rejected(task.id, text))
+            self._weaver.miss(key, [task.id for task in tasks])
 
     # ── records ──────────────────────────────────────────────────────────────────────────────
 
@@ -265,19 +253,6 @@ class ClientPart(Part):
                 self.desk.deliver(message)
         if absent:
             self.desk.deliver(m.NotFound(absent))
-
-    def _cancel(self, move: Move, *, terminate: bool) -> bool | None:
-        record, desk = move.record, self.desk
-        if record.place == DONE:
-            return None
-        if record.place != LEASED:
-            return move.end(verdicts.CANCELLED, release=False)
-        if terminate:
-            timer = (desk.now + desk.settings.cancel_grace, kill_timer(move))
-            orders = interruption(move, "cancel")
-            return move.end(verdicts.CANCELLED, release=False, timers=[timer], orders=orders)
-        record.revoked = True
-        return move.stay(orders=[(f"k:{move.executor}", m.Drop([move.token]))])
 
     # ── questions ────────────────────────────────────────────────────────────────────────────
 
@@ -310,6 +285,8 @@ class ClientPart(Part):
                     self._tell()
                     for event in self.desk.sealed.open_events(sealed):
                         self.desk.deliver(event)
+                        if isinstance(event, m.Started):
+                            self._readings.started(event.id)
         except (ForgedError, ProtocolError, struct.error, msgspec.MsgspecError) as error:
             self.desk.report_forgery(str(error))
 
@@ -321,12 +298,20 @@ class ClientPart(Part):
     def turn(self, now: float) -> None:
         self._tell()
         if self._to_watch:
-            known, self._to_watch = self._to_watch, []
+            known = self._to_watch.copy()
+            self._to_watch.clear()  # the same list: the weaver adds to it
             self._watch(known)
         self._chores.turn(now)
 
     def due(self) -> float:
         return self._chores.due
+
+
+def _shape(task: m.Task) -> Shape:
+    return Shape(
+        task.queue, lane_of(task), str(task.priority), tuple(blobs_of(task)), max(0.0, task.countdown),
+        -1.0 if task.expires is None else max(0.0, task.expires),
+    )  # fmt: skip
 
 
 def _frames(message: bytes) -> Iterator[tuple[bytes, bytes]]:

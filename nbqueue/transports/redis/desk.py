@@ -7,7 +7,8 @@ from another (:meth:`Desk.run`); either way things happen in the order in which 
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import Names
 from nbqueue.transports.redis.reach import Broken
-from nbqueue.transports.redis.records import Sealed, Standing
+from nbqueue.transports.redis.records import Origin, Sealed, Turn
 from nbqueue.transports.redis.templates import Templates
 from nbqueue.transports.redis.wire import Then, Wire, Word
 from nbqueue.wire.signing import ForgedError
@@ -36,6 +37,9 @@ MAX_EVENT: Final = 8 * 2**20
 #: ids that are looked up in one call
 LOOK: Final = 64
 
+#: what is raised by what none of us has written
+NOT_OURS: Final = (ForgedError, ProtocolError, msgspec.MsgspecError)
+
 said: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -45,8 +49,10 @@ class Found(msgspec.Struct, frozen=True):
     record: Record
     #: its standing in the words in which it is kept: changes are made only while it is the same
     packed: bytes = b""
-    #: that it refers to as long as it has not ended
-    blobs: tuple[str, ...] = ()
+    #: where an unfinished one comes from
+    origin: Origin = Origin("", "", ())
+    #: of an unfinished step
+    turn: Turn | None = None
 
 
 class Desk:
@@ -67,10 +73,12 @@ class Desk:
         self.deliver = deliver
         self.url = url
         self.wire = wire
+        #: ids of steps that somebody has to look at: see ``steps.attend``
+        self.to_look: deque[str] = deque()
         self._prefix = names.prefix
         #: added to the monotonic clock, gives Redis' time
         self._offset = 0.0
-        self._templates = Templates(sealed, lambda name: self.command(b"GET", f"blob:{name}"))
+        self.templates = Templates(sealed, lambda name: self.command(b"GET", f"blob:{name}"))
         self.set_clock()
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────
@@ -153,29 +161,42 @@ class Desk:
 
     def _found(
         self, id: str, envelope: bytes | None, packed: bytes | None, result: bytes | None,
-        output: list[bytes], live: list[bytes],
+        output: list[bytes], live: list[bytes], turn: bytes | None, waits: int,
     ) -> Found | None:  # fmt: skip
-        found = self.read(id, envelope, packed) if envelope is not None else self._ended(id, result)
+        if envelope is not None:
+            found = self.read(id, envelope, packed, turn, waits=bool(waits))
+        else:
+            found = self.ended(id, result)
         if found is not None:
             for sealed in (*output, *live):
                 records.add_traces(found.record, self.events(sealed), self.settings.max_output_bytes)
         return found
 
-    def read(self, id: str, envelope: bytes, stands: bytes | Standing | None) -> Found | None:
+    def read(
+        self,
+        id: str,
+        envelope: bytes,
+        packed: bytes | None,
+        turn: bytes | None = None,
+        *,
+        waits: bool = False,
+    ) -> Found | None:
         """An unfinished task, from what is kept of it and how it stands; None, and a report, if it is not
-        ours."""
+        ours.  Of a step its ``turn``, too, and whether it ``waits`` for others."""
+        step, by = None, ""
         try:
-            opened, blobs = self._templates.open(id, envelope)
-            if isinstance(stands, Standing):
-                standing, packed = stands, b""
-            else:
-                standing, packed = records.unpack_standing(stands), stands or b""
-        except (ForgedError, ProtocolError, msgspec.MsgspecError) as error:
+            task, at, origin = self.templates.open(id, envelope)
+            standing = records.unpack_standing(packed)
+            if turn:
+                step = records.unpack_turn(turn)
+                by = self.sealed.open_replaced(id, step.by) if step.by else ""
+        except NOT_OURS as error:
             self.report_forgery(str(error))
             return None
-        return Found(records.record_of(opened, standing, self.now), packed, blobs)
+        record = records.record_of(task, at, origin, standing, self.now, step, by, waits=waits)
+        return Found(record, packed or b"", origin, step)
 
-    def _ended(self, id: str, result: bytes | None) -> Found | None:
+    def ended(self, id: str, result: bytes | None) -> Found | None:
         """A finished task."""
         try:
             return (
@@ -184,6 +205,10 @@ class Desk:
         except (ForgedError, ProtocolError) as error:
             self.report_forgery(str(error))
             return None
+
+    def look_later(self, ids: Iterable[bytes]) -> None:
+        """A script says that somebody has to look at these steps."""
+        self.to_look.extend(id.decode(errors="surrogateescape") for id in ids)
 
     def events(self, sealed: bytes) -> list[AnyMessage]:
         """Messages that one of us has written; none, and a report, if they are not."""

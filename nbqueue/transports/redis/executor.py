@@ -14,35 +14,39 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import hiredis
 import msgspec
 
 from nbqueue import messages as m
+from nbqueue.core import inputs as core_inputs
 from nbqueue.core import verdicts
 from nbqueue.core.executors import TARGET
 from nbqueue.core.lifecycle import START, follow
-from nbqueue.core.records import Record
 from nbqueue.messages import AnyMessage
-from nbqueue.states import FAILURE, READY_STATES
-from nbqueue.transports.redis import losses, records
+from nbqueue.states import READY_STATES
+from nbqueue.transports.redis import inputs, losses, records, steps, streams
 from nbqueue.transports.redis.blobs import Blobs
-from nbqueue.transports.redis.desk import MAX_EVENT, Desk, Part, said
+from nbqueue.transports.redis.desk import MAX_EVENT, NOT_OURS, Desk, Part, said
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
 from nbqueue.transports.redis.names import lane_key, queue_of
 from nbqueue.transports.redis.pieces import LARGE
+from nbqueue.transports.redis.records import Origin
 
 #: seconds that an idle executor sleeps before it looks for tasks, whether or not it was woken
 _LOOK: Final = 1.0
 #: bytes of outcomes in one call
 _SETTLE_BYTES: Final = 8 * 2**20
 #: what runs that are settled together may have in common: see ``settle.lua``
-_SHAPE: Final = ("number", "queue", "sender", "blobs", "traces")
+_SHAPE: Final = ("number", "queue", "sender", "blobs", "traces", "state")
 #: seconds until a stuck executor looks again whether others are idle
 _STUCK_AGAIN: Final = 0.25
+
+#: a run that has ended: what was leased, its state, its result
+Ended: TypeAlias = tuple[Lease, str, bytes]
 
 
 class ExecutorPart(Part):
@@ -62,6 +66,7 @@ class ExecutorPart(Part):
         self._claim_at = 0.0
         self._look_at = 0.0
         self._reports: list[AnyMessage] = []
+        self._items: list[m.Item] = []
 
     # ── coming ───────────────────────────────────────────────────────────────────────────────
 
@@ -118,6 +123,9 @@ class ExecutorPart(Part):
             case m.Started() | m.Progress() | m.Update() | m.Output():
                 self._reports.append(message)
                 return
+            case m.Item():
+                self._items.append(message)
+                return
         self._report()
         match message:
             case m.Settle(outcomes):
@@ -126,12 +134,12 @@ class ExecutorPart(Part):
                 self._retry(message)
             case m.Returned():
                 self._returned(message)
-            case m.Replaced(id, token):
-                self._settle([_not_replaced(id, token)])
+            case m.Replaced():
+                self._replaced(message)
             case m.Consume(queues):
                 self._consume(queues)
             case m.Need(key):
-                self._blobs.fetch(key)
+                self._need(key)
             case m.Held():
                 self._compare(message)
             case m.Ping():
@@ -157,6 +165,14 @@ class ExecutorPart(Part):
         _, lanes = desk.run("join", hello.worker, desk.settings.worker_lease, self._seat, sealed)
         self._serve(lanes)
 
+    def _need(self, key: str) -> None:
+        if (parsed := core_inputs.parsed(key)) is None:
+            self._blobs.fetch(key)
+            return
+        id, start = parsed
+        record = self._leases.record(id)
+        inputs.portion(self.desk, key, record.task.step if record is not None else None, start)
+
     def _goodbye(self) -> None:
         """The main link: it takes no more; the control link: it holds nothing, or its worker will say."""
         lanes = [lane for lane, _ in self._lanes]
@@ -170,15 +186,15 @@ class ExecutorPart(Part):
     # ── endings ──────────────────────────────────────────────────────────────────────────────
 
     def _settle(self, outcomes: Sequence[m.Outcome]) -> None:
-        batch: list[tuple[m.Outcome, Lease, bytes]] = []
-        size = 0
+        batch: list[Ended] = []
+        size, now = 0, self.desk.now
         for outcome in outcomes:
             lease = self._released(outcome.token)
             if lease is None:  # it is void, or was given to another
                 self.desk.deliver(m.Acknowledge([outcome.token]))
                 continue
-            result = self._result(outcome, lease)
-            batch.append((outcome, lease, result))
+            state, result = self._result(outcome, lease, now)
+            batch.append((lease, state, result))
             size += len(result)
             if size > _SETTLE_BYTES:
                 self._keep(batch)
@@ -199,39 +215,59 @@ class ExecutorPart(Part):
         if id:
             _, found = desk.look([id.decode(errors="surrogateescape")])[0]
             if found is not None and found.record.token == token:
-                return Lease(found.record, 0.0, True, found.blobs)
+                record, standing = found.record, records.standing_of(found.record)
+                return Lease(token, record.task, record.at, found.origin, standing, traces=True)
         desk.command(b"HDEL", key, str(token))
         return None
 
-    def _result(self, outcome: m.Outcome, lease: Lease) -> bytes:
-        record, desk = lease.record, self.desk
-        self._leases.ran(record, outcome.runtime)
-        name, limit = self.hello.name, MAX_EVENT  # what is larger is not in the outcome
-        counts = verdicts.outcome_of(record, outcome, name, desk.now, limit)
-        return desk.sealed.result(records.kept_of(record, counts))
+    def _result(self, outcome: m.Outcome, lease: Lease, now: float) -> tuple[str, bytes]:
+        """The state in which a task has ended, and its result."""
+        task, desk = lease.task, self.desk
+        self._leases.ran(task, outcome.runtime)
+        ending = verdicts.flaw_of(outcome, task, MAX_EVENT)  # what is larger is not in it
+        if ending is None:
+            counts = verdicts.accepted(outcome, task, lease.standing.retries, self.hello.name, now)
+        else:
+            counts = ending.outcome(lease.record, now)
+        kept = records.kept_as(counts, task, lease.at, lease.origin.notebook)
+        return counts.state, desk.sealed.result(kept)
 
-    def _keep(self, batch: Sequence[tuple[m.Outcome, Lease, bytes]]) -> None:
+    def _keep(self, batch: Sequence[Ended]) -> None:
         desk = self.desk
-        shapes: dict[tuple[str, str, tuple[str, ...], bool], list[bytes | str]] = {}
-        for outcome, lease, result in batch:
-            task = lease.record.task
-            shape = (task.queue, lease.record.sender.client, lease.blobs, lease.traces)
-            shapes.setdefault(shape, []).extend((str(outcome.token), task.id, result))
+        groups: dict[tuple[Origin, bool, str], list[Ended]] = {}
+        for ended in batch:
+            lease, state, _ = ended
+            groups.setdefault((lease.origin, lease.traces, state), []).append(ended)
+        shapes: list[dict[str, Any]] = []
+        ordered: list[Ended] = []
+        for (origin, traces, state), group in groups.items():
+            queue = group[0][0].task.queue
+            values = (len(group), queue, origin.client, origin.blobs, traces, state)
+            shapes.append(dict(zip(_SHAPE, values, strict=True)))
+            ordered += group
+        tokens = [lease.token for lease, _, _ in ordered]
         head = {
             "executor": self._seat,
             "expires": desk.expires,
-            "shapes": [
-                dict(zip(_SHAPE, (len(words) // 3, *shape), strict=True)) for shape, words in shapes.items()
-            ],
+            "tokens": list(map(str, tokens)),
+            "ids": [lease.task.id for lease, _, _ in ordered],
+            "shapes": shapes,
         }
-        words = [word for written in shapes.values() for word in written]
-        tokens = [outcome.token for outcome, _, _ in batch]
-        desk.tell("settle", said(head), *words, then=partial(self._on_settled, tokens))
+        results = [result for _, _, result in ordered]
+        desk.tell("settle", said(head), *results, then=partial(self._on_settled, tokens))
 
     def _on_settled(self, tokens: list[int], reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
             raise self.desk.fault(reply)
+        self.desk.look_later(reply)
         self.desk.deliver(m.Acknowledge(tokens))
+
+    def _replaced(self, message: m.Replaced) -> None:
+        """The run has ended, and its task will end as another one does."""
+        desk, token = self.desk, message.token
+        if self._released(token) is not None and not steps.replace(desk, message):
+            desk.command(b"HDEL", f"held:{self._seat}", str(token))
+        desk.deliver(m.Acknowledge([token]))
 
     def _retry(self, message: m.Retry) -> None:
         """The run asks for another one."""
@@ -239,7 +275,7 @@ class ExecutorPart(Part):
         if (lease := self._released(token)) is None:
             desk.deliver(m.Acknowledge([token]))
             return
-        self._leases.ran(lease.record, message.runtime)
+        self._leases.ran(lease.task, message.runtime)
 
         def decision(move: Move) -> bool:
             if (ending := verdicts.retried(move.record, message, desk.now)) is not None:
@@ -260,7 +296,7 @@ class ExecutorPart(Part):
     def _returned(self, message: m.Returned) -> None:
         for token in reversed(message.tokens):
             if (lease := self._released(token)) is not None:
-                id = lease.record.task.id
+                id = lease.task.id
                 losses.give_back(self.desk, self._seat, token, id, last=message.rejected)
 
     # ── reports ──────────────────────────────────────────────────────────────────────────────
@@ -278,10 +314,13 @@ class ExecutorPart(Part):
         if heads:
             head = {"executor": self._seat, "worker": self.hello.name, "reports": heads}
             self.desk.tell("report", said(head), *sealed, then=self._on_reported)
+        if self._items:
+            items, self._items = self._items, []
+            streams.pass_on(self.desk, self._seat, items)
 
     def _described(self, report: Any, lease: Lease | None) -> tuple[dict[str, Any], AnyMessage]:
         """What the script is told of a report, and what those who watch are."""
-        sender = lease.record.sender.client if lease is not None else ""
+        sender = lease.origin.client if lease is not None else ""
         head = {"id": report.id, "token": str(report.token), "sender": sender}
         match report:
             case m.Started():
@@ -341,32 +380,43 @@ class ExecutorPart(Part):
 
     def _assign(self, given_at: float, token: int, batches: Sequence[tuple[bytes, list[bytes]]]) -> int:
         """Hand on what a claim brought, and return how many that are."""
-        assignments = []
-        now, first = time.monotonic(), token
+        given, first = [], token
         fresh = records.Standing(executor=self._seat, attempt=1, leased_at=given_at)
         for lane, rows in batches:
             for row in range(0, len(rows), 3):
-                fresh.token = token
-                standing = rows[row + 2] or fresh
-                found = self.desk.read(rows[row].decode(errors="surrogateescape"), rows[row + 1], standing)
-                if found is not None:
-                    self._leases.hold(token, found.record, found.blobs, now)
-                    self._watch_limits(found.record)
-                    assignments.append(_assignment(found.record))
+                lease = self._lease(token, fresh, *rows[row : row + 3])
+                if lease is not None:
+                    given.append(lease)
                 else:
                     words = (rows[row], self._seat, str(token), queue_of(lane))
                     self.desk.tell("discard", *words, then=_nothing)
                 token += 1
-        if assignments:
-            self.desk.deliver(m.Assign(assignments))
+        self._leases.hold(given, time.monotonic())
+        if given:
+            made = list(map(_assignment, given))
+            inputs.assign(self.desk, made, lambda: self.desk.deliver(m.Assign(made)))
         return token - first
 
-    def _watch_limits(self, record: Record) -> None:
-        task = record.task
+    def _lease(
+        self, token: int, fresh: records.Standing, name: bytes, envelope: bytes, packed: bytes
+    ) -> Lease | None:
+        """One task that was given to it, how it stands unless that is ``packed``; None, and a report, if it
+        is not ours."""
+        try:
+            task, at, origin = self.desk.templates.open(name.decode(errors="surrogateescape"), envelope)
+            standing = records.unpack_standing(packed) if packed else fresh
+        except NOT_OURS as error:
+            self.desk.report_forgery(str(error))
+            return None
+        if task.time_limit is not None or task.soft_time_limit is not None:
+            self._watch_limits(token, task, standing.leased_at)
+        return Lease(token, task, at, origin, standing, traces=standing.attempt > 1)
+
+    def _watch_limits(self, token: int, task: m.Task, leased_at: float) -> None:
         for kind, limit in (("hard", task.time_limit), ("soft", task.soft_time_limit)):
             if limit is not None:
-                timers, name = self.desk.names("timers"), f"{kind}:{record.token}:{task.id}"
-                self.desk.wire.call(b"ZADD", timers, record.leased_at + limit, name, then=_nothing)
+                timers, name = self.desk.names("timers"), f"{kind}:{token}:{task.id}"
+                self.desk.wire.call(b"ZADD", timers, leased_at + limit, name, then=_nothing)
 
     # ── hearing, and what is due ─────────────────────────────────────────────────────────────
 
@@ -424,20 +474,12 @@ class ExecutorPart(Part):
             desk.deliver(m.Acknowledge(strange))
 
 
-def _assignment(record: Record) -> m.Assignment:
-    task = record.task
-    at = record.at if task.countdown or task.expires is not None else 0.0
-    return m.Assignment(task, record.token, record.retries, record.attempt, at=at)
+def _assignment(lease: Lease) -> m.Assignment:
+    """Without what a step takes from others."""
+    task, standing = lease.task, lease.standing
+    at = lease.at if (task.countdown or task.expires is not None) and task.step is None else 0.0
+    return m.Assignment(task, lease.token, standing.retries, standing.attempt, at=at)
 
 
 def _nothing(reply: object) -> None:
     """For commands whose reply tells nothing."""
-
-
-def _not_replaced(id: str, token: int) -> m.Outcome:
-    """How a task ends that wants to be another one."""
-    text = "self.replace() needs nbqueue's own broker: Redis as the broker does not have workflows yet"
-    failure = m.Failure(
-        "NBQueueError", "nbqueue.exceptions", text, f"nbqueue.exceptions.NBQueueError: {text}\n"
-    )
-    return m.Outcome(id, token, FAILURE, failure=failure)

@@ -21,6 +21,7 @@ from nbqueue.exceptions import ConnectionLostError
 from nbqueue.messages import AnyMessage
 from nbqueue.settings import Settings
 from nbqueue.transports.base import Link, Transport
+from nbqueue.transports.redis import steps
 from nbqueue.transports.redis.address import Address
 from nbqueue.transports.redis.client import ClientPart
 from nbqueue.transports.redis.desk import Desk, Part
@@ -55,7 +56,6 @@ class RedisTransport(Transport):
 
     lacks = MappingProxyType(
         {
-            m.Stream: "items of generators as they are yielded",
             m.Listen: "events",
             m.Schedule: "periodic tasks",
         }
@@ -192,6 +192,8 @@ class RedisLink(Link):
             channel, message = wire.pushes.popleft()
             part.pushed(channel, message)
         part.turn(time.monotonic())
+        if part.desk.to_look:
+            steps.attend(part.desk)
         wire.flush()
 
     def _sleep(self, deadline: float | None) -> bool:
@@ -208,7 +210,7 @@ class RedisLink(Link):
             due.append(self._connect_at)
         else:
             if self._part is not None:
-                due.append(self._part.due())
+                due.append(now if self._part.desk.to_look else self._part.due())
             if wire.waits:
                 due.append(now + 1.0)  # to notice that nothing comes
             poller.register(wire, select.POLLIN | (select.POLLOUT if wire.wants_to_write else 0))

@@ -5,7 +5,7 @@ the task stood, and is refused when it stands otherwise.  Then one looks again, 
 (:func:`decide`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from nbqueue import messages as m
@@ -15,13 +15,14 @@ from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.desk import Desk, Found, said
 from nbqueue.transports.redis.names import entry_of, lane_of
-from nbqueue.transports.redis.records import Envelope, blobs_of
+from nbqueue.transports.redis.records import BY, Envelope, Turn, blobs_of
 
 #: An order to a channel.
 Order = tuple[str, AnyMessage]
 #: When, and which timer.
 Timer = tuple[float, str]
 
+_NOTHING: Final[Mapping[str, object]] = {}
 #: times that one looks again before giving up; each time somebody else has changed it
 _TRIES: Final = 20
 
@@ -34,7 +35,9 @@ class Move:
         self.record = record = found.record
         self._desk = desk
         self._packed = found.packed
-        self._blobs = found.blobs
+        self._blobs = found.origin.blobs
+        #: of a step
+        self.turn = found.turn
         leased = record.place == LEASED
         #: who has the lease, "" for nobody
         self.executor = record.executor if leased else ""
@@ -53,10 +56,30 @@ class Move:
 
         ``release``: its executor does not have the lease any more; else that is void until it is given back.
         """
-        desk, record = self._desk, self.record
-        outcome = ending.outcome(record, desk.now)
-        result = desk.sealed.result(records.kept_of(record, outcome))
-        return self._make("done", b"", result, None, release=release, timers=timers, orders=orders)
+        outcome = ending.outcome(self.record, self._desk.now)
+        return self.settle(outcome, release=release, timers=timers, orders=orders)
+
+    def settle(
+        self,
+        outcome: m.Outcome,
+        *,
+        release: bool,
+        timers: Sequence[Timer] = (),
+        orders: Iterable[Order] = (),
+    ) -> bool:
+        """The same, in other words."""
+        result = self._desk.sealed.result(records.kept_of(self.record, outcome))
+        ends = {"state": outcome.state, "own": not outcome.origin}
+        return self._make("done", b"", result, None, release=release, timers=timers, orders=orders, more=ends)
+
+    def replace(self, by: str) -> bool:
+        """From now on it waits for another task, and will end as that one does."""
+        task = self.record.task
+        turn = turn_of(task, [by], BY, by=self._desk.sealed.replaced(task.id, by))
+        standing = records.pack_standing(records.standing_of(self.record))
+        return self._make(
+            "waiting", standing, b"", m.Requeued(task.id, ""), release=True, more={"turn": turn}
+        )
 
     def wait(self, event: AnyMessage | None = None, *, again: bool = False, last: bool = False) -> bool:
         """It waits from now on, for its time or for an executor, which it gets before the others, or after
@@ -88,6 +111,7 @@ class Move:
         orders: Iterable[Order] = (),
         again: bool = False,
         last: bool = False,
+        more: Mapping[str, object] = _NOTHING,
     ) -> bool:
         desk, record, task = self._desk, self.record, self.record.task
         head = said(
@@ -111,6 +135,7 @@ class Move:
                 "again": again,
                 "last": last,
                 "timers": timers,
+                **more,
             }
         )
         told = desk.sealed.events([event]) if event is not None else b""
@@ -119,7 +144,11 @@ class Move:
             sender = record.sender
             envelope = desk.sealed.envelope(Envelope(task, sender.client, sender.notebook, record.at))
         words = [w for channel, order in orders for w in (channel, desk.sealed.events([order]))]
-        return bool(desk.run("change", head, self._packed, standing, result, told, envelope, *words))
+        reply = desk.run("change", head, self._packed, standing, result, told, envelope, *words)
+        if not reply:
+            return False
+        desk.look_later(reply[1:])
+        return True
 
 
 def decide(desk: Desk, id: str, token: int | None, decision: Callable[[Move], bool | None]) -> bool:
@@ -147,6 +176,13 @@ def decide(desk: Desk, id: str, token: int | None, decision: Callable[[Move], bo
     return False
 
 
+def turn_of(task: m.Task, after: list[str], on: str, *, by: str = "") -> Turn:
+    """How a task lines up, once those ``after`` which it comes have ended."""
+    expires = -1.0 if task.expires is None else max(0.0, task.expires)
+    lane, entry, priority = lane_of(task), entry_of(task), str(task.priority)
+    return Turn(task.queue, lane, priority, entry, max(0.0, task.countdown), expires, on, after, by)
+
+
 def put_back(move: Move, reason: str, now: float, *, last: bool = False) -> bool:
     """Its lease has ended without an outcome: it goes before the others, or after the ``last`` of them."""
     if (ending := verdicts.requeued(move.record, now)) is not None:
@@ -169,3 +205,23 @@ def is_first(desk: Desk, record: Record) -> bool:
     hello = desk.command(b"HGET", f"executors:{worker}", record.executor)
     slots = desk.sealed.open_hello(hello).slots if hello else 1
     return record.token in held[: max(1, slots)]
+
+
+# ── orders to those who run a task ───────────────────────────────────────────────────────────────
+
+
+def interruption(move: Move, reason: str) -> list[tuple[str, m.AnyMessage]]:
+    """Orders that interrupt a run, if there is one."""
+    if move.record.place != LEASED:
+        return []
+    return [(f"k:{move.executor}", m.Interrupt(move.record.task.id, move.token, reason))]
+
+
+def killing(executor: str, token: int) -> tuple[str, m.AnyMessage]:
+    """The order that ends the process of a run."""
+    worker, _, plain = executor.partition("/")
+    return (f"w:{worker}", m.Kill(plain, token, "its task is over"))
+
+
+def kill_timer(move: Move) -> str:
+    return f"kill:{move.token}:{move.executor}"

@@ -13,6 +13,12 @@ key                       type    holds                                         
 ``output:ID``             list    what it printed                                       ``result_expires``
 ``result:ID``             string  the record of a finished task                         ``result_expires``
 ``value:ID``              hash    large values, or all of a result backend's, by run    ``result_expires``
+``steps``                 hash    step of a workflow → how it lines up, when it may     with each outcome
+``left``                  hash    step → of how many others it has to wait              when it may run
+``waiting``               hash    queue → steps that wait for others                    when it is 0
+``after:ID``              hash    step → how the task is to end for it to run           with its last step
+``call:ID``               string  the envelope of a task that failed, for its errback   1 min, or last step
+``wishes:ID``             hash    client → which items of the task it reads             a lease later
 ``blob:HASH``             string  a function, or what it captured                       1 h after its task
 ``blob:t.HASH``           string  a template: what many calls have in common            1 h after its task
 ``blob:p.N.NONCE``        hash    a large payload, in pieces                            with its task
@@ -32,6 +38,9 @@ key                       type    holds                                         
 ``recent``, ``recent:N``  list    the newest ids, of all and of one notebook            ``result_expires``
 ``token``                 string  the last lease token                                  1 d after all workers
 ========================  ======  ====================================================  =====================
+
+A result that a step may take has no time to live until that step is done: then ``result_expires`` begins.  If
+it is forgotten before, ``after:ID`` has a field "", and it goes with the step.
 
 Channels: ``c:CLIENT`` (news of its tasks), ``x:EXECUTOR`` (there is a task for you), ``k:EXECUTOR`` (its
 control link), ``w:WORKER`` (its supervisor), ``news`` (there is a new lane).

@@ -5,18 +5,20 @@
     tasks     ─ Envelope   what was submitted, by whom, when: signed, never changed, ─┐
                 or a Call  the same, where a template has most of it (.templates)     │
     standing  ─ Standing   lease, attempts, state: changed by scripts                ─┼─▶ Record ─▶ decisions
-    result:ID ─ Kept       the head of the record and its outcome: signed            ─┘     of the core
+    steps     ─ Turn       of a step: how it lines up when its turn has come         ─┤     of the core
+    result:ID ─ Kept       the head of the record and its outcome: signed            ─┘
 
 What is unpickled later (arguments, values, exceptions) only ever comes out of something signed.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from nbqueue.core.output import OutputLog
-from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, Record, Sender
+from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record, Sender
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import (
     AnyMessage,
@@ -25,6 +27,7 @@ from nbqueue.messages import (
     Output,
     Progress,
     Retrying,
+    Step,
     Task,
     Update,
 )
@@ -40,6 +43,7 @@ RESULT: Final = "result"
 EVENT: Final = "event"
 BLOB: Final = "blob"
 HELLO: Final = "hello"
+REPLACED: Final = "replaced"
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -67,6 +71,25 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     root_id: str = ""
 
 
+class Origin(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Where unfinished tasks come from; one for all that have it in common."""
+
+    #: id of the client
+    client: str
+    notebook: str
+    #: that they refer to as long as they have not ended
+    blobs: tuple[str, ...]
+
+
+class Kin(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a finished task came from."""
+
+    parent_id: str = ""
+    step: Step | None = None
+    #: id of the task that it ended as
+    by: str = ""
+
+
 class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is kept of a finished task."""
 
@@ -76,6 +99,8 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     group: str
     at: float
     notebook: str
+    #: None for a task that a client called by itself
+    kin: Kin | None = None
 
 
 class Standing(msgspec.Struct, array_like=True, gc=False):
@@ -98,12 +123,39 @@ class Standing(msgspec.Struct, array_like=True, gc=False):
     worker: str = ""
 
 
+class Turn(msgspec.Struct, gc=False):
+    """How a step lines up when its turn has come, for scripts: see ``workflow.lua``.  Nothing that is signed
+    follows from it, but ``by``, which is signed itself."""
+
+    queue: str
+    lane: str
+    priority: str
+    entry: str
+    delay: float
+    #: below 0: never
+    expires: float
+    #: how those before it are to end: as ``messages.Step.on``; ``BY`` for one that was replaced
+    on: str
+    #: the ids of those before it
+    after: list[str]
+    #: by which it was replaced, sealed; "" by none
+    by: str = ""
+    #: one before it that has ended otherwise
+    bad: str = ""
+    #: when it is due, once its turn has come; 0 if nobody needs to know
+    due: float = 0.0
+
+
+#: a replaced task ends as the other does, however that is
+BY: Final = "BY"
 #: with which a call begins after its MAC, as an array of seven; an envelope is one of four
 _CALL_MARK: Final = 0x97
 
 _envelope: Final = msgspec.msgpack.Decoder(Envelope).decode
 _call: Final = msgspec.msgpack.Decoder(Call).decode
 _kept: Final = msgspec.msgpack.Decoder(Kept).decode
+_turn: Final = msgspec.msgpack.Decoder(Turn).decode
+_replaced: Final = msgspec.msgpack.Decoder(tuple[str, str]).decode
 _standing: Final = msgspec.msgpack.Decoder(Standing).decode
 _events: Final = msgspec.msgpack.Decoder(list[AnyMessage]).decode
 _hello: Final = msgspec.msgpack.Decoder(Hello).decode
@@ -136,6 +188,20 @@ class Sealed:
 
     def blob(self, key: str, blob: bytes) -> bytes:
         return self._signer.seal(f"{BLOB} {key}", blob)
+
+    def replaced(self, id: str, by: str) -> str:
+        """That a task was replaced by another, as text."""
+        return b64encode(self._signer.seal(REPLACED, pack((id, by)))).decode()
+
+    def open_replaced(self, id: str, sealed: str) -> str:
+        """By which one it was."""
+        try:
+            found: tuple[str, str] = self._read(REPLACED, b64decode(sealed), _replaced)
+        except ValueError:
+            raise ForgedError(f"by what {id!r} was replaced is no seal") from None
+        if found[0] != id:
+            raise ForgedError(f"that {found[0]!r} was replaced is kept as if it had been {id!r}")
+        return found[1]
 
     def open_envelope(self, id: str, sealed: bytes) -> Envelope:
         """
@@ -207,13 +273,25 @@ def unpack_standing(packed: bytes | None) -> Standing:
     return _standing(packed) if packed else Standing()
 
 
-def record_of(envelope: Envelope, standing: Standing, now: float) -> Record:
-    """An unfinished task as the core sees it."""
-    task = envelope.task
-    record = Record(task, envelope.at, 0, Sender(envelope.client, "", envelope.notebook))
-    record.due = standing.due or envelope.at + max(0.0, task.countdown)
+def unpack_turn(packed: bytes) -> Turn:
+    return _turn(packed)
+
+
+def record_of(
+    task: Task, at: float, origin: Origin, standing: Standing, now: float, turn: Turn | None = None,
+    by: str = "", *, waits: bool = False,
+) -> Record:  # fmt: skip
+    """An unfinished task, submitted ``at`` then, as the core sees it.
+
+    ``turn``, ``by`` and ``waits`` are of a step: by which one it was replaced, whether it waits for others.
+    """
+    record = Record(task, at, 0, Sender(origin.client, "", origin.notebook))
+    began = turn.due if turn is not None else 0.0
+    record.due, record.by = standing.due or began or at + max(0.0, task.countdown), by
     if standing.token:
         record.place = LEASED
+    elif waits:
+        record.place = WAITING
     else:
         record.place = SCHEDULED if record.due > now else READY
     record.state, record.token, record.executor = standing.state, standing.token, standing.executor
@@ -245,8 +323,13 @@ def standing_of(record: Record) -> Standing:
 def finished(kept: Kept) -> Record:
     """A finished task as the core sees it; of its arguments nothing is known any more."""
     outcome = kept.outcome
-    task = Task(outcome.id, kept.name, "", b"", queue=kept.queue, group=kept.group)
+    kin = kept.kin or Kin()
+    task = Task(
+        outcome.id, kept.name, "", b"", queue=kept.queue, group=kept.group, parent_id=kin.parent_id,
+        step=kin.step,
+    )  # fmt: skip
     record = Record(task, kept.at, 0, Sender("", "", kept.notebook), DONE, outcome.state, outcome.token)
+    record.by = kin.by
     record.worker, record.retries, record.done_at = outcome.worker, outcome.retries, outcome.at
     record.outcome = outcome
     return record
@@ -254,8 +337,15 @@ def finished(kept: Kept) -> Record:
 
 def kept_of(record: Record, outcome: Outcome) -> Kept:
     """What is kept of a record that has ended."""
-    task = record.task
-    return Kept(outcome, task.name, task.queue, task.group, record.at, record.sender.notebook)
+    return kept_as(outcome, record.task, record.at, record.sender.notebook, record.by)
+
+
+def kept_as(outcome: Outcome, task: Task, at: float, notebook: str, by: str = "") -> Kept:
+    """The same of a task, submitted ``at`` then, that ended as ``by`` if that is not empty."""
+    kin = None
+    if task.parent_id or task.step is not None or by:
+        kin = Kin(task.parent_id, task.step, by)
+    return Kept(outcome, task.name, task.queue, task.group, at, notebook, kin)
 
 
 def add_traces(record: Record, traces: Iterable[AnyMessage], limit: int) -> None:

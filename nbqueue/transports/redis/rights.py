@@ -50,6 +50,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "SCRIPT|EXISTS": ("0" * 40,),
     "SCRIPT|LOAD": ("return 0",),
     "SET": (_TEXT, "text"),
+    "STRLEN": (_TEXT,),
     "SUBSCRIBE": (_CHANNEL,),
     "TIME": (),
     "UNLINK": (_TEXT,),

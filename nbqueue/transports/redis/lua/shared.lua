@@ -78,6 +78,13 @@ local function refer(blob, by)
     end
 end
 
+-- Whether a blob is here: of a large payload, all its pieces and the seal.
+local function is_there(blob)
+    local pieces = string.match(blob, '^p%.(%d+)%.')
+    if pieces then return call('HLEN', P .. 'blob:' .. blob) == pieces + 1 end
+    return call('EXISTS', P .. 'blob:' .. blob) == 1
+end
+
 -- Tell those who are told of a task: its sender, and who asked for it since (`watchers`, or false).
 local function tell(sender, watchers, framed)
     call('PUBLISH', P .. 'c:' .. sender, framed)
@@ -103,4 +110,23 @@ local function line_up_due(now)
     end
     local next = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
     return next[2] or '0'
+end
+
+-- What a task was called with that has failed: its errback may still be on its way.
+local function keep_call(id, envelope)
+    if envelope and #envelope <= 2048 then
+        call('SET', P .. 'call:' .. id, cmsgpack.pack({envelope, {}}), 'PX', 60000)
+    end
+end
+
+-- List new tasks among the newest: `recent` of them, for `expires` seconds (0: for ever), and of their notebook.
+local function list_recent(said, ids)
+    if #ids == 0 then return end
+    local lists = {P .. 'recent'}
+    if said.notebook ~= '' then table.insert(lists, P .. 'recent:' .. said.notebook) end
+    for _, list in ipairs(lists) do
+        call('RPUSH', list, unpack(ids))
+        call('LTRIM', list, -said.recent, -1)
+        if said.expires > 0 then call('EXPIRE', list, said.expires) end
+    end
 end

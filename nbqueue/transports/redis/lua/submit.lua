@@ -10,13 +10,6 @@
 -- Returns nothing if all are kept; else of each task 0 (kept), 1 (known), 2 (its queue is full), or the key of a
 -- blob that is not here.
 
--- Whether a blob is here: of a large payload, all its pieces and the seal.
-local function is_there(blob)
-    local pieces = string.match(blob, '^p%.(%d+)%.')
-    if pieces then return call('HLEN', P .. 'blob:' .. blob) == pieces + 1 end
-    return call('EXISTS', P .. 'blob:' .. blob) == 1
-end
-
 local said = cmsgpack.unpack(ARGV[1])
 local now, at = clock(), 2
 local answers, all, taken = {}, true, {}
@@ -93,13 +86,5 @@ for _, shape in ipairs(said.shapes) do
     end
 end
 
-for _, ids in ipairs(taken) do
-    local lists = {P .. 'recent'}
-    if said.notebook ~= '' then table.insert(lists, P .. 'recent:' .. said.notebook) end
-    for _, list in ipairs(lists) do
-        call('RPUSH', list, unpack(ids))
-        call('LTRIM', list, -said.recent, -1)
-        if said.expires > 0 then call('EXPIRE', list, said.expires) end
-    end
-end
+for _, ids in ipairs(taken) do list_recent(said, ids) end
 return all and {} or answers
