@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any, TypeAlias
 
 from nbqueue.core.worker import RunEnd
-from nbqueue.exceptions import Ignore, Reject, TaskRevokedError
+from nbqueue.exceptions import Ignore, Reject, SerializationError, TaskRevokedError
 from nbqueue.messages import Assignment, Failure, Outcome, Replaced, Returned
 from nbqueue.messages import Retry as RetryMessage
 from nbqueue.signals import Signal, task_received
@@ -52,9 +52,11 @@ class Runner:
     whole_process
         See :mod:`nbqueue.worker.context`.
     fetch
-        Gets what a step takes from others, where it did not come along; b"" if it cannot be had.
+        Gets what did not come along: a large payload, what a step takes from others; b"" if it cannot be had.
     payload_limit
         Returns how many bytes of a value the broker takes; 0 if it has not said.
+    event_limit
+        The same of a meta or an item.
     accepted
         Serializers whose arguments are loaded; None: all.
     storage
@@ -76,6 +78,7 @@ class Runner:
         whole_process: bool,
         fetch: Fetch = lambda key: b"",
         payload_limit: Callable[[], int] = lambda: 0,
+        event_limit: Callable[[], int] = lambda: 0,
         accepted: frozenset[str] | None = None,
         storage: Storage | None = None,
         log: TaskLog | None = None,
@@ -88,8 +91,10 @@ class Runner:
         self._worker = worker
         self._whole_process = whole_process
         self._payload_limit = payload_limit
+        self._event_limit = event_limit
         self._accepted = accepted
         self._storage = storage if storage is not None else Storage()
+        self._fetch = fetch
         self._inputs = Inputs(fetch, self._storage, accepted)
         self._log = log
         self._call = caller
@@ -99,7 +104,7 @@ class Runner:
 
     def run(self, assignment: Assignment, reports: Reports) -> RunEnd:
         """Run the task.  Raises nothing."""
-        current = TaskContext(assignment, reports, self._worker, self._payload_limit())
+        current = TaskContext(assignment, reports, self._worker, self._payload_limit(), self._event_limit())
         context.enter(current, whole_process=self._whole_process)
         if Signal.used:
             task_received.send(current, request=current.request)
@@ -133,8 +138,9 @@ class Runner:
         current.options, instance = loaded.options, loaded.instance
         current.instance = instance
         outcomes = self._inputs.outcomes(assignment) if task.step is not None else ()
+        written = task.payload if not task.payload_key else self._fetched(task.payload_key)
         self._gate.enter(assignment.token)
-        args, kwargs = payload.loads(task.payload, self._accepted)
+        args, kwargs = payload.loads(written, self._accepted)
         if task.step is not None:
             args = self._inputs.arguments(assignment, outcomes, loaded, args, kwargs)
         current.called_with(args, kwargs)
@@ -146,6 +152,12 @@ class Runner:
             args = (current, *args)
         return self._call(loaded.function, args, kwargs, lambda: self._stream(current))
 
+    def _fetched(self, key: str) -> bytes:
+        """A payload that was too large to come along."""
+        if not (written := self._fetch(key)):
+            raise SerializationError("the broker no longer has the task's arguments: submit the task again")
+        return written
+
     def _stream(self, current: TaskContext) -> ItemStream:
         """Where the items of a generator go."""
         task = current.task
@@ -155,7 +167,7 @@ class Runner:
                 current.reports.token,
                 keep=not task.ignore_result,
                 what=f"an item of {task.name}()",
-                limit=current.payload_limit,
+                limit=current.event_limit,
                 serializer=task.result_serializer,
                 push=self._push,
                 lease=self._lease(),
