@@ -85,6 +85,8 @@ class Record(msgspec.Struct, gc=False):
     by: str = ""
     #: to be deleted when no step needs it any more
     unwanted: bool = False
+    #: ``task_size`` of its task, as it counts among the unfinished ones
+    counted: int = 0
 
     @property
     def predecessors(self) -> Sequence[str]:

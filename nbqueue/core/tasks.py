@@ -84,20 +84,24 @@ class Tasks:
             return task.captured_key
         return ""
 
-    def refusal(self, task: m.Task) -> str:
-        """Why there is no room for a task that is new, "" if there is."""
-        size, limit = len(task.payload) + len(task.captured), self._payload_limit
-        if size > limit:
-            return too_large(f"the arguments of {task.name}()", size, limit)
-        return self.records.refusal(task, self.blobs.used_bytes)
+    def refusal(self, task: m.Task, size: int) -> str:
+        """Why there is no room for a task that is new, of that size (``task_size``), "" if there is."""
+        length, limit = len(task.payload) + len(task.captured), self._payload_limit
+        if length > limit:
+            return too_large(f"the arguments of {task.name}()", length, limit)
+        return self.records.refusal(task, size, self.blobs.used_bytes)
 
     def accept(self, task: m.Task, sender: Sender, now: float) -> None:
-        """Keep a task; one that is known already is only told of again."""
+        """Keep a task; one that is known already is only told of again: its client sent it once more, since
+        it did not hear of its acceptance."""
         known = self.records.get(task.id)
         if known is not None:
-            # sent again by a client that did not hear of its acceptance
             self._audience.join(known, sender.client)
-            return
+        else:
+            self.keep(task, sender, now)
+
+    def keep(self, task: m.Task, sender: Sender, now: float) -> None:
+        """Accept a task that is not known."""
         parent = self.records.get(task.parent_id) if task.parent_id else None
         if parent is not None:
             sender = sender._replace(notebook=parent.sender.notebook)
