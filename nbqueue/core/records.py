@@ -95,6 +95,10 @@ class Record(msgspec.Struct, gc=False):
             return (self.by,)
         return self.task.step.after if self.task.step is not None else ()
 
+    def is_held_by(self, token: int) -> bool:
+        """Whether a token is that of its current lease; older ones are refused."""
+        return self.token == token and self.place == LEASED
+
     def forget_run(self) -> None:
         """The run is over, and another one will report anew."""
         self.started_at = None
