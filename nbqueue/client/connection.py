@@ -28,11 +28,24 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "steps": "signals say when a worker starts and ends: worker_init, worker_ready, worker_shutdown",
     "user_options": "options of your own come from the environment, or app.conf",
 }
+#: attribute of Celery's tasks → what to do instead
+OF_TASKS: Final[Mapping[str, str]] = {
+    "Request": "methods on_failure, on_retry, … of a class of tasks are told of each run",
+    "Strategy": "methods on_failure, on_retry, … of a class of tasks are told of each run",
+    "add_around": "a class of tasks may have a __call__ of its own",
+    "pop_request": "task.apply(args) runs it here, with a request",
+    "push_request": "task.apply(args) runs it here, with a request",
+    "request_stack": "self.request is the call that is being run",
+    "send_event": "self.update_state(state=…, meta=…) is seen by whoever watches the task",
+    "shadow_name": "@app.task(name=…) says what views call it",
+    "signature_from_request": "self.s(*self.request.args, **self.request.kwargs)",
+    "subtask_from_request": "self.s(*self.request.args, **self.request.kwargs)",
+}
 
 
-def without(sentence: str, name: str) -> str:
+def without(sentence: str, name: str, ways_out: Mapping[str, str] = ELSEWHERE) -> str:
     """The sentence that something is not there, with the way out."""
-    return f"{sentence}: {ELSEWHERE[name]}" if name in ELSEWHERE else sentence
+    return f"{sentence}: {ways_out[name]}" if name in ways_out else sentence
 
 
 class BrokerConnection:

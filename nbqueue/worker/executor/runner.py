@@ -131,7 +131,7 @@ class Runner:
         task = assignment.task
         loaded = self._definitions.load(task)
         current.options, instance = loaded.options, loaded.instance
-        current.instance = instance
+        current.instance, current.function = instance, loaded.function
         outcomes = self._inputs.outcomes(assignment) if task.step is not None else ()
         self._gate.enter(assignment.token)
         args, kwargs = payload.loads(task.payload, self._accepted)
