@@ -13,8 +13,8 @@ from nbqueue.client import canvas, eager, publish
 from nbqueue.client.arguments import checker
 from nbqueue.client.backends import Backend
 from nbqueue.client.classes import ATTRIBUTES, name_of, own_run, said_by
-from nbqueue.client.connection import OF_TASKS, without
 from nbqueue.client.connections import Router, default_router
+from nbqueue.client.elsewhere import OF_TASKS, without
 from nbqueue.client.envelope import Envelope, Envelopes
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
@@ -217,7 +217,7 @@ class Task(Hooks, Generic[P, R]):
         """Set a custom state of the running task; nobody watches a call, where there is nothing to report."""
         run: Any = self._run()
         if run is not None:
-            run.update_state(state, meta)
+            run.update_state(state, meta, task_id=task_id)
 
     def retry(
         self,

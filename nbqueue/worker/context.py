@@ -145,7 +145,9 @@ class TaskContext(Run):
             self._request = request_of(self._assignment, self.args, self.kwargs, self._hostname)
         return self._request
 
-    def update_state(self, state: str | None = None, meta: Any = None) -> None:
+    def update_state(
+        self, state: str | None = None, meta: Any = None, *, task_id: str | None = None, **_: Any
+    ) -> None:
         """Set a custom state; it is reported within 50 ms, the latest one only.
 
         ``current``, ``total`` and ``description`` in a meta dict also move the progress bar.  FAILURE and
@@ -158,8 +160,10 @@ class TaskContext(Run):
         TypeError
             The state is no text.
         ConfigurationError
-            The state is REVOKED, which only others can say.
+            The state is REVOKED, which only others can say; or ``task_id`` is that of another task.
         """
+        if task_id is not None and task_id != self._assignment.task.id:
+            raise ConfigurationError(f"a task sets its own state only, and {task_id!r} is another one")
         if state in (SUCCESS, FAILURE):
             self.claimed = (state, meta)
             return

@@ -211,3 +211,12 @@ def test_what_a_task_does_not_have_names_the_way_out():
         _ = current.colour
     with pytest.raises(AttributeError, match="TaskContext has no attribute '_private'"):
         _ = current._private
+
+
+def test_a_task_may_name_itself_when_it_sets_its_state_and_nobody_else():
+    current = make()
+    current.update_state(task_id="id1", state="HALF", meta={"done": 1})
+    (update,) = [told for told in current.reports.collect() if isinstance(told, Update)]
+    assert update.state == "HALF"
+    with pytest.raises(ConfigurationError, match="its own state only, and 'id2' is another one"):
+        current.update_state(task_id="id2", state="HALF")
