@@ -1,6 +1,7 @@
 """Applications: settings, tasks by name, shared ones, and what is current."""
 
 import asyncio
+import pickle
 import re
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from nbqueue.settings import Settings
 from nbqueue.testing import InProcessCluster
 
 LIMIT = 20.0
+#: as a module has them that imports them
+CURRENT_TASK, CURRENT_APP = nbqueue.current_task, nbqueue.current_app
 
 
 @pytest.fixture(autouse=True)
@@ -174,6 +177,16 @@ def test_what_celerys_calls_may_say_and_ours_need_not_is_taken_with_a_word(app: 
     with pytest.warns(UserWarning, match=f"the option {option} has no effect: "):
         result = app.task(add).apply_async((1, 2), **{option: "x"})
     assert result.get(LIMIT) == 3
+
+
+def test_a_function_may_mention_what_is_current(app: App) -> None:
+    @app.task
+    def mentions() -> tuple[str, str]:
+        nbqueue.current_task.update_state(state="HALF")
+        return CURRENT_TASK.request.task, type(CURRENT_APP.main).__name__
+
+    assert mentions.delay().get(LIMIT) == (mentions.name, "str")
+    assert pickle.loads(pickle.dumps(nbqueue.current_task)) is nbqueue.current_task
 
 
 def test_a_shared_task_is_that_of_the_current_application(app: App) -> None:
