@@ -140,7 +140,7 @@ class Runner:
         task = assignment.task
         loaded = self._definitions.load(task)
         current.options, instance = loaded.options, loaded.instance
-        current.instance = instance
+        current.instance, current.function = instance, loaded.function
         outcomes = self._inputs.outcomes(assignment) if task.step is not None else ()
         written = task.payload if not task.payload_key else self._fetched(task.payload_key)
         self._gate.enter(assignment.token)
