@@ -34,6 +34,7 @@ from nbqueue.states import REVOKED
 INSPECT: Final = "inspect"
 CONTROL: Final = "control"
 PURGE: Final = "purge"
+REVOKE_STAMPED: Final = "revoke_by_stamped_headers"
 
 #: what workers are asked for, and what they are told to do
 ASKED: Final = frozenset({"ping", "stats", "conf", "report"})
@@ -104,6 +105,7 @@ class Panel:
             "rate_limit": self._rate_limit,
             "time_limit": self._time_limit,
             "revoke": self._revoke,
+            REVOKE_STAMPED: self._revoke,
             "enable_events": lambda worker, args, now: self._events(worker, on=True),
             "disable_events": lambda worker, args, now: self._events(worker, on=False),
         }
@@ -191,6 +193,8 @@ class Panel:
     def _answer_here(
         self, command: str, nodes: dict[str, WorkerState], args: dict[str, Any], question: m.Ask, now: float
     ) -> Replies:
+        if command == REVOKE_STAMPED:  # found once: after the first worker's reply they are revoked
+            args = {**args, "task_id": self._stamped(dict(args["headers"]))}
         if (act := self._done_here.get(command)) is not None:
             if not nodes and not question.args.get("destination"):
                 return {self._here: act(None, args, now)}
@@ -237,6 +241,20 @@ class Panel:
             return {"error": f"no task is known as {', '.join(unknown)}"}
         text = f"tasks {', '.join(ids)} {'terminated' if terminate else 'flagged as revoked'}"
         return {"ok": text + (f"; not known: {', '.join(unknown)}" if unknown else "")}
+
+    def _stamped(self, wanted: Mapping[str, list[Any]]) -> list[str]:
+        """Ids of what has not ended and carries one of these stamps.
+
+        Raises
+        ------
+        ValueError
+            There is none.
+        """
+        records = self._tasks.records
+        ids = [r.task.id for r in records if r.place != DONE and _is_stamped(r.task, wanted)]
+        if not ids:
+            raise ValueError(f"no task that has not ended is stamped so: {', '.join(wanted)}")
+        return ids
 
     def _events(self, worker: WorkerState | None, *, on: bool) -> Any:
         if worker is None:
@@ -315,3 +333,12 @@ class Panel:
         if not purge.ids:
             self._purges.pop(0)
             self._answer(purge.order, purge.client, purge.question, purge.deleted)
+
+
+def _is_stamped(task: m.Task, wanted: Mapping[str, list[Any]]) -> bool:
+    """Whether a task carries one of these stamps with one of its values."""
+    stamps = task.headers.get("stamps") if task.headers is not None else None
+    if not isinstance(stamps, dict):
+        return False
+    mine = {name: values for name in wanted if isinstance(values := stamps.get(name), list)}
+    return any(value in wanted[name] for name, values in mine.items() for value in values)

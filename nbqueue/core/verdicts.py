@@ -43,16 +43,27 @@ def outcome_of(record: Record, outcome: m.Outcome, worker: str, now: float, limi
 
     ``limit``: bytes that a value may have.
     """
+    if (ending := flaw_of(outcome, record.task, limit)) is not None:
+        return ending.outcome(record, now)
+    return accepted(outcome, record.task, record.retries, worker, now)
+
+
+def flaw_of(outcome: m.Outcome, task: m.Task, limit: int) -> Ending | None:
+    """How the task ends instead, if its worker cannot be followed."""
     if outcome.state not in EVENT_OF:
         text = f"its worker says that it ended in {outcome.state!r}, which is no end"
-        return Ending(FAILURE, "WorkerLostError", text).outcome(record, now)
-    value = b"" if record.task.ignore_result else outcome.value
-    if len(value) > limit:
-        text = too_large(f"the return value of {record.task.name}()", len(value), limit)
-        return Ending(FAILURE, "SerializationError", text).outcome(record, now)
+        return Ending(FAILURE, "WorkerLostError", text)
+    if len(outcome.value) > limit and not task.ignore_result:
+        text = too_large(f"the return value of {task.name}()", len(outcome.value), limit)
+        return Ending(FAILURE, "SerializationError", text)
+    return None
+
+
+def accepted(outcome: m.Outcome, task: m.Task, retries: int, worker: str, now: float) -> m.Outcome:
+    """What is kept of an outcome that nothing is wrong with."""
     return m.Outcome(
-        record.task.id, outcome.token, outcome.state, value, outcome.failure, outcome.runtime, worker, now,
-        record.retries, outcome.stored,
+        task.id, outcome.token, outcome.state, b"" if task.ignore_result else outcome.value, outcome.failure,
+        outcome.runtime, worker, now, retries, outcome.stored,
     )  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """A client's part: submits, is told of its tasks on ``c:CLIENT``, looks records up, revokes, asks."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 import hiredis
 import msgspec
@@ -20,7 +20,7 @@ from nbqueue.transports.redis.desk import Desk, Part, said
 from nbqueue.transports.redis.names import entry_of, lane_of, size_of
 from nbqueue.transports.redis.records import Call, Envelope, blobs_of
 from nbqueue.transports.redis.streams import Readings
-from nbqueue.transports.redis.templates import Plan, Plans
+from nbqueue.transports.redis.templates import Plan, Plans, Shape
 from nbqueue.transports.redis.weaving import RECENT, Weaver, full
 from nbqueue.wire.signing import ForgedError
 
@@ -46,18 +46,13 @@ def _absent(what: str) -> str:
 
 def _lack(task: m.Task) -> str:
     """Why a task is not for Redis, "" if it is."""
+    if not task.rate and task.demand is None:
+        return ""
     return next((_absent(what) for field, what in _LACKS.items() if getattr(task, field)), "")
 
 
-class Shape(NamedTuple):
-    """What many tasks have in common when they are submitted; the fields are those of ``submit.lua``."""
-
-    queue: str
-    lane: str
-    priority: str
-    blobs: tuple[str, ...]
-    delay: float = 0.0
-    expires: float = -1.0
+#: a task, and how it is submitted unless that is as a whole
+Planned: TypeAlias = tuple[m.Task, Plan | None]
 
 
 class ClientPart(Part):
@@ -127,21 +122,21 @@ class ClientPart(Part):
 
     def _submit(self, tasks: Sequence[m.Task]) -> None:
         for batch in self._batches(tasks):
-            steps = [task for task in batch.values() if task.step is not None]
-            for step in steps:
-                del batch[step.id]
+            if steps := [task for task, _ in batch.values() if task.step is not None]:
+                for step in steps:
+                    del batch[step.id]
             if batch:  # they wait for none, so that they may as well come before those that do
-                self._send(batch)
+                self._send(batch.values())
             if steps:
                 self._weaver.submit(steps)
 
-    def _batches(self, tasks: Sequence[m.Task]) -> Iterator[dict[str, m.Task]]:
+    def _batches(self, tasks: Sequence[m.Task]) -> Iterator[dict[str, Planned]]:
         """Those that can be right, so many as go together."""
-        batch: dict[str, m.Task] = {}
-        room, limit = _SUBMIT_BYTES, self.desk.payload_limit
+        batch: dict[str, Planned] = {}
+        room, limit, plan_of = _SUBMIT_BYTES, self.desk.payload_limit, self._plans.of
         for task in tasks:
-            size = len(task.payload) + len(task.captured)
-            reason = flaw(task) or _lack(task)
+            size, plan = len(task.payload) + len(task.captured), plan_of(task)
+            reason = (flaw(task) if plan is None else plan.flaw) or _lack(task)
             if size > limit:
                 reason = reason or too_large(f"the arguments of {task.name}()", size, limit)
             if reason:
@@ -150,50 +145,50 @@ class ClientPart(Part):
             if batch and (size > room or len(batch) == MAX_BATCH or task.id in batch):
                 yield batch
                 batch, room = {}, _SUBMIT_BYTES
-            batch[task.id] = task
+            batch[task.id] = task, plan
             room -= size
         if batch:
             yield batch
 
-    def _send(self, batch: dict[str, m.Task]) -> None:
+    def _send(self, batch: Iterable[Planned]) -> None:
         """Submit tasks of different ids, those together that have the rest in common."""
         desk, now = self.desk, self.desk.now
-        shapes: dict[Shape, list[bytes | str]] = {}
-        order: dict[Shape, list[m.Task]] = {}
-        for task in batch.values():
-            if (plan := self._plans.of(task)) is not None:
-                shape, written = self._called(plan, task, now)
+        seal = desk.sealed.call
+        groups: dict[Shape, list[m.Task]] = {}
+        written: dict[Shape, list[bytes | str]] = {}
+        last: Plan | None = None
+        for task, plan in batch:
+            if plan is None:
+                shape = _shape(task)
+                words: tuple[str, bytes] = entry_of(task), self._whole(task, now)
+                last = None
             else:
-                shape, written = self._whole(task, now)
-            shapes.setdefault(shape, []).extend(written)
-            order.setdefault(shape, []).append(task)
+                shape = plan.shape
+                call = Call(
+                    plan.key, now, task.payload, task.captured, task.group, task.parent_id, task.root_id
+                )
+                words = f"{plan.tag}{size_of(task)}{task.id}", seal(task.id, call)
+            if plan is None or plan is not last:
+                last = plan
+                group, texts = groups.setdefault(shape, []), written.setdefault(shape, [])
+                if plan is not None and plan.name not in self._defined:
+                    self._keep_template(plan)
+            group.append(task)
+            texts += words
         head = {
             "max_queued": desk.settings.max_queued,
             "recent": RECENT,
             "expires": desk.expires // 1000,
             "notebook": self.hello.notebook,
-            "shapes": [{"number": len(order[shape]), **shape._asdict()} for shape in shapes],
+            "shapes": [{"number": len(group), **shape._asdict()} for shape, group in groups.items()],
         }
-        words = [word for written in shapes.values() for word in written]
-        tasks = [task for group in order.values() for task in group]
-        desk.tell("submit", said(head), *words, then=partial(self._on_submitted, tasks))
+        told = [word for texts in written.values() for word in texts]
+        tasks = [task for group in groups.values() for task in group]
+        desk.tell("submit", said(head), *told, then=partial(self._on_submitted, tasks))
 
-    def _called(self, plan: Plan, task: m.Task, now: float) -> tuple[Shape, tuple[str, bytes]]:
-        """The shape of a task, its entry, and what is kept of it, if a template has the rest."""
-        if plan.name not in self._defined:
-            self._keep_template(plan)
-        call = Call(plan.key, now, task.payload, task.captured, task.group, task.parent_id, task.root_id)
-        shape = Shape(plan.queue, plan.lane, plan.priority, plan.blobs)
-        return shape, (f"{plan.tag}{size_of(task)}{task.id}", self.desk.sealed.call(task.id, call))
-
-    def _whole(self, task: m.Task, now: float) -> tuple[Shape, tuple[str, bytes]]:
-        """The same if none has."""
-        shape = Shape(
-            task.queue, lane_of(task), str(task.priority), tuple(blobs_of(task)), max(0.0, task.countdown),
-            -1.0 if task.expires is None else max(0.0, task.expires),
-        )  # fmt: skip
-        envelope = Envelope(task, self.hello.id, self.hello.notebook, now)
-        return shape, (entry_of(task), self.desk.sealed.envelope(envelope))
+    def _whole(self, task: m.Task, now: float) -> bytes:
+        """What is kept of a task of which no template has anything."""
+        return self.desk.sealed.envelope(Envelope(task, self.hello.id, self.hello.notebook, now))
 
     def _keep_template(self, plan: Plan) -> None:
         self._defined[plan.name] = plan
@@ -299,6 +294,13 @@ class ClientPart(Part):
 
     def due(self) -> float:
         return self._chores.due
+
+
+def _shape(task: m.Task) -> Shape:
+    return Shape(
+        task.queue, lane_of(task), str(task.priority), tuple(blobs_of(task)), max(0.0, task.countdown),
+        -1.0 if task.expires is None else max(0.0, task.expires),
+    )  # fmt: skip
 
 
 def _frames(message: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -21,7 +21,7 @@ from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import Names
-from nbqueue.transports.redis.records import Sealed, Standing, Turn
+from nbqueue.transports.redis.records import Origin, Sealed, Turn
 from nbqueue.transports.redis.templates import Templates
 from nbqueue.transports.redis.wire import Broken, Then, Wire, Word
 from nbqueue.wire.signing import ForgedError
@@ -34,6 +34,9 @@ MAX_PAYLOAD: Final = 24 * 2**20
 #: ids that are looked up in one call
 LOOK: Final = 64
 
+#: what is raised by what none of us has written
+NOT_OURS: Final = (ForgedError, ProtocolError, msgspec.MsgspecError)
+
 said: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -43,8 +46,8 @@ class Found(msgspec.Struct, frozen=True):
     record: Record
     #: its standing in the words in which it is kept: changes are made only while it is the same
     packed: bytes = b""
-    #: that it refers to as long as it has not ended
-    blobs: tuple[str, ...] = ()
+    #: where an unfinished one comes from
+    origin: Origin = Origin("", "", ())
     #: of an unfinished step
     turn: Turn | None = None
 
@@ -72,7 +75,7 @@ class Desk:
         self._prefix = names.prefix
         #: added to the monotonic clock, gives Redis' time
         self._offset = 0.0
-        self._templates = Templates(sealed, lambda name: self.command(b"GET", f"blob:{name}"))
+        self.templates = Templates(sealed, lambda name: self.command(b"GET", f"blob:{name}"))
         self.set_clock()
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────
@@ -170,7 +173,7 @@ class Desk:
         self,
         id: str,
         envelope: bytes,
-        stands: bytes | Standing | None,
+        packed: bytes | None,
         turn: bytes | None = None,
         *,
         waits: bool = False,
@@ -179,19 +182,16 @@ class Desk:
         ours.  Of a step its ``turn``, too, and whether it ``waits`` for others."""
         step, by = None, ""
         try:
-            opened, blobs = self._templates.open(id, envelope)
-            if isinstance(stands, Standing):
-                standing, packed = stands, b""
-            else:
-                standing, packed = records.unpack_standing(stands), stands or b""
+            task, at, origin = self.templates.open(id, envelope)
+            standing = records.unpack_standing(packed)
             if turn:
                 step = records.unpack_turn(turn)
                 by = self.sealed.open_replaced(id, step.by) if step.by else ""
-        except (ForgedError, ProtocolError, msgspec.MsgspecError) as error:
+        except NOT_OURS as error:
             self.report_forgery(str(error))
             return None
-        record = records.record_of(opened, standing, self.now, step, by, waits=waits)
-        return Found(record, packed, blobs, step)
+        record = records.record_of(task, at, origin, standing, self.now, step, by, waits=waits)
+        return Found(record, packed or b"", origin, step)
 
     def ended(self, id: str, result: bytes | None) -> Found | None:
         """A finished task."""

@@ -24,15 +24,15 @@ from nbqueue.core import inputs as core_inputs
 from nbqueue.core import verdicts
 from nbqueue.core.executors import TARGET
 from nbqueue.core.lifecycle import START, follow
-from nbqueue.core.records import Record
 from nbqueue.messages import AnyMessage
 from nbqueue.states import READY_STATES
 from nbqueue.transports.redis import inputs, losses, records, steps, streams
-from nbqueue.transports.redis.desk import Desk, Part, said
+from nbqueue.transports.redis.desk import NOT_OURS, Desk, Part, said
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
 from nbqueue.transports.redis.names import lane_key, queue_of
+from nbqueue.transports.redis.records import Origin
 from nbqueue.wire.signing import ForgedError
 
 #: seconds that an idle executor sleeps before it looks for tasks, whether or not it was woken
@@ -44,8 +44,8 @@ _SHAPE: Final = ("number", "queue", "sender", "blobs", "traces", "state")
 #: seconds until a stuck executor looks again whether others are idle
 _STUCK_AGAIN: Final = 0.25
 
-#: a run that has ended: its token, what was leased, its state, its result
-Ended: TypeAlias = tuple[int, Lease, str, bytes]
+#: a run that has ended: what was leased, its state, its result
+Ended: TypeAlias = tuple[Lease, str, bytes]
 
 
 class ExecutorPart(Part):
@@ -195,14 +195,14 @@ class ExecutorPart(Part):
 
     def _settle(self, outcomes: Sequence[m.Outcome]) -> None:
         batch: list[Ended] = []
-        size = 0
+        size, now = 0, self.desk.now
         for outcome in outcomes:
             lease = self._released(outcome.token)
             if lease is None:  # it is void, or was given to another
                 self.desk.deliver(m.Acknowledge([outcome.token]))
                 continue
-            state, result = self._result(outcome, lease)
-            batch.append((outcome.token, lease, state, result))
+            state, result = self._result(outcome, lease, now)
+            batch.append((lease, state, result))
             size += len(result)
             if size > _SETTLE_BYTES:
                 self._keep(batch)
@@ -223,35 +223,46 @@ class ExecutorPart(Part):
         if id:
             _, found = desk.look([id.decode(errors="surrogateescape")])[0]
             if found is not None and found.record.token == token:
-                return Lease(found.record, 0.0, True, found.blobs)
+                record, standing = found.record, records.standing_of(found.record)
+                return Lease(token, record.task, record.at, found.origin, standing, traces=True)
         desk.command(b"HDEL", key, str(token))
         return None
 
-    def _result(self, outcome: m.Outcome, lease: Lease) -> tuple[str, bytes]:
+    def _result(self, outcome: m.Outcome, lease: Lease, now: float) -> tuple[str, bytes]:
         """The state in which a task has ended, and its result."""
-        record, desk = lease.record, self.desk
-        self._leases.ran(record, outcome.runtime)
-        name, limit = self.hello.name, desk.payload_limit
-        counts = verdicts.outcome_of(record, outcome, name, desk.now, limit)
-        return counts.state, desk.sealed.result(records.kept_of(record, counts))
+        task, desk = lease.task, self.desk
+        self._leases.ran(task, outcome.runtime)
+        ending = verdicts.flaw_of(outcome, task, desk.payload_limit)
+        if ending is None:
+            counts = verdicts.accepted(outcome, task, lease.standing.retries, self.hello.name, now)
+        else:
+            counts = ending.outcome(lease.record, now)
+        kept = records.kept_as(counts, task, lease.at, lease.origin.notebook)
+        return counts.state, desk.sealed.result(kept)
 
     def _keep(self, batch: Sequence[Ended]) -> None:
         desk = self.desk
-        shapes: dict[tuple[str, str, tuple[str, ...], bool, str], list[bytes | str]] = {}
-        for token, lease, state, result in batch:
-            task = lease.record.task
-            shape = (task.queue, lease.record.sender.client, lease.blobs, lease.traces, state)
-            shapes.setdefault(shape, []).extend((str(token), task.id, result))
+        groups: dict[tuple[Origin, bool, str], list[Ended]] = {}
+        for ended in batch:
+            lease, state, _ = ended
+            groups.setdefault((lease.origin, lease.traces, state), []).append(ended)
+        shapes: list[dict[str, Any]] = []
+        ordered: list[Ended] = []
+        for (origin, traces, state), group in groups.items():
+            queue = group[0][0].task.queue
+            values = (len(group), queue, origin.client, origin.blobs, traces, state)
+            shapes.append(dict(zip(_SHAPE, values, strict=True)))
+            ordered += group
+        tokens = [lease.token for lease, _, _ in ordered]
         head = {
             "executor": self._seat,
             "expires": desk.expires,
-            "shapes": [
-                dict(zip(_SHAPE, (len(words) // 3, *shape), strict=True)) for shape, words in shapes.items()
-            ],
+            "tokens": list(map(str, tokens)),
+            "ids": [lease.task.id for lease, _, _ in ordered],
+            "shapes": shapes,
         }
-        words = [word for written in shapes.values() for word in written]
-        tokens = [token for token, _, _, _ in batch]
-        desk.tell("settle", said(head), *words, then=partial(self._on_settled, tokens))
+        results = [result for _, _, result in ordered]
+        desk.tell("settle", said(head), *results, then=partial(self._on_settled, tokens))
 
     def _on_settled(self, tokens: list[int], reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
@@ -272,7 +283,7 @@ class ExecutorPart(Part):
         if (lease := self._released(token)) is None:
             desk.deliver(m.Acknowledge([token]))
             return
-        self._leases.ran(lease.record, message.runtime)
+        self._leases.ran(lease.task, message.runtime)
 
         def decision(move: Move) -> bool:
             if (ending := verdicts.retried(move.record, message, desk.now)) is not None:
@@ -293,7 +304,7 @@ class ExecutorPart(Part):
     def _returned(self, message: m.Returned) -> None:
         for token in reversed(message.tokens):
             if (lease := self._released(token)) is not None:
-                id = lease.record.task.id
+                id = lease.task.id
                 losses.give_back(self.desk, self._seat, token, id, last=message.rejected)
 
     # ── reports ──────────────────────────────────────────────────────────────────────────────
@@ -317,7 +328,7 @@ class ExecutorPart(Part):
 
     def _described(self, report: Any, lease: Lease | None) -> tuple[dict[str, Any], AnyMessage]:
         """What the script is told of a report, and what those who watch are."""
-        sender = lease.record.sender.client if lease is not None else ""
+        sender = lease.origin.client if lease is not None else ""
         head = {"id": report.id, "token": str(report.token), "sender": sender}
         match report:
             case m.Started():
@@ -377,32 +388,43 @@ class ExecutorPart(Part):
 
     def _assign(self, given_at: float, token: int, batches: Sequence[tuple[bytes, list[bytes]]]) -> int:
         """Hand on what a claim brought, and return how many that are."""
-        leased: list[Record] = []
-        now, first = time.monotonic(), token
+        given, first = [], token
         fresh = records.Standing(executor=self._seat, attempt=1, leased_at=given_at)
         for lane, rows in batches:
             for row in range(0, len(rows), 3):
-                fresh.token = token
-                standing = rows[row + 2] or fresh
-                found = self.desk.read(rows[row].decode(errors="surrogateescape"), rows[row + 1], standing)
-                if found is not None:
-                    self._leases.hold(token, found.record, found.blobs, now)
-                    self._watch_limits(found.record)
-                    leased.append(found.record)
+                lease = self._lease(token, fresh, *rows[row : row + 3])
+                if lease is not None:
+                    given.append(lease)
                 else:
                     words = (rows[row], self._seat, str(token), queue_of(lane))
                     self.desk.tell("discard", *words, then=_nothing)
                 token += 1
-        if leased:
-            inputs.assign(self.desk, leased, lambda made: self.desk.deliver(m.Assign(made)))
+        self._leases.hold(given, time.monotonic())
+        if given:
+            made = list(map(_assignment, given))
+            inputs.assign(self.desk, made, lambda: self.desk.deliver(m.Assign(made)))
         return token - first
 
-    def _watch_limits(self, record: Record) -> None:
-        task = record.task
+    def _lease(
+        self, token: int, fresh: records.Standing, name: bytes, envelope: bytes, packed: bytes
+    ) -> Lease | None:
+        """One task that was given to it, how it stands unless that is ``packed``; None, and a report, if it
+        is not ours."""
+        try:
+            task, at, origin = self.desk.templates.open(name.decode(errors="surrogateescape"), envelope)
+            standing = records.unpack_standing(packed) if packed else fresh
+        except NOT_OURS as error:
+            self.desk.report_forgery(str(error))
+            return None
+        if task.time_limit is not None or task.soft_time_limit is not None:
+            self._watch_limits(token, task, standing.leased_at)
+        return Lease(token, task, at, origin, standing, traces=standing.attempt > 1)
+
+    def _watch_limits(self, token: int, task: m.Task, leased_at: float) -> None:
         for kind, limit in (("hard", task.time_limit), ("soft", task.soft_time_limit)):
             if limit is not None:
-                timers, name = self.desk.names("timers"), f"{kind}:{record.token}:{task.id}"
-                self.desk.wire.call(b"ZADD", timers, record.leased_at + limit, name, then=_nothing)
+                timers, name = self.desk.names("timers"), f"{kind}:{token}:{task.id}"
+                self.desk.wire.call(b"ZADD", timers, leased_at + limit, name, then=_nothing)
 
     # ── hearing, and what is due ─────────────────────────────────────────────────────────────
 
@@ -458,6 +480,13 @@ class ExecutorPart(Part):
         if strange := [token for token in report.tokens if token not in held]:
             desk.deliver(m.Drop(strange))
             desk.deliver(m.Acknowledge(strange))
+
+
+def _assignment(lease: Lease) -> m.Assignment:
+    """Without what a step takes from others."""
+    task, standing = lease.task, lease.standing
+    at = lease.at if (task.countdown or task.expires is not None) and task.step is None else 0.0
+    return m.Assignment(task, lease.token, standing.retries, standing.attempt, at=at)
 
 
 def _nothing(reply: object) -> None:

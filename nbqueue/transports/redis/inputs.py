@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from nbqueue import messages as m
 from nbqueue.core import inputs
-from nbqueue.core.records import Record
 from nbqueue.states import FAILURE
 from nbqueue.transports.redis.desk import Desk
 
@@ -18,25 +17,22 @@ from nbqueue.transports.redis.desk import Desk
 _MOST: Final = 4096
 
 
-def assign(desk: Desk, found: Sequence[Record], then: Callable[[list[m.Assignment]], None]) -> None:
-    """Make the assignments of leases, all together, as soon as their inputs are here."""
-    made = [assignment(record) for record in found]
-    steps = [i for i, one in enumerate(made) if _about(one.task) or _may_come_along(one.task)]
+def assign(desk: Desk, made: list[m.Assignment], then: Callable[[], object]) -> None:
+    """Put into assignments, all together, what their steps take from others, and then go on."""
+    steps = [i for i, one in enumerate(made) if one.task.step is not None and _takes_now(one.task)]
     if not steps:
-        then(made)
+        then()
         return
     for i in steps:
         task = made[i].task
-        after = task.step.after if task.step is not None and _may_come_along(task) else []
+        assert task.step is not None
+        after = task.step.after if _may_come_along(task) else []
         on_reply = partial(_add, desk, made, i, then if i == steps[-1] else None)
         desk.tell("inputs", inputs.MAX_ALONG, _about(task), *after, then=on_reply)
 
 
-def assignment(record: Record) -> m.Assignment:
-    """Without what a step takes from others."""
-    task = record.task
-    at = record.at if (task.countdown or task.expires is not None) and task.step is None else 0.0
-    return m.Assignment(task, record.token, record.retries, record.attempt, at=at)
+def _takes_now(task: m.Task) -> bool:
+    return bool(_about(task)) or _may_come_along(task)
 
 
 def _may_come_along(task: m.Task) -> bool:
@@ -58,7 +54,7 @@ def _add(
     desk: Desk,
     made: list[m.Assignment],
     i: int,
-    then: Callable[[list[m.Assignment]], None] | None,
+    then: Callable[[], object] | None,
     reply: Any,
 ) -> None:
     if not isinstance(reply, list):
@@ -78,7 +74,7 @@ def _add(
         plain.task, plain.token, plain.retries, plain.attempt, along, at=plain.at, about=failed
     )
     if then is not None:
-        then(made)
+        then()
 
 
 def _outcomes(desk: Desk, ids: Sequence[str], results: Sequence[bytes]) -> list[m.Outcome]:

@@ -14,9 +14,11 @@ import msgspec
 
 from nbqueue.core.dispatch import PATIENCE
 from nbqueue.core.executors import TARGET, Durations
-from nbqueue.core.records import Record
-from nbqueue.messages import MAX_BATCH
+from nbqueue.core.records import LEASED, Record
+from nbqueue.messages import MAX_BATCH, Task
+from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import tag_of
+from nbqueue.transports.redis.records import Origin, Standing
 
 #: functions whose durations a claim names
 _NAMED: Final = 32
@@ -25,13 +27,24 @@ _NAMED: Final = 32
 class Lease(msgspec.Struct, gc=False):
     """One task that an executor holds."""
 
-    record: Record
+    token: int
+    task: Task
+    #: when it was submitted, and by whom
+    at: float
+    origin: Origin
+    #: how it stood when it was given out, but for the token
+    standing: Standing
     #: seconds that it will take
-    estimate: float
+    estimate: float = 0.0
     #: it may have told something that is kept beside the record
-    traces: bool
-    #: that it refers to
-    blobs: tuple[str, ...] = ()
+    traces: bool = False
+
+    @property
+    def record(self) -> Record:
+        """The task as the core sees it, as it was when it was given out."""
+        record = records.record_of(self.task, self.at, self.origin, self.standing, self.at)
+        record.place, record.token = LEASED, self.token
+        return record
 
 
 class Leases:
@@ -49,6 +62,8 @@ class Leases:
         self._estimates: dict[str, float] = {}
         #: its first task takes longer than was thought: it gives back the others, and gets no more
         self.stuck = False
+        #: function → one of its tasks, of those that have ended since
+        self._measured: dict[str, Task] = {}
         #: leases that were absent from the last report
         self.absent: set[int] = set()
 
@@ -81,18 +96,18 @@ class Leases:
         """Seconds of work that it may be given."""
         return max(0.0, TARGET - self._backlog)
 
-    @property
-    def estimates(self) -> dict[str, float]:
-        """What a claim is told of how long tasks take."""
-        return self._estimates
-
-    def hold(self, token: int, record: Record, blobs: tuple[str, ...], now: float) -> None:
-        lease = Lease(record, self._durations.estimate(record.task), record.attempt > 1, blobs)
+    def hold(self, leases: Iterable[Lease], now: float) -> None:
+        """It holds these from now on; their estimates are filled in."""
+        origin, estimate = None, 0.0
         with self._lock:
             if not self._held:
                 self._moved_at = now
-            self._held[token] = lease
-            self._backlog += lease.estimate
+            for lease in leases:
+                if lease.origin is not origin:  # else it is the same function
+                    origin, estimate = lease.origin, self._durations.estimate(lease.task)
+                lease.estimate = estimate
+                self._held[lease.token] = lease
+                self._backlog += estimate
 
     def get(self, token: int) -> Lease | None:
         return self._held.get(token)
@@ -105,7 +120,9 @@ class Leases:
     def release(self, token: int, now: float) -> Lease | None:
         """It does not hold this any more; None if it did not."""
         with self._lock:
-            if token in islice(self._held, self.slots):
+            if next(iter(self._held), 0) == token or (
+                self.slots > 1 and token in islice(self._held, self.slots)
+            ):
                 self._moved_at, self.stuck = now, False
             lease = self._held.pop(token, None)
             if lease is not None:
@@ -118,16 +135,23 @@ class Leases:
         for token in self.tokens - kept:
             self.release(token, self._moved_at)
 
-    def ran(self, record: Record, runtime: float) -> None:
+    def ran(self, task: Task, runtime: float) -> None:
         """So long did it take."""
-        self._durations.note(record.task, runtime)
-        estimate = self._durations.estimate(record.task)
-        name = tag_of(record.task)
-        self._estimates.pop(name, None)
-        if estimate < TARGET:
-            self._estimates[name] = estimate
-        if len(self._estimates) > _NAMED:
+        self._durations.note(task, runtime)
+        self._measured[task.definition or task.name] = task
+
+    @property
+    def estimates(self) -> dict[str, float]:
+        """What a claim is told of how long tasks take."""
+        for task in self._measured.values():
+            estimate, name = self._durations.estimate(task), tag_of(task)
+            self._estimates.pop(name, None)
+            if estimate < TARGET:
+                self._estimates[name] = estimate
+        self._measured.clear()
+        while len(self._estimates) > _NAMED:
             del self._estimates[next(iter(self._estimates))]
+        return self._estimates
 
     def stuck_since(self) -> float | None:
         """When it is to be looked at whether tasks wait behind a long one; None: not."""

@@ -35,7 +35,7 @@ class Move:
         self.record = record = found.record
         self._desk = desk
         self._packed = found.packed
-        self._blobs = found.blobs
+        self._blobs = found.origin.blobs
         #: of a step
         self.turn = found.turn
         leased = record.place == LEASED

@@ -71,6 +71,16 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     root_id: str = ""
 
 
+class Origin(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Where unfinished tasks come from; one for all that have it in common."""
+
+    #: id of the client
+    client: str
+    notebook: str
+    #: that they refer to as long as they have not ended
+    blobs: tuple[str, ...]
+
+
 class Kin(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a finished task came from."""
 
@@ -268,17 +278,16 @@ def unpack_turn(packed: bytes) -> Turn:
 
 
 def record_of(
-    envelope: Envelope, standing: Standing, now: float, turn: Turn | None = None, by: str = "", *,
-    waits: bool = False,
+    task: Task, at: float, origin: Origin, standing: Standing, now: float, turn: Turn | None = None,
+    by: str = "", *, waits: bool = False,
 ) -> Record:  # fmt: skip
-    """An unfinished task as the core sees it.
+    """An unfinished task, submitted ``at`` then, as the core sees it.
 
     ``turn``, ``by`` and ``waits`` are of a step: by which one it was replaced, whether it waits for others.
     """
-    task = envelope.task
-    record = Record(task, envelope.at, 0, Sender(envelope.client, "", envelope.notebook))
+    record = Record(task, at, 0, Sender(origin.client, "", origin.notebook))
     began = turn.due if turn is not None else 0.0
-    record.due, record.by = standing.due or began or envelope.at + max(0.0, task.countdown), by
+    record.due, record.by = standing.due or began or at + max(0.0, task.countdown), by
     if standing.token:
         record.place = LEASED
     elif waits:
@@ -328,11 +337,15 @@ def finished(kept: Kept) -> Record:
 
 def kept_of(record: Record, outcome: Outcome) -> Kept:
     """What is kept of a record that has ended."""
-    task = record.task
+    return kept_as(outcome, record.task, record.at, record.sender.notebook, record.by)
+
+
+def kept_as(outcome: Outcome, task: Task, at: float, notebook: str, by: str = "") -> Kept:
+    """The same of a task, submitted ``at`` then, that ended as ``by`` if that is not empty."""
     kin = None
-    if task.parent_id or task.step is not None or record.by:
-        kin = Kin(task.parent_id, task.step, record.by)
-    return Kept(outcome, task.name, task.queue, task.group, record.at, record.sender.notebook, kin)
+    if task.parent_id or task.step is not None or by:
+        kin = Kin(task.parent_id, task.step, by)
+    return Kept(outcome, task.name, task.queue, task.group, at, notebook, kin)
 
 
 def add_traces(record: Record, traces: Iterable[AnyMessage], limit: int) -> None:

@@ -138,9 +138,8 @@ class Weaver:
         """It is not run: its payload is its value at once."""
         desk, hello = self._desk, self._hello
         now = desk.now
-        record = records.record_of(Envelope(task, hello.id, hello.notebook, now), records.Standing(), now)
         outcome = m.Outcome(task.id, 0, SUCCESS, task.payload, at=now)
-        kept = desk.sealed.result(records.kept_of(record, outcome))
+        kept = desk.sealed.result(records.kept_as(outcome, task, now, hello.notebook))
         expiry = (b"PX", desk.expires) if desk.expires else ()
         key = desk.names(f"result:{task.id}")
         desk.wire.call(b"SET", key, kept, b"NX", *expiry, then=partial(self._on_saved, task))

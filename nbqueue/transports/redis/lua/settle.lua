@@ -2,19 +2,16 @@
 --
 -- KEYS[1]   the namespace, of which it uses: held:*, tasks, standing, watchers, result:*, queued, running,
 --           references, blob:*, output:*, live:*, call:*, and what workflow.lua does
--- ARGV[1]   {executor, expires, shapes = {{number, queue, sender, blobs, traces, state}, …}}: what many have in
---           common is said once; `expires` is in milliseconds, 0 for never; `traces`: there may be output or progress
--- ARGV[2…]  of each run, those of the first shape first: its token, the task's id, its result
+-- ARGV[1]   {executor, expires, tokens, ids, shapes = {{number, queue, sender, blobs, traces, state}, …}}: of each
+--           run its token and its task's id, those of the first shape first, and what many have in common;
+--           `expires` is in milliseconds, 0 for never; `traces`: there may be output or progress
+-- ARGV[2…]  of each run: its result
 --
--- Returns the ids of steps that somebody has to look at.  The first write frees room, so that outcomes find some when Redis is full.
+-- Returns the ids of steps that somebody has to look at.  The first write frees room, so that outcomes find some
+-- when Redis is full.
 
 local said = cmsgpack.unpack(ARGV[1])
-local held = P .. 'held:' .. said.executor
-local tokens, ids = {}, {}
-for i = 2, #ARGV, 3 do
-    tokens[#tokens + 1] = ARGV[i]
-    ids[#ids + 1] = ARGV[i + 1]
-end
+local held, tokens, ids = P .. 'held:' .. said.executor, said.tokens, said.ids
 local owners = call('HMGET', held, unpack(tokens))
 call('HDEL', held, unpack(tokens))
 
@@ -23,12 +20,15 @@ for i, id in ipairs(ids) do
     if owners[i] == id then accepted[#accepted + 1] = id end
 end
 if #accepted == 0 then return {} end
-local watchers, watched = call('HMGET', P .. 'watchers', unpack(accepted)), {}
-for i, watching in ipairs(watchers) do
-    if watching then watched[accepted[i]] = watching end
+local watched = {}
+if call('EXISTS', P .. 'watchers') == 1 then
+    for i, watching in ipairs(call('HMGET', P .. 'watchers', unpack(accepted))) do
+        watched[accepted[i]] = watching or nil
+    end
 end
 -- the usual task has no part in a workflow
-local flow = call('EXISTS', P .. 'steps') == 1 and workflow(clock(), said.expires)
+local now = clock()
+local flow = call('EXISTS', P .. 'steps') == 1 and workflow(now, said.expires)
 local calls, last = {}, 0 -- of those that failed: an errback is told of them
 for _, shape in ipairs(said.shapes) do
     if shape.state == 'FAILURE' then
@@ -42,6 +42,7 @@ call('HDEL', P .. 'tasks', unpack(accepted))
 call('HDEL', P .. 'standing', unpack(accepted))
 
 local news, i, prefix = {}, 0, P .. 'result:'
+local till = string.format('%.0f', now * 1000 + said.expires)
 for _, shape in ipairs(said.shapes) do
     local number, sender = 0, shape.sender
     news[sender] = news[sender] or {}
@@ -50,10 +51,10 @@ for _, shape in ipairs(said.shapes) do
         i = i + 1
         local id = ids[i]
         if owners[i] == id then
-            local result = ARGV[3 * i + 1]
+            local result = ARGV[i + 1]
             number = number + 1
             if said.expires > 0 then
-                call('SET', prefix .. id, result, 'PX', said.expires)
+                call('SET', prefix .. id, result, 'PXAT', till)
             else
                 call('SET', prefix .. id, result)
             end
