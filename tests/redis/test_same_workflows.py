@@ -29,7 +29,7 @@ def plans(draw: st.DrawFn) -> list[dict[str, Any]]:
                 "after": after,
                 "on": on,
                 "takes": 0 if on == FAILURE or len(after) == 1 else list(range(len(after))),
-                "optional": draw(st.booleans()) if after else False,
+                "optional": draw(st.booleans()) if len(set(after)) == 1 else False,
                 "fails": (fails := draw(st.integers(0, 3)) == 0),
                 "by": draw(st.none() | st.integers(0, number - 1)) if number and not fails else None,
             }
