@@ -1,6 +1,7 @@
 """docs/howto/routing.md and monitoring.md say what there is, and their examples run."""
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,18 @@ def test_the_examples_of_routing_run(names):
     names["fetch"].delay("x").get(20.0)
 
 
-def test_the_examples_of_asking_run(names):
-    _, asking, hearing = "", *re.findall(r"```python\n(.*?)```", MONITORING, re.DOTALL)
+def test_the_examples_of_asking_run(names, capsys):
+    asking, hearing, monitoring = re.findall(r"```python\n(.*?)```", MONITORING, re.DOTALL)
+    exec(monitoring, names)
+    monitor = threading.Thread(target=names["my_monitor"], args=(names["app"], 12), daemon=True)
+    monitor.start()
+    while monitor.is_alive():
+        names["app"].task(lambda: 1 / 0, name="fails").delay().get(20.0, propagate=False)
     task = names["app"].task(lambda: None)
     names["result"] = task.delay()
     exec(asking, names)
     compile(hearing, "monitoring.md", "exec")
+    assert "failed on in-process: ZeroDivisionError" in capsys.readouterr().out
 
 
 def test_every_question_and_command_is_told():
