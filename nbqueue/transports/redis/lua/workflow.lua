@@ -107,6 +107,7 @@ local function workflow(now, expires)
     function flow.confirm(id)
         if call('ZREM', P .. 'timers', 'join:0:' .. id) == 0 or call('HEXISTS', P .. 'left', id) == 0 then return end
         if call('HINCRBY', P .. 'left', id, -1) <= 0 then go(id) end
+        return true
     end
 
     -- A task has ended, by itself (`own`) or for the end of another; `envelope`: what an errback is to be told
