@@ -16,10 +16,12 @@ from nbqueue.core.validation import flaw
 from nbqueue.exceptions import NBQueueError, ProtocolError
 from nbqueue.messages import MAX_BATCH, AnyMessage
 from nbqueue.transports.redis import answers, periodic, steps, tuning
+from nbqueue.transports.redis.blobs import Blobs
 from nbqueue.transports.redis.chores import Chores
 from nbqueue.transports.redis.desk import Desk, Part, frames, said
 from nbqueue.transports.redis.listening import Listening
 from nbqueue.transports.redis.names import entry_of, lane_of, size_of, unfit
+from nbqueue.transports.redis.pieces import LARGE
 from nbqueue.transports.redis.records import Call, Envelope, blobs_of
 from nbqueue.transports.redis.remote import TOPICS, Remote
 from nbqueue.transports.redis.streams import Readings
@@ -48,6 +50,7 @@ class ClientPart(Part):
         self._outcomes: list[m.Outcome] = []
         #: tasks that were submitted again, whose story is to be told
         self._to_watch: list[str] = []
+        self._blobs = Blobs(desk)
         self._weaver = Weaver(desk, hello, self._to_watch)
         self._readings = Readings(desk, hello.id)
         self._plans = Plans(desk.sealed, hello.id, hello.notebook)
@@ -63,6 +66,7 @@ class ClientPart(Part):
         self._chores = Chores(self.desk, _LOOK)
         self._remote = Remote(self.desk, self.hello.id)
         self._listening = Listening(self.desk, self.hello.id)
+        self.desk.wire.ask(b"PING")  # what we may not do is said before anybody relies on us
         self.desk.deliver(self.desk.welcome())
 
     def _sign_of_life(self) -> None:
@@ -112,9 +116,7 @@ class ClientPart(Part):
         if size > limit:
             self.desk.deliver(m.Refused(too_large("a function", size, limit)))
             return
-        sealed, key = self.desk.sealed.blob(message.key, message.blob), self.desk.names(f"blob:{message.key}")
-        # what is there already stays; of what no task needs yet, the hour begins anew
-        self.desk.wire.call(b"SET", key, sealed, b"EX", 3600, b"NX", then=_nothing)
+        self._blobs.define(message.key, message.blob)
 
     def _submit(self, tasks: Sequence[m.Task]) -> None:
         for batch in self._batches(tasks):
@@ -140,6 +142,9 @@ class ClientPart(Part):
             if reason:
                 self._weaver.reject(task.id, reason)
                 continue
+            if len(task.payload) > LARGE and not (task.step is not None and task.step.on == m.SAVED):
+                task, plan = self._blobs.apart(task), None
+                size = len(task.captured)
             if batch and (size > room or len(batch) == MAX_BATCH or task.id in batch):
                 yield batch
                 batch, room = {}, _SUBMIT_BYTES
@@ -190,13 +195,15 @@ class ClientPart(Part):
 
     def _keep_template(self, plan: Plan) -> None:
         self._defined[plan.name] = plan
-        # as in _define
+        # as in Blobs.define
         key = self.desk.names(f"blob:{plan.name}")
         self.desk.wire.call(b"SET", key, plan.template, b"EX", 3600, b"NX", then=_nothing)
 
     def _on_submitted(self, tasks: list[m.Task], reply: Any) -> None:
         deliver = self.desk.deliver
         if isinstance(reply, hiredis.ReplyError):
+            for task in tasks:
+                self._blobs.drop(task)
             self._weaver.refused(tasks, str(reply))
             return
         if not reply:
@@ -209,12 +216,14 @@ class ClientPart(Part):
         missing: dict[str, list[m.Task]] = {}
         for task, answer in zip(tasks, reply, strict=True):
             if answer == _FULL:
+                self._blobs.drop(task)
                 self._weaver.reject(task.id, full(task, self.desk.settings.max_queued))
             elif isinstance(answer, bytes):
                 missing.setdefault(answer.decode(), []).append(task)
             else:
                 accepted.append(task.id)
                 if answer == _KNOWN:
+                    self._blobs.drop(task)
                     known.append(task.id)
         for key, those in missing.items():
             self._on_missing(key, those)
@@ -236,6 +245,8 @@ class ClientPart(Part):
         """A blob has gone, since no task needed it for an hour."""
         if self._defined.pop(key, None) is not None:
             self._submit(tasks)
+        elif self._blobs.was_refused(key):
+            self._weaver.refused(tasks, "OOM")
         else:
             self._weaver.miss(key, [task.id for task in tasks])
 

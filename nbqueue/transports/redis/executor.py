@@ -27,14 +27,15 @@ from nbqueue.core.lifecycle import START, follow
 from nbqueue.messages import AnyMessage
 from nbqueue.states import READY_STATES
 from nbqueue.transports.redis import inputs, losses, records, steps, streams, tuning
-from nbqueue.transports.redis.desk import NOT_OURS, Desk, Part, said
+from nbqueue.transports.redis.blobs import Blobs
+from nbqueue.transports.redis.desk import MAX_EVENT, NOT_OURS, Desk, Part, said
 from nbqueue.transports.redis.feed import Publisher
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
 from nbqueue.transports.redis.names import lane_key, queue_of, rate_of
+from nbqueue.transports.redis.pieces import LARGE
 from nbqueue.transports.redis.records import Origin, Tuned
-from nbqueue.wire.signing import ForgedError
 
 #: seconds that an idle executor sleeps before it looks for tasks, whether or not it was woken
 _LOOK: Final = 1.0
@@ -58,6 +59,7 @@ class ExecutorPart(Part):
         self._is_main = hello.role == m.EXECUTOR
         self._leases = leases_of(f"{desk.url} {desk.names.app}", self._seat)
         self._leases.slots = max(1, hello.slots)
+        self._blobs = Blobs(desk)
         self._lanes: list[tuple[Any, ...]] = []
         #: some start at a rate, or occupy something
         self._has_special = False
@@ -186,22 +188,12 @@ class ExecutorPart(Part):
         self._serve(lanes)
 
     def _need(self, key: str) -> None:
-        if (parsed := core_inputs.parsed(key)) is not None:
-            id, start = parsed
-            record = self._leases.record(id)
-            inputs.portion(self.desk, key, record.task.step if record is not None else None, start)
+        if (parsed := core_inputs.parsed(key)) is None:
+            self._blobs.fetch(key)
             return
-        blob = self.desk.names(f"blob:{key}")
-        self.desk.wire.call(b"GET", blob, then=lambda reply: self._on_blob(key, reply))
-
-    def _on_blob(self, key: str, reply: Any) -> None:
-        blob = b""
-        if isinstance(reply, bytes):
-            try:
-                blob = self.desk.sealed.open_blob(key, reply)
-            except ForgedError as error:
-                self.desk.report_forgery(str(error))
-        self.desk.deliver(m.Define(key, blob))
+        id, start = parsed
+        record = self._leases.record(id)
+        inputs.portion(self.desk, key, record.task.step if record is not None else None, start)
 
     def _goodbye(self) -> None:
         """The main link: it takes no more; the control link: it holds nothing, or its worker will say."""
@@ -256,7 +248,7 @@ class ExecutorPart(Part):
         task, desk = lease.task, self.desk
         self._leases.ran(task, outcome.runtime)
         self._leases.count(task.name)
-        ending = verdicts.flaw_of(outcome, task, desk.payload_limit)
+        ending = verdicts.flaw_of(outcome, task, MAX_EVENT)  # what is larger is not in it
         if ending is None:
             counts = verdicts.accepted(outcome, task, lease.standing.retries, self.hello.name, now)
         else:
@@ -332,7 +324,7 @@ class ExecutorPart(Part):
                 task = verdicts.changed(record.task, message.changes, desk.payload_limit)
                 if not isinstance(task, m.Task):
                     return move.end(task, release=True)
-                record.task = task
+                record.task = self._blobs.apart(task) if len(task.payload) > LARGE else task
             event = m.Retrying(message.id, record.retries, message.failure, record.due)
             return move.wait(event, again=True)
 

@@ -12,6 +12,7 @@ key                       type    holds                                         
 ``live:ID``               hash    its last progress and custom state                    with the outcome
 ``output:ID``             list    what it printed                                       ``result_expires``
 ``result:ID``             string  the record of a finished task                         ``result_expires``
+``value:ID``              hash    large values, or all of a result backend's, by run    ``result_expires``
 ``steps``                 hash    step of a workflow → how it lines up, when it may     with each outcome
 ``left``                  hash    step → of how many others it has to wait              when it may run
 ``waiting``               hash    queue → steps that wait for others                    when it is 0
@@ -20,6 +21,7 @@ key                       type    holds                                         
 ``wishes:ID``             hash    client → which items of the task it reads             a lease later
 ``blob:HASH``             string  a function, or what it captured                       1 h after its task
 ``blob:t.HASH``           string  a template: what many calls have in common            1 h after its task
+``blob:p.N.NONCE``        hash    a large payload, in pieces                            with its task
 ``references``            hash    hash → unfinished tasks that need the blob            when it is 0
 ``lanes``                 hash    lane → tasks that wait in it                          with the last worker
 ``ready:LANE:PRIORITY``   list    entries of tasks that wait                            when it is empty
