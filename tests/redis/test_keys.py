@@ -11,6 +11,7 @@ from nbqueue import App, chord, group
 from nbqueue.transports.redis import names
 from tests.redis.conftest import Keys
 from tests.redis.threads import executor
+from tests.redis.worker import Worker
 
 LIMIT = 20.0
 
@@ -104,14 +105,54 @@ def _count(number: int) -> Any:
         yield i
 
 
-def test_every_key_is_described(app: App, url: str, keys: Keys) -> None:
+def described() -> set[str]:
+    """What ``names`` tells of, without what comes after the colon."""
     assert names.__doc__ is not None
-    described = {
+    return {
         word.strip("`").partition(":")[0]
         for line in names.__doc__.splitlines()
         if line.startswith("``")
         for word in line[:24].replace(",", " ").split()
     }
+
+
+def test_what_was_asked_told_limited_and_scheduled_goes_too(
+    app: App, url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBQUEUE_WORKER_LEASE", "1")
+    monkeypatch.setenv("NBQUEUE_WORKER_HEARTBEAT", "0.2")
+    seen: set[str] = set()
+
+    def look() -> set[str]:
+        seen.update(name.partition(":")[0] for name in keys.all())
+        return seen
+
+    work = app.task(lambda: time.sleep(0.2), name="work", rate_limit="100/s")
+    worker = Worker(url, "-c", "1", "--resource", "gpu=1")
+    try:
+        stream = app.events(timeout=LIMIT)
+        app.add_periodic_task(0.1, work, name="often")
+        app.beat()
+        app.control.time_limit("work", hard=60, reply=True)
+        app.control.disable_events(reply=True)
+        results = [work.apply_async(resources={"gpu": 1}) for _ in range(3)]
+        until(
+            lambda: {"occupied", "starts", "total", "loads", "keeper", "silent", "listeners"} <= look(), look
+        )
+        assert [result.get(LIMIT) for result in results] == [None] * 3
+        app.remove_periodic_task("often")
+        stream.close()
+    finally:
+        worker.stop()
+    assert seen - described() == set()
+    app.control.purge()
+    gone = ("occupied", "awaits", "total", "loads", "keeper", "listeners", "periodic", "firings", "silent")
+    until(lambda: not [name for name in keys.all() if name.startswith(gone)], keys.all)
+    for name in ("starts", "tuned"):
+        assert 0 < keys.redis.ttl(keys(name)) <= 30 * 86_400
+
+
+def test_every_key_is_described(app: App, url: str, keys: Keys) -> None:
     seen: set[str] = set()
     nap = app.task(lambda: (time.sleep(0.2), print("x")), name="nap")
     with executor(url):
@@ -133,7 +174,7 @@ def test_every_key_is_described(app: App, url: str, keys: Keys) -> None:
 
         seen |= {name.partition(":")[0] for name in keys.all()}
         stream.close()
-    assert seen - described == set()
+    assert seen - described() == set()
     assert {"steps", "left", "waiting", "after", "call", "wishes"} <= seen
     assert len(seen) > 15
     waits.revoke()

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from nbqueue import App
+from nbqueue import App, NBQueueError
 from nbqueue.transports.redis.names import Names
 from nbqueue.transports.redis.periodic import field_of
 from nbqueue.transports.redis.records import Sealed
@@ -161,6 +161,12 @@ def test_an_entry_keeps_its_function_and_leaves_nothing_when_it_is_removed(
     app.remove_periodic_task("rarely")
     assert not keys.redis.exists(*map(keys, ("periodic", "firings", "references", "keeper")))
     assert 0 < keys.redis.ttl(keys(f"blob:{blob.decode()}")) <= 3600
+
+
+def test_arguments_that_are_too_large_are_refused(app: App) -> None:
+    app.add_periodic_task(600.0, app.task(lambda x: x, name="echo"), args=(bytes(2**21),), name="large")
+    with pytest.raises(NBQueueError, match="'large': its arguments"):
+        app.beat()
 
 
 @pytest.mark.parametrize("how", ["garbage", "another key", "another name"])

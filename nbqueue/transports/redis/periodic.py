@@ -36,6 +36,8 @@ CHANNEL: Final = "firings"
 _SEPARATOR: Final = "\x1f"
 #: seconds until a worker looks again whether it is the keeper
 _LOOK: Final = 1.0
+#: bytes of an entry's arguments: it is read and written as a whole at each firing
+_MOST_BYTES: Final = 2**20
 #: times that one tries to change what others change, too
 _TRIES: Final = 20
 
@@ -91,7 +93,7 @@ def register(desk: Desk, message: m.Schedule, notebook: str) -> str:
     if len(names | {field_of(app, periodic.name) for periodic in message.entries}) > MAX_ENTRIES:
         return f"at most {MAX_ENTRIES:,} periodic tasks are kept"
     for periodic in message.entries:
-        if wrong := flaw_of(periodic, desk.payload_limit):
+        if wrong := flaw_of(periodic, min(desk.payload_limit, _MOST_BYTES)):
             return f"the periodic task {periodic.name!r}: {wrong}"
     for periodic in message.entries:
         if wrong := _keep(desk, app, periodic, Sender("", "", notebook)):
