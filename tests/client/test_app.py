@@ -143,6 +143,25 @@ def test_a_class_with_a_run_is_a_task_by_itself(app: App) -> None:
         task.delay(1)
 
 
+def test_a_class_is_called_as_its_task_when_it_was_registered_and_its_children_are_not(app: App) -> None:
+    class AddTask(Task):
+        def run(self, x: int, y: int) -> int:
+            return x + y
+
+    class AddMore(AddTask):
+        def run(self, x: int, y: int) -> int:
+            return x + y + 1
+
+    registered = app.register_task(AddTask())
+    assert app.tasks[AddTask.name] is registered
+    more = app.register_task(AddMore)
+    assert AddMore.name == more.name
+    assert more.name.endswith(".AddMore")
+    assert app.tasks[AddTask.name] is registered
+    assert (registered.delay(1, 2).get(LIMIT), more.delay(1, 2).get(LIMIT)) == (3, 4)
+    assert app.register_task(AddTask(), name="tasks.other").name == "tasks.other" == AddTask.name
+
+
 def test_what_is_no_class_of_tasks_is_refused(app: App) -> None:
     with pytest.raises(TypeError, match="subclass"):
         app.task(base=int)(add)
