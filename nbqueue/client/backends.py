@@ -14,7 +14,7 @@ class Backend:
 
     def __init__(self, url: str | None, broker: str) -> None:
         #: "" for the broker
-        self.url = "" if url is None or results.is_with_broker(url) else url
+        self.url = "" if url is None or results.is_with_broker(url, broker) else url
         self._broker = broker
         if self.url and not self.disabled:
             results.result_backend(self.url)  # one that cannot be is told where it is first needed
@@ -76,6 +76,17 @@ def _is_ours(stored: str) -> bool:
 
 
 def forget(known: Mapping[str, str], ids: Sequence[str]) -> None:
-    """Delete values wherever they may be."""
-    for url in known.values():
-        results.result_backend(url).forget(ids)
+    """Delete values wherever they may be.
+
+    Raises
+    ------
+    ResultBackendError
+        They could not be deleted; try again later.
+    """
+    for stored, url in known.items():
+        try:
+            results.result_backend(url).forget(ids)
+        except Exception as error:
+            raise ResultBackendError(
+                f"{stored} did not delete values: {type(error).__name__}: {error}"
+            ) from error

@@ -375,7 +375,8 @@ class AsyncResult(ResultBase, Generic[R]):
         value = outcome.value
         if outcome.stored:
             client = self.client
-            value = backends.load(outcome.stored, client.backends, outcome.id, outcome.token) or b""
+            known = {**client.own_backend, **client.backends}
+            value = backends.load(outcome.stored, known, outcome.id, outcome.token) or b""
             if not value:
                 raise exceptions.ResultNotFoundError(
                     f"{outcome.stored} has no value of {self.id!r} any more: it expired, or was deleted there"

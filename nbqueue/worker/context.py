@@ -73,11 +73,18 @@ class TaskContext(Run):
     _request: Request | None = None
 
     def __init__(
-        self, assignment: Assignment, reports: Reports, hostname: str, payload_limit: int = 0
+        self,
+        assignment: Assignment,
+        reports: Reports,
+        hostname: str,
+        payload_limit: int = 0,
+        event_limit: int = 0,
     ) -> None:
         self.reports = reports
         #: bytes of a value that the broker takes; 0 if it has not said
         self.payload_limit = payload_limit
+        #: and of a meta or an item
+        self.event_limit = event_limit
         #: options it was defined with; the defaults until they are loaded
         self.options = _DEFAULT_OPTIONS
         super().__init__(assignment.task)
@@ -168,7 +175,7 @@ class TaskContext(Run):
             self.claimed = (state, meta)
             return
         written_by = self._assignment.task.result_serializer
-        pickled = payload.dumps_value(meta, "the meta of update_state", self.payload_limit, written_by)
+        pickled = payload.dumps_value(meta, "the meta of update_state", self.event_limit, written_by)
         self.reports.update(PROGRESS if state is None else state, pickled)
         if isinstance(meta, dict) and isinstance(current := meta.get("current"), Real):
             total = meta.get("total")

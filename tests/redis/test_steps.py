@@ -156,6 +156,16 @@ def test_a_failure_before_a_chord_is_its_bodys_failure_too(stage: Stage) -> None
     assert (outcome.origin, outcome.failure) == (first, stage.outcomes[first].failure)
 
 
+def test_it_is_however_far_the_ways_from_there_to_the_body_are(stage: Stage) -> None:
+    first = stage.task(fails=True, held=True)
+    short, long = stage.after(first), stage.after(stage.after(stage.after(first)))
+    bodies = [stage.after(short, long), stage.after(long, short)]
+    last = stage.after(*bodies)
+    stage.until(lambda: last in stage.accepted)
+    stage.release(first)
+    assert [outcome.origin for outcome in stage.settle(*bodies, last)] == [first] * 3
+
+
 def test_a_revoked_step_revokes_what_takes_its_value_and_fails_what_takes_a_list(stage: Stage) -> None:
     first, other = stage.task(held=True), stage.task()
     second, body = stage.after(first), stage.after(first, other)
