@@ -18,6 +18,7 @@ from nbqueue.transports.redis import records
 from nbqueue.transports.redis.desk import Desk, said
 from nbqueue.transports.redis.moves import turn_of
 from nbqueue.transports.redis.records import Envelope
+from nbqueue.wire.signing import SIZE
 
 #: ids that are listed, of all and of each notebook
 RECENT: Final = 10_000
@@ -93,6 +94,7 @@ class Weaver:
             "keep": desk.expires,
             "notebook": hello.notebook,
             "force": force,
+            "seal": SIZE,
             "shapes": [dict(zip(fields, shape, strict=True)) for shape in shapes],
         }
         desk.tell("weave", said(head), *words, then=partial(self._on_woven, steps))
