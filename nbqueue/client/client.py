@@ -94,6 +94,8 @@ class Client:
         self.accepted: frozenset[str] | None = None
         #: result backends of these applications: full URLs by those without passwords
         self.backends: dict[str, str] = {}
+        #: the one to which the broker leaves large values, likewise
+        self.own_backend = {shown_url(transport.values_url): transport.values_url}
         self._accepted_by: weakref.WeakKeyDictionary[Settings, frozenset[str]] = weakref.WeakKeyDictionary()
         self._thread = threading.Thread(target=self._run, name="nbqueue I/O", daemon=True)
         self._thread.start()
@@ -131,7 +133,7 @@ class Client:
         own = settings.result_accept_content
         self._accepted_by[settings] = frozenset(settings.accept_content if own is None else own)
         url = settings.backend
-        if not results.is_with_broker(url) and url != results.DISABLED:
+        if not results.is_with_broker(url, settings.broker) and url != results.DISABLED:
             self.backends[shown_url(url)] = url
         accepted = frozenset(SERIALIZERS.values()).intersection(*self._accepted_by.values())
         self.accepted = None if accepted == frozenset(SERIALIZERS.values()) else accepted

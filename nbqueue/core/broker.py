@@ -193,7 +193,7 @@ class BrokerCore:
             if timer.kind == ORDER:
                 self._panel.time_is_over(timer.id)
             else:
-                self.tasks.fire(timer, now)
+                self.tasks.deadlines.fire(timer, now)
         self.schedules.fire(now)
         if now >= self._next_check:
             self._next_check = now + self.settings.worker_heartbeat

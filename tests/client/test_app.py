@@ -1,6 +1,7 @@
 """Applications: settings, tasks by name, shared ones, and what is current."""
 
 import asyncio
+import pickle
 import re
 import subprocess
 import sys
@@ -16,12 +17,16 @@ import pytest
 import nbqueue
 from nbqueue import App, current, shared_task
 from nbqueue import messages as m
+from nbqueue.client import options
 from nbqueue.client.registry import set_current_application
 from nbqueue.exceptions import ConfigurationError, NotRegistered
+from nbqueue.result import AsyncResult
 from nbqueue.settings import Settings
 from nbqueue.testing import InProcessCluster
 
 LIMIT = 20.0
+#: as a module has them that imports them
+CURRENT_TASK, CURRENT_APP = nbqueue.current_task, nbqueue.current_app
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +155,38 @@ def test_a_task_sent_by_name_waits_for_a_worker_that_has_it(app: App) -> None:
     assert result.state == "PENDING"
     assert "elsewhere.add" in result.why()
     result.revoke()
+
+
+def test_a_result_is_found_by_its_id_alone_or_with_an_application(app: App) -> None:
+    sent = app.task(add, name="found.add").delay(1, 2)
+    assert sent.get(LIMIT) == 3
+    other = App("other", broker="memory://nobody")
+    assert AsyncResult(sent.id, app=app).get(LIMIT) == 3
+    assert AsyncResult(sent.id, backend=app.backend, task_name="x", app=app).status == "SUCCESS"
+    assert AsyncResult(sent.id).app.main == other.main
+    app.set_default()
+    assert AsyncResult(sent.id).get(LIMIT) == 3
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["shadow", "connection", "producer", "root_id", "parent_id", "reply_to", "mandatory", "route_name"],
+)
+def test_what_celerys_calls_may_say_and_ours_need_not_is_taken_with_a_word(app: App, option: str) -> None:
+    options._told.discard(option)
+    with pytest.warns(UserWarning, match=f"the option {option} has no effect: "):
+        result = app.task(add).apply_async((1, 2), **{option: "x"})
+    assert result.get(LIMIT) == 3
+
+
+def test_a_function_may_mention_what_is_current(app: App) -> None:
+    @app.task
+    def mentions() -> tuple[str, str]:
+        nbqueue.current_task.update_state(state="HALF")
+        return CURRENT_TASK.request.task, type(CURRENT_APP.main).__name__
+
+    assert mentions.delay().get(LIMIT) == (mentions.name, "str")
+    assert pickle.loads(pickle.dumps(nbqueue.current_task)) is nbqueue.current_task
 
 
 def test_a_shared_task_is_that_of_the_current_application(app: App) -> None:

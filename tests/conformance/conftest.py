@@ -12,6 +12,14 @@ from tests.redis.server import RedisServer
 from tests.redis.worker import Worker
 
 
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis, which keeps values for any broker."""
+    server = RedisServer(tmp_path_factory.mktemp("values"))
+    yield server.url
+    server.stop()
+
+
 @pytest.fixture(scope="session", params=["memory", "zmq", "redis"])
 def broker_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a broker with two executors."""

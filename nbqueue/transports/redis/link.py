@@ -10,8 +10,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from nbqueue import messages as m
 from nbqueue import platform
@@ -27,8 +26,10 @@ from nbqueue.transports.redis.client import ClientPart
 from nbqueue.transports.redis.desk import Desk, Part
 from nbqueue.transports.redis.executor import ExecutorPart
 from nbqueue.transports.redis.names import Names
+from nbqueue.transports.redis.pieces import LARGE
+from nbqueue.transports.redis.reach import Broken
 from nbqueue.transports.redis.records import Sealed
-from nbqueue.transports.redis.wire import Broken, Wire
+from nbqueue.transports.redis.wire import Wire
 from nbqueue.transports.redis.worker import WorkerPart
 from nbqueue.wire.signing import Signer, signing_key
 
@@ -52,16 +53,10 @@ class RedisTransport(Transport):
     ``settings``: those that a broker has, which here each peer brings along; None: those of the environment.
     """
 
-    lacks = MappingProxyType(
-        {
-            m.Listen: "events",
-            m.Schedule: "periodic tasks",
-        }
-    )
-
     def __init__(self, url: str, settings: Settings | None = None) -> None:
         self._address = Address(url)
         self.url = self._address.url
+        self.values_url, self.values_above = url, LARGE
         self._settings = BrokerSettings.of(settings or Settings())
         self._sealed = Sealed(Signer(signing_key().encode(), self._address.app))
 
@@ -88,6 +83,7 @@ class RedisLink(Link):
         self._connect_at = 0.0
         self._pause = _SOON
         self._closed = False
+        self._memory: dict[str, Any] = {}
         self._waker = platform.Waker()
 
     # ── Link ─────────────────────────────────────────────────────────────────────────────────
@@ -165,15 +161,23 @@ class RedisLink(Link):
                 self._part.say(message)
         if self._part is not None:
             self._part.said()
+            if self._part.desk.events_of.waiting:
+                self._part.desk.events_of.flush()
         wire.flush()
 
     def _greet(self, wire: Wire, hello: m.Hello) -> None:
         if hello.protocol != m.PROTOCOL:
             self._inbox.append(m.Refused(f"nbqueue {__version__} speaks protocol {m.PROTOCOL}"))
             return
-        desk = Desk(wire, self._names, self._sealed, self._settings, self._inbox.append, self._address.url)
+        desk = Desk(
+            wire, self._names, self._sealed, self._settings, self._inbox.append, self._address.url,
+            self._memory,
+        )  # fmt: skip
         self._part = _PARTS[hello.role](desk, hello)
+        desk.events_of.begin()
         self._part.greet()
+        self.trouble = None  # only now: a replica lets us in, too
+        self._pause = _SOON
 
     def _turn(self, wire: Wire) -> None:
         """Take in what is there, and do what is due."""
@@ -185,8 +189,10 @@ class RedisLink(Link):
             return
         while wire.pushes:
             channel, message = wire.pushes.popleft()
-            part.pushed(channel, message)
+            part.heard(channel, message)
         part.turn(time.monotonic())
+        if part.desk.events_of.waiting:
+            part.desk.events_of.flush()
         if part.desk.to_look:
             steps.attend(part.desk)
         wire.flush()
@@ -226,8 +232,6 @@ class RedisLink(Link):
         except Broken as broken:
             self._lose(broken)
             return
-        self._pause = _SOON
-        self.trouble = None
         if self._was_connected:
             self._inbox.append(m.Unknown())
             return
@@ -240,10 +244,12 @@ class RedisLink(Link):
             self._wire.close()
             self._wire = None
             logger.debug("%s", broken)
+            if broken.final:  # we are let in, but may not do what we have to: see `rights`
+                self._inbox.append(m.Refused(f"{broken}: `nbqueue doctor` names the rights that are missing"))
         if self._part is not None:
             self._part.gone()
             self._part = None
         self._node = broken.moved
-        self.trouble = None if broken.moved else broken.trouble
+        self.trouble = self.trouble if broken.moved else broken.trouble
         self._connect_at = time.monotonic() + (0.0 if broken.moved else self._pause)
         self._pause = min(_LATEST, 2 * self._pause)

@@ -12,6 +12,7 @@ key                       type    holds                                         
 ``live:ID``               hash    its last progress and custom state                    with the outcome
 ``output:ID``             list    what it printed                                       ``result_expires``
 ``result:ID``             string  the record of a finished task                         ``result_expires``
+``value:ID``              hash    large values, or all of a result backend's, by run    ``result_expires``
 ``steps``                 hash    step of a workflow → how it lines up, when it may     with each outcome
 ``left``                  hash    step → of how many others it has to wait              when it may run
 ``waiting``               hash    queue → steps that wait for others                    when it is 0
@@ -20,6 +21,7 @@ key                       type    holds                                         
 ``wishes:ID``             hash    client → which items of the task it reads             a lease later
 ``blob:HASH``             string  a function, or what it captured                       1 h after its task
 ``blob:t.HASH``           string  a template: what many calls have in common            1 h after its task
+``blob:p.N.NONCE``        hash    a large payload, in pieces                            with its task
 ``references``            hash    hash → unfinished tasks that need the blob            when it is 0
 ``lanes``                 hash    lane → tasks that wait in it                          with the last worker
 ``ready:LANE:PRIORITY``   list    entries of tasks that wait                            when it is empty
@@ -33,6 +35,14 @@ key                       type    holds                                         
 ``held:EXECUTOR``         hash    lease token → task id, "" for a lease that is void    with the executor
 ``beats``                 zset    executor → when it was last heard of                  with the executor
 ``clients``               zset    client → when it was last heard of                    a lease later
+``loads``                 hash    worker → its last heartbeat: load of its machine      with the worker
+``total:WORKER``          hash    name → tasks that ended there                         with it, or 1 d
+``silent``                set     workers of which no events are told                   with it, or 30 d
+``tuned``                 hash    name → time limits that were set at runtime           30 d after all workers
+``periodic``              hash    application, name → a periodic task                   when it is removed
+``firings``               zset    periodic tasks: when each fires next                  when it is removed
+``keeper``                string  the worker that sees to it that they fire             a lease later
+``listeners``             zset    client that is told of events → until when            2 leases later
 ``recent``, ``recent:N``  list    the newest ids, of all and of one notebook            ``result_expires``
 ``token``                 string  the last lease token                                  1 d after all workers
 ========================  ======  ====================================================  =====================
@@ -41,7 +51,9 @@ A result that a step may take has no time to live until that step is done: then 
 it is forgotten before, ``after:ID`` has a field "", and it goes with the step.
 
 Channels: ``c:CLIENT`` (news of its tasks), ``x:EXECUTOR`` (there is a task for you), ``k:EXECUTOR`` (its
-control link), ``w:WORKER`` (its supervisor), ``news`` (there is a new lane).
+control link), ``w:WORKER`` (its supervisor), ``o:WORKER`` (orders to it), ``news`` (there is a new lane, or
+another limit), ``firings`` (there is another periodic task), ``listeners``
+(somebody wants to be told of events, or no more), ``events``.
 
 An *entry* is four characters that stand for the function, one for how many bytes the task has ("A" for 0, "B"
 for 1, "C" for 2 and 3, "D" for 4 to 7, …), and its id: so a script that gives tasks out knows how long they
@@ -109,6 +121,11 @@ def tag(function: str) -> str:
 def entry_of(task: Task) -> str:
     """How a task is named in the lists of those that wait."""
     return f"{tag_of(task)}{size_of(task)}{task.id}"
+
+
+def id_of_due(member: bytes) -> bytes:
+    """The id of an entry in ``due``; b"" if it is not one of ours."""
+    return member.partition(b"\0")[2][6:]
 
 
 def size_of(task: Task) -> str:

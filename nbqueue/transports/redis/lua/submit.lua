@@ -57,7 +57,7 @@ for _, shape in ipairs(said.shapes) do
         keys[i] = result .. ids[i]
     end
     for _, blob in ipairs(shape.blobs) do
-        if call('EXISTS', P .. 'blob:' .. blob) == 0 then shape.missing = blob end
+        if not is_there(blob) then shape.missing = blob end
     end
     local room = said.max_queued - (call('HGET', P .. 'queued', shape.queue) or 0)
     local entries = keep(shape, ids, keys, room) or sift(shape, ids, keys, room)

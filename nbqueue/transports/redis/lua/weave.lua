@@ -18,7 +18,7 @@ for i = 2, #ARGV, 5 do
     local shape, id, after = said.shapes[tonumber(ARGV[i])], ARGV[i + 1], cmsgpack.unpack(ARGV[i + 4])
     local missing, answer
     for _, blob in ipairs(shape.blobs) do
-        if call('EXISTS', P .. 'blob:' .. blob) == 0 then missing = blob end
+        if not is_there(blob) then missing = blob end
     end
     local unknown = not said.force and flow.unknown(after)
     if call('EXISTS', P .. 'result:' .. id) == 1 or call('HEXISTS', P .. 'tasks', id) == 1 then

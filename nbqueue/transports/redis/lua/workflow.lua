@@ -7,7 +7,7 @@
 -- they have ended as it wants.  Whoever called the script looks at once; a timer sees to it if he dies.
 --
 -- `expires`: milliseconds that results are kept, 0 for ever.  Uses: steps, left, waiting, after:*, call:*,
--- result:*, output:*, tasks, timers, due, lanes, ready:*, idle:*
+-- result:*, value:*, output:*, tasks, timers, due, lanes, ready:*, idle:*
 
 local function workflow(now, expires)
     local ready, look = {}, {}
@@ -91,6 +91,7 @@ local function workflow(now, expires)
             if call('HSET', P .. 'after:' .. before, id, turn.on) == 1 then -- else it was named twice
                 if call('EXISTS', P .. 'result:' .. before) == 1 then
                     call('PERSIST', P .. 'result:' .. before)
+                    call('PERSIST', P .. 'value:' .. before)
                     if turn.on == 'FAILURE' then call('PERSIST', P .. 'call:' .. before) end
                     seen = seen or not (turn.on == 'SUCCESS' and has_succeeded(before, seal))
                 else
@@ -125,6 +126,7 @@ local function workflow(now, expires)
         local steps = call('HGETALL', P .. 'after:' .. id)
         if #steps == 0 then return end
         call('PERSIST', P .. 'result:' .. id)
+        call('PERSIST', P .. 'value:' .. id)
         local wanted = (state == 'SUCCESS' or (state == 'FAILURE' and own)) and state
         for i = 1, #steps, 2 do
             local step, on = steps[i], steps[i + 1]
@@ -153,10 +155,13 @@ local function workflow(now, expires)
             if call('HDEL', after, id) == 1 then
                 local others = call('HLEN', after)
                 if others == 1 and call('HEXISTS', after, '') == 1 then -- see forget.lua
-                    call('DEL', after, P .. 'result:' .. before, P .. 'output:' .. before)
+                    call('UNLINK', after, P .. 'result:' .. before, P .. 'output:' .. before, P .. 'value:' .. before)
                     drop_call(before)
                 elseif others == 0 then
-                    if expires > 0 then call('PEXPIRE', P .. 'result:' .. before, expires) end
+                    if expires > 0 then
+                        call('PEXPIRE', P .. 'result:' .. before, expires)
+                        call('PEXPIRE', P .. 'value:' .. before, expires)
+                    end
                     drop_call(before)
                 end
             end
