@@ -80,12 +80,22 @@ local function take(list)
     return ids
 end
 
-local waiting = {}
-for i, lane in ipairs(said.lanes) do waiting[i] = tonumber(call('HGET', P .. 'lanes', lane[1]) or 0) end
-for priority = 9, 0, -1 do
+-- Lanes in which tasks wait: how many, and of which priority at most; few use another than 0.
+local names, lists, waiting = {}, {}, {}
+for i, lane in ipairs(said.lanes) do names[i], lists[i] = lane[1], P .. 'ready:' .. lane[1] .. ':' end
+local top, counts = 0, #names > 0 and call('HMGET', P .. 'lanes', unpack(names)) or {}
+for i, list in ipairs(lists) do
+    waiting[i] = tonumber(counts[i] or 0) or 0
+    if waiting[i] > 0 and top == 0 then
+        local higher = {}
+        for priority = 1, 9 do higher[priority] = list .. priority end
+        if call('EXISTS', unpack(higher)) > 0 then top = 9 end
+    end
+end
+for priority = top, 0, -1 do
     for i, lane in ipairs(said.lanes) do
         while waiting[i] > 0 and taken < said.room do
-            local ids = take(P .. 'ready:' .. lane[1] .. ':' .. priority)
+            local ids = take(lists[i] .. priority)
             if #ids == 0 then break end
             local before = taken
             lease(lane[1], lane[2], ids)
