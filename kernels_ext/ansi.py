@@ -46,18 +46,19 @@ def _span(text: str, style: Style) -> str:
 def _restyled(style: Style, codes: list[int]) -> Style:
     rest = iter(codes)
     for code in rest:
-        if code == 0:
-            style = Style()
-        elif code in (1, 22):
-            style = style._replace(bold=code == 1)
-        elif 30 <= code <= 37 or 90 <= code <= 97:
-            style = style._replace(color=PALETTE[code % 10])
-        elif code == 38:
-            style = style._replace(color=_extended(rest))
-        elif code == 39:
-            style = style._replace(color="")
-        elif code == 48:
-            _extended(rest)
+        match code:
+            case 0:
+                style = Style()
+            case 1 | 22:
+                style = style._replace(bold=code == 1)
+            case 38:
+                style = style._replace(color=_extended(rest))
+            case 39:
+                style = style._replace(color="")
+            case 48:  # of the background, which stays as it is
+                _extended(rest)
+            case _ if code // 10 in (3, 9) and code % 10 < len(PALETTE):
+                style = style._replace(color=PALETTE[code % 10])
     return style
 
 

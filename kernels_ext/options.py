@@ -1,7 +1,6 @@
 """The options that ``%%task`` and ``%%submit`` have in common, and how they are read."""
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -9,14 +8,25 @@ from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument
 from IPython.utils.process import arg_split
 
+from nbqueue.conversions import Unexpected, count, period
+
 Magic = TypeVar("Magic", bound=Callable[..., Any])
 
 
-def natural(text: str) -> int:
-    """An option's whole number, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
+def _option(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The conversion of a text, as the parser of options calls it."""
+
+    def converted(text: str) -> Any:
+        try:
+            return convert(text)
+        except Unexpected as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {error.wanted}") from None
+
+    return converted
+
+
+natural = _option(count)
+seconds = _option(period)
 
 
 def share(text: str) -> tuple[str, str]:
@@ -25,17 +35,6 @@ def share(text: str) -> tuple[str, str]:
     if not name or not amount:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=AMOUNT, such as gpu=1")
     return name, amount
-
-
-def seconds(text: str) -> float:
-    """An option's time in seconds, more than 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds greater than 0")
-    return value
 
 
 _COMMON = (

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nbqueue.client.cluster import connect as connect
     from nbqueue.client.cluster import start as start
     from nbqueue.client.cluster import stop as stop
+    from nbqueue.client.executor import Executor as Executor
     from nbqueue.client.group import GroupResult as GroupResult
     from nbqueue.client.group import ResultSet as ResultSet
     from nbqueue.client.group import as_completed as as_completed
@@ -54,6 +55,7 @@ _HOMES = {
     "current_task": "nbqueue.client.registry",
     "Task": "nbqueue.client.task",
     "AsyncResult": "nbqueue.client.result",
+    "Executor": "nbqueue.client.executor",
     "GroupResult": "nbqueue.client.group",
     "ResultSet": "nbqueue.client.group",
     "as_completed": "nbqueue.client.group",

@@ -2,6 +2,7 @@
 
 from nbqueue.client.canvas import (
     Signature,
+    StampingVisitor,
     chain,
     chord,
     chunks,
@@ -15,6 +16,7 @@ from nbqueue.client.canvas import (
 
 __all__ = [
     "Signature",
+    "StampingVisitor",
     "chain",
     "chord",
     "chunks",

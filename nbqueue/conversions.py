@@ -1,15 +1,20 @@
-"""From what somebody wrote to what a setting means: each function takes a value that code has set, or the
-text of an environment variable, and raises ValueError with what is expected."""
+"""From what somebody wrote to what it means: settings, options of tasks and calls, words of a command line.
+
+Each function takes a value that code has given, or the text of an environment variable or of a command, and
+raises :class:`Unexpected` with what is wanted.
+"""
 
 import json
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from datetime import timedelta
-from typing import Any, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+#: of priorities; 0 is the lowest
+HIGHEST: Final = 9
 _TRUE = frozenset({"true", "yes", "1", "on"})
 _FALSE = frozenset({"false", "no", "0", "off"})
 #: serializers by every name that they have
@@ -24,6 +29,18 @@ SERIALIZERS: Mapping[str, str] = {
 }
 
 
+class Unexpected(ValueError):
+    """A value is not what is ``wanted``, in words: "a str".  ``advice`` comes after that."""
+
+    def __init__(self, wanted: str, advice: str = "") -> None:
+        super().__init__(f"{wanted} is expected{advice}")
+        self.wanted = wanted.removesuffix(",")
+
+    def of(self, name: str, value: Any) -> str:
+        """The same of what has a name."""
+        return f"{name} is {self.wanted}, not {value!r}"
+
+
 def anything(value: Any) -> Any:
     """As it is."""
     return value
@@ -31,15 +48,15 @@ def anything(value: Any) -> Any:
 
 def text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("a str is expected")
-    return value
+        raise Unexpected("a str")
+    return str.__str__(value)  # of a subclass such as np.str_; str() of an enum says its member's name
 
 
 def seconds(value: Any) -> float:
     """0 or more; a timedelta, too."""
     found = _number(float, _in_seconds(value), numbers.Real)
     if found is None or not (math.isfinite(found) and found >= 0):
-        raise ValueError("a number of seconds, 0 or more, is expected")
+        raise Unexpected("a number of seconds, 0 or more,")
     return found
 
 
@@ -47,7 +64,7 @@ def period(value: Any) -> float:
     """More than 0."""
     found = _number(float, _in_seconds(value), numbers.Real)
     if found is None or not (math.isfinite(found) and found > 0):
-        raise ValueError("a positive number of seconds is expected")
+        raise Unexpected("a positive number of seconds")
     return found
 
 
@@ -60,10 +77,21 @@ def _in_seconds(value: Any) -> Any:
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
+def moment(value: Any) -> datetime:
+    """With a time zone; text in ISO form."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        found = None
+    if not isinstance(found, datetime):
+        raise Unexpected("a datetime with time zone", ", such as 2030-01-01T12:00+01:00")
+    return found
+
+
 def count(value: Any) -> int:
     found = _number(int, value, numbers.Integral)
     if found is None or found < 0:
-        raise ValueError("a whole number, 0 or more, is expected")
+        raise Unexpected("a whole number, 0 or more,")
     return found
 
 
@@ -83,7 +111,7 @@ def flag(value: Any) -> bool:
         return True
     if word in _FALSE:
         return False
-    raise ValueError("True or False is expected")
+    raise Unexpected("True or False")
 
 
 #: pools of workers by every name that they have
@@ -103,7 +131,7 @@ def pool(value: Any) -> str:
         "gevent": ": threads, or async tasks and --concurrency-async, wait for many things at once",
     }
     advice["eventlet"] = advice["gevent"]
-    raise ValueError(f"processes (Celery's prefork), threads or solo is expected{advice.get(str(value), '')}")
+    raise Unexpected("processes (Celery's prefork), threads or solo", advice.get(str(value), ""))
 
 
 def one_of(*words: str) -> Callable[[Any], str]:
@@ -111,7 +139,7 @@ def one_of(*words: str) -> Callable[[Any], str]:
 
     def convert(value: Any) -> str:
         if value not in words:
-            raise ValueError(f"{' or '.join(words)} is expected")
+            raise Unexpected(" or ".join(words))
         return str(value)
 
     return convert
@@ -126,7 +154,7 @@ def names(value: Any) -> tuple[str, ...]:
     """Several of them: a list, or one text with commas."""
     found = value.split(",") if isinstance(value, str) else value
     if not isinstance(found, list | tuple | set | frozenset) or not all(isinstance(n, str) for n in found):
-        raise ValueError("a list of str is expected")
+        raise Unexpected("a list of str")
     return tuple(name.strip() for name in found if name.strip())
 
 
@@ -143,7 +171,7 @@ def serializer(value: Any) -> str:
     """The one name of a serializer that has several."""
     found = SERIALIZERS.get(value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError("cloudpickle (or pickle), json or msgpack is expected")
+        raise Unexpected("cloudpickle (or pickle), json or msgpack")
     return found
 
 
@@ -152,7 +180,7 @@ def serializers(value: Any) -> tuple[str, ...]:
 
 
 def priority(value: Any) -> int:
-    return min(count(value), 9)
+    return min(count(value), HIGHEST)
 
 
 def zone(value: Any) -> str:
@@ -165,7 +193,7 @@ def zone(value: Any) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("the name of a time zone is expected, such as 'Europe/Oslo'") from None
+        raise Unexpected("the name of a time zone", ", such as 'Europe/Oslo'") from None
     return name
 
 
@@ -176,12 +204,12 @@ def structure(value: Any) -> Any:
     try:
         return json.loads(value)
     except ValueError:
-        raise ValueError("JSON is expected in an environment variable") from None
+        raise Unexpected("JSON", " in an environment variable") from None
 
 
 def entries(value: Any) -> Any:
     """A dict, by name; the text of an environment variable is JSON."""
     found = structure(value)
     if not isinstance(found, Mapping):
-        raise ValueError("a dict of entries by name is expected")
+        raise Unexpected("a dict of entries by name")
     return found

@@ -189,3 +189,29 @@ class SoftTimeLimitExceeded(Exception):
 #: Celery's and kombu's names for errors of the same kind
 ImproperlyConfigured = ConfigurationError
 OperationalError = ConnectionLostError
+CeleryError = NBQueueError
+BackendError = BackendGetMetaError = BackendStoreError = ResultBackendError
+QueueNotFound = SubmissionRefused
+InvalidTaskError = ProtocolError
+SecurityError = SerializationError
+
+#: names of Celery's that nothing here raises or heeds, and what there is instead
+_ELSEWHERE = {
+    "AlreadyRegistered": "a task takes the place of an earlier one of its name",
+    "AlwaysEagerIgnored": "task_always_eager holds for send_task, too",
+    "CeleryCommandException": "a command of yours is click's",
+    "CeleryWarning": "what is to be warned of is a UserWarning",
+    "DuplicateNodenameWarning": "of workers with one name each is shown with its pid",
+    "FixupWarning": "there are no fixups",
+    "NotConfigured": "an application without a configuration has the local cluster",
+    "SecurityWarning": "connections are encrypted and authenticated always",
+    "Terminated": "a task that is cancelled gets KeyboardInterrupt, and its result is TaskRevokedError",
+    "WorkerShutdown": "app.control.shutdown() lets workers finish what they run, and end",
+    "WorkerTerminate": "app.control.shutdown() lets workers finish what they run, and end",
+}
+
+
+def __getattr__(name: str) -> type:
+    if name in _ELSEWHERE:
+        raise ImportError(f"{__name__} has no {name}: {_ELSEWHERE[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

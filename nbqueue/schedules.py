@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from nbqueue import timetable as calendar
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.messages import Timetable
+from nbqueue.utils.text import counted
 
 __all__ = ["ParseException", "crontab", "crontab_parser", "maybe_schedule", "schedule", "solar"]
 
@@ -357,12 +358,8 @@ def _in_words(seconds: float) -> str:
     """``1.5 hours``, ``30 seconds``."""
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= size:
-            return _counted(seconds / size, unit)
-    return _counted(seconds, "second")
-
-
-def _counted(number: float, unit: str) -> str:
-    return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"
+            return counted(seconds / size, unit)
+    return counted(float(seconds), "second")
 
 
 def _seconds_of(when: datetime) -> float:

@@ -55,6 +55,10 @@ def shown_url(url: str) -> str:
     return re.sub(r"(://[^/@:]*):[^?]*@", r"\1:***@", url)
 
 
+def _censored(value: Any) -> Any:
+    return shown_url(value) if isinstance(value, str) else value
+
+
 SETTINGS: Mapping[str, Setting] = {
     s.name: s
     for s in (
@@ -284,6 +288,25 @@ class Settings:
     def own_variables(self) -> list[str]:
         """Names in the configuration module that are no settings, and do not look like any."""
         return [name for name in self._source.read() if _canonical(name) is None] if self._source else []
+
+    def without_defaults(self) -> dict[str, Any]:
+        """Those that somebody has set, wherever."""
+        found = {name: self.lookup(name) for name in SETTINGS}
+        return {name: value for name, (value, source) in found.items() if source != "default"}
+
+    def value_set_for(self, name: str) -> Any:
+        """The value that somebody has set, None for the default."""
+        value, source = self.lookup(name)
+        return None if source == "default" else value
+
+    def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
+        """Settings by name, passwords left out if ``censored``: for bug reports."""
+        values = dict(self.items()) if with_defaults else self.without_defaults()
+        return {name: _censored(value) for name, value in values.items()} if censored else values
+
+    def humanize(self, with_defaults: bool = False, censored: bool = True) -> str:
+        """:meth:`table` as text, a line each."""
+        return "\n".join(f"{name}: {value!r}" for name, value in self.table(with_defaults, censored).items())
 
     # ── changing ─────────────────────────────────────────────────────────────────────────────
 

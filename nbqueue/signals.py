@@ -17,7 +17,7 @@ Names, arguments and rules are Celery's.  Each signal is sent in the process whe
                          ``task_revoked``, ``task_internal_error``, ``task_postrun``,
                          ``setup_logging``, ``after_setup_logger``, ``after_setup_task_logger``
     the supervisor       ``celeryd_init``, ``celeryd_after_setup``, ``worker_init``,
-                         ``worker_before_create_process``, ``worker_ready``,
+                         ``worker_before_create_process``, ``import_modules``, ``worker_ready``,
                          ``worker_shutting_down``, ``worker_shutdown``, and the first two of logging
                          once more
     ===================  ==========================================================================
@@ -29,6 +29,7 @@ that signals cost the reading of an attribute where nobody listens to any.
 import inspect
 import logging
 import threading
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
@@ -234,6 +235,7 @@ _ARGUMENTS: Final = {
     "worker_process_shutdown": "pid exitcode",
     "worker_shutting_down": "sig how exitcode",
     "worker_shutdown": "",
+    "import_modules": "",
     "setup_logging": "loglevel logfile format colorize",
     "after_setup_logger": "logger loglevel logfile format colorize",
     "after_setup_task_logger": "logger loglevel logfile format colorize",
@@ -275,3 +277,30 @@ worker_shutdown: Final = _signal("worker_shutdown")
 setup_logging: Final = _signal("setup_logging")
 after_setup_logger: Final = _signal("after_setup_logger")
 after_setup_task_logger: Final = _signal("after_setup_task_logger")
+#: an application is about to import what has tasks
+import_modules: Final = _signal("import_modules")
+
+_NO_BEAT: Final = "there is no beat process: the broker fires periodic tasks"
+_NO_GREENLETS: Final = "there are no pools of greenlets; worker_process_init is sent by all others"
+#: Celery's signals that are never sent, and why
+_SILENT: Final = {
+    "beat_init": _NO_BEAT,
+    "beat_embedded_init": _NO_BEAT,
+    "eventlet_pool_started": _NO_GREENLETS,
+    "eventlet_pool_preshutdown": _NO_GREENLETS,
+    "eventlet_pool_postshutdown": _NO_GREENLETS,
+    "eventlet_pool_apply": _NO_GREENLETS,
+    "heartbeat_sent": "app.events(['worker-heartbeat']) has the heartbeats of all workers",
+    "task_rejected": "the broker gives a worker no message that it cannot read",
+    "task_sent": "it is after_task_publish",
+    "task_unknown": "the broker gives a worker no task that it does not have",
+    "user_preload_options": "options of your own come from the environment, or app.conf",
+}
+
+
+def __getattr__(name: str) -> Signal:
+    if name not in _SILENT:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"the signal {name} is never sent: {_SILENT[name]}", stacklevel=2)
+    signal = globals()[name] = Signal(name=name)
+    return signal

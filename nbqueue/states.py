@@ -28,3 +28,19 @@ UNREADY_STATES: Final = frozenset({PENDING, STARTED, RETRY})
 EXCEPTION_STATES: Final = frozenset({RETRY, FAILURE, REVOKED})
 PROPAGATE_STATES: Final = frozenset({FAILURE, REVOKED})
 ALL_STATES: Final = READY_STATES | UNREADY_STATES
+
+#: What events call a task that a worker was given, and one that was given back; results are PENDING then.
+RECEIVED: Final = "RECEIVED"
+REJECTED: Final = "REJECTED"
+#: Celery's state of a task that raised Ignore; here it ends in SUCCESS, or as it has said by update_state.
+IGNORED: Final = "IGNORED"
+
+#: From the end of a task's life to its beginning; any other state is somewhere in the middle, at None.
+PRECEDENCE: Final = (
+    SUCCESS, FAILURE, None, REVOKED, STARTED, RECEIVED, REJECTED, RETRY, PENDING,
+)  # fmt: skip
+
+
+def precedence(state: str) -> int:
+    """How far a task in that state is from its beginning: the lower, the further, as Celery reckons."""
+    return PRECEDENCE.index(state if state in PRECEDENCE else None)

@@ -148,3 +148,17 @@ def test_nobody_listens_at_first_and_that_can_be_seen():
 
 def test_a_signal_that_travels_is_the_one_of_the_process_where_it_arrives():
     assert pickle.loads(pickle.dumps(signals.task_success)) is signals.task_success
+
+
+@pytest.mark.parametrize("name", signals._SILENT)
+def test_a_signal_that_is_never_sent_can_be_connected_to_and_says_so_once(name):
+    with pytest.warns(UserWarning, match=f"the signal {name} is never sent: "):
+        signal = getattr(signals, name)
+    signal.connect(Ear())
+    assert getattr(signals, name) is signal
+    del vars(signals)[name]
+
+
+def test_what_is_no_signal_is_not_there():
+    with pytest.raises(AttributeError, match="no attribute 'task_bored'"):
+        _ = signals.task_bored

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from nbqueue import conversions
 from nbqueue.cli import celery_words
 from nbqueue.exceptions import TimeoutError
 
@@ -119,18 +120,14 @@ def _print_value(result: Any, timeout: float | None) -> None:
 
 
 def _moment(text: str | None) -> Any:
-    if text is None:
-        return None
-    import datetime
-
     try:
-        return datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no time in ISO form, such as 2030-01-01T12:00+01:00") from None
+        return conversions.optional(conversions.moment)(text)
+    except conversions.Unexpected as error:
+        raise click.BadParameter(f"{text!r}: {error}") from None
 
 
 def _seconds_or_moment(text: str | None) -> Any:
     try:
-        return None if text is None else float(text)
-    except ValueError:
+        return conversions.optional(conversions.seconds)(text)
+    except conversions.Unexpected:
         return _moment(text)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nbqueue.cli.words import counted
+from nbqueue.utils.text import counted
 
 if TYPE_CHECKING:
     from nbqueue.wire.keys import Connection

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from nbqueue._version import __version__
 from nbqueue.cli.errors import verdict
 from nbqueue.cli.target import broker_url
-from nbqueue.cli.words import counted, unread_settings
+from nbqueue.cli.words import unread_settings
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, NBQueueError, ProtocolError
 from nbqueue.launch.ask import ask
 from nbqueue.states import PENDING
+from nbqueue.utils.text import counted
 from nbqueue.wire import keys
 
 #: Bytes of disk below which records and logs are in danger.

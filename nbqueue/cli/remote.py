@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from nbqueue.conversions import Unexpected, count, names, seconds
+from nbqueue.utils.text import counted
+
 _DESTINATION = click.option("-d", "--destination", default="", metavar="A,B", help="Only these workers.")
 _TIMEOUT = click.option(
     "-t", "--timeout", default=1.0, show_default=True, help="Seconds that workers have to reply."
@@ -62,7 +65,7 @@ def inspect(
     replies = _ask(app, connect, "inspect", question, args, destination, timeout)
     _say(replies, as_json)
     if not as_json:
-        click.echo(f"\n{len(replies)} {'node' if len(replies) == 1 else 'nodes'} online.")
+        click.echo(f"\n{counted(len(replies), 'node')} online.")
     _exit_if_wrong(replies)
 
 
@@ -89,6 +92,7 @@ def control(
     rate_limit NAME 10/m|0|default   how often its tasks start, on all workers
     time_limit NAME SOFT|- [HARD]    seconds that their runs may take
     revoke ID…                       see that tasks never run
+    revoke_by_stamped_headers K=V…   … that carry one of these stamps
     cancel ID…                       the same, and end them where they run
     terminate [SIGNAL] ID…           the same; KILL: without time to clean up
     pool grow|shrink [N]             more processes, or fewer
@@ -115,23 +119,22 @@ def purge(app: str, queues: str, excluded: str, force: bool, connect: str) -> No
     """Delete all tasks that wait: they end in REVOKED.  What runs goes on."""
     from nbqueue.cli.status import fetch
     from nbqueue.cli.target import broker_url
-    from nbqueue.cli.words import counted
 
-    names = _names(queues)
+    chosen = list(names(queues))
     if excluded:
-        known = names or sorted(fetch(app, connect)["queues"])
-        names = [name for name in known if name not in _names(excluded)]
-        if not names:
+        known = chosen or sorted(fetch(app, connect)["queues"])
+        chosen = [name for name in known if name not in names(excluded)]
+        if not chosen:
             click.echo("No tasks purged: no other queue has any.")
             return
-    where = f"queue{'s' * (len(names) > 1)} {', '.join(names)}" if names else "all queues"
+    where = f"queue{'s' * (len(chosen) > 1)} {', '.join(chosen)}" if chosen else "all queues"
     url = broker_url(app, connect)
     if not force:
         click.confirm(f"Delete all tasks that wait in {where} of {url}? This cannot be undone.", abort=True)
     from nbqueue.client.control import new_order
     from nbqueue.launch.ask import ask
 
-    deleted = ask(url, "purge", timeout=600.0, queues=names, order=new_order())
+    deleted = ask(url, "purge", timeout=600.0, queues=chosen, order=new_order())
     if deleted:
         click.echo(f"Purged {counted(deleted, 'task')} from {where}.")
     else:
@@ -162,7 +165,8 @@ def _time_limit(command: str, words: list[str]) -> tuple[str, dict[str, Any]]:
     if len(words) == 2:
         words.append("-")
     name, soft, hard = _exactly(command, words, "NAME", "SOFT", "HARD")
-    return command, {"task_name": name, "soft": _seconds(soft), "hard": _seconds(hard)}
+    limits = [None if text == "-" else _converted(seconds, text) for text in (soft, hard)]
+    return command, {"task_name": name, "soft": limits[0], "hard": limits[1]}
 
 
 def _revoke(command: str, words: list[str]) -> tuple[str, dict[str, Any]]:
@@ -178,16 +182,28 @@ def _revoke(command: str, words: list[str]) -> tuple[str, dict[str, Any]]:
     return "revoke", revoke_args(words, command != "revoke", signal)
 
 
+def _revoke_stamped(command: str, words: list[str]) -> tuple[str, dict[str, Any]]:
+    pairs = [word.partition("=") for word in words]
+    if not pairs or not all(name and equals for name, equals, _ in pairs):
+        raise click.UsageError(f"{command} takes stamps, NAME=VALUE")
+    headers: dict[str, list[Any]] = {}
+    for name, _, value in pairs:
+        headers.setdefault(name, []).append(value)
+        if value.isdecimal():
+            headers[name].append(int(value))
+    return command, {"headers": headers, "terminate": False, "at_once": False}
+
+
 def _pool(command: str, words: list[str]) -> tuple[str, dict[str, Any]]:
-    (count,) = _exactly(command, words or ["1"], "N")
-    return command, {"n": _whole(count)}
+    (number,) = _exactly(command, words or ["1"], "N")
+    return command, {"n": _converted(count, number)}
 
 
 def _autoscale(command: str, words: list[str]) -> tuple[str, dict[str, Any]]:
     if len(words) == 1:
         words.append("0")
     most, least = _exactly(command, words, "MAX", "MIN")
-    return command, {"max": _whole(most), "min": _whole(least)}
+    return command, {"max": _converted(count, most), "min": _converted(count, least)}
 
 
 def _consumer(command: str, words: list[str]) -> tuple[str, dict[str, Any]]:
@@ -204,6 +220,7 @@ _COMMANDS: Mapping[str, Callable[[str, list[str]], tuple[str, dict[str, Any]]]] 
     "rate_limit": _rate_limit,
     "time_limit": _time_limit,
     "revoke": _revoke,
+    "revoke_by_stamped_headers": _revoke_stamped,
     "cancel": _revoke,
     "terminate": _revoke,
     "pool_grow": _pool,
@@ -225,23 +242,11 @@ def _exactly(command: str, words: Sequence[str], *names: str) -> Sequence[str]:
     return words
 
 
-def _seconds(text: str) -> float | None:
-    if text == "-":
-        return None
+def _converted(convert: Callable[[str], Any], text: str) -> Any:
     try:
-        return float(text)
-    except ValueError:
-        raise click.UsageError(f"{text!r} is no number of seconds") from None
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise click.UsageError(f"{text!r} is no number of processes")
-    return int(text)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+        return convert(text)
+    except Unexpected as error:
+        raise click.UsageError(f"{text!r} is not {error.wanted}") from None
 
 
 # ── asking and showing ───────────────────────────────────────────────────────────────────────────
@@ -258,7 +263,7 @@ def _ask(
     from nbqueue.launch.ask import ask
 
     url = broker_url(app, connect)
-    words = question(command, args, _names(destination), timeout)
+    words = question(command, args, list(names(destination)), timeout)
     replies = readable(ask(url, topic, timeout=timeout + 5.0, **words))
     if not replies:
         raise ConnectionLostError("No nodes replied within time constraint")

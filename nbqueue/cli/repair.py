@@ -7,7 +7,7 @@ from rich.text import Text
 
 from nbqueue.broker.repair import Report, repair
 from nbqueue.cli.show import console
-from nbqueue.cli.words import counted
+from nbqueue.utils.text import counted
 
 #: Dropped ranges that are listed one by one.
 _SHOWN = 20

@@ -12,12 +12,6 @@ def unread_settings() -> Iterator[tuple[str, str]]:
         yield f"{variable} is set, but nothing reads it", advice
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 process``, ``2 processes``, ``0 tasks``."""
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
-
-
 def duration(seconds: float) -> str:
     """A length of time in its two largest units: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
     minutes, rest = divmod(max(0, int(seconds)), 60)

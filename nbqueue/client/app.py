@@ -4,22 +4,26 @@ Nothing is read, imported or connected before it is needed: tasks may be defined
 configuration, and what is wrong with that is told when a setting is first used.
 """
 
+import datetime
 import importlib
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, Literal, overload
 
 from nbqueue import current
+from nbqueue._version import __version__
 from nbqueue.client import eager, names
 from nbqueue.client.backends import Backend
 from nbqueue.client.canvas import Signature, signature
 from nbqueue.client.client import Client
-from nbqueue.client.connections import Router, default_router, default_settings
+from nbqueue.client.connection import BrokerConnection, without
+from nbqueue.client.connections import Router, client_for, default_router, default_settings
 from nbqueue.client.control import Control
 from nbqueue.client.events import Events
 from nbqueue.client.generics import P, R
-from nbqueue.client.group import GroupResult
+from nbqueue.client.group import GroupResult, ResultSet
 from nbqueue.client.modules import import_related, place_of
 from nbqueue.client.periodic import PeriodicTasks
 from nbqueue.client.registry import (
@@ -33,13 +37,16 @@ from nbqueue.client.registry import (
 from nbqueue.client.registry import current_app as current_app  # which needs what stands at the end
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.task import Task
+from nbqueue.client.zones import shown_zone
 from nbqueue.config_source import ConfigSource
 from nbqueue.exceptions import ConfigModuleNotFoundError, ConfigurationError, NBQueueError
-from nbqueue.settings import Settings, shown_url
+from nbqueue.settings import Settings, full_url, shown_url
+from nbqueue.signals import import_modules
 
 # an application has attributes of these names
 _Group = GroupResult
 _Result = AsyncResult
+_Set = ResultSet
 _Task = Task
 
 
@@ -300,6 +307,7 @@ class App(PeriodicTasks):
 
     def import_default_modules(self) -> None:
         """Import what has tasks of this application: what a worker does at its start."""
+        import_modules.send(self)
         for name in self.conf.include:
             importlib.import_module(name)
         for packages, related_name in self._discover:
@@ -360,6 +368,17 @@ class App(PeriodicTasks):
         """What happens at the broker, as it happens: ``for event in app.events(): …``"""
         return Events(lambda: self.client)
 
+    def connection(self, url: str | None = None, **_: Any) -> BrokerConnection:
+        """The broker as Celery's code asks for it: ``with app.connection() as c: c.ensure_connection()``."""
+        return BrokerConnection(lambda: client_for(full_url(url)) if url else self.client)
+
+    connection_for_read = connection_for_write = broker_connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(type(self), name):  # a property has raised it: say what it said
+            return object.__getattribute__(self, name)
+        raise AttributeError(without(f"{type(self).__name__} has no {name!r}", name))
+
     def AsyncResult(self, id: str, *_: Any, **__: Any) -> _Result:  # noqa: N802 - Celery's name
         """The result of any id; an unknown one is PENDING."""
         backend = self.backend
@@ -368,6 +387,24 @@ class App(PeriodicTasks):
     def GroupResult(self, id: str, results: Sequence[_Result] = ()) -> _Group:  # noqa: N802
         """Several results as one."""
         return _Group(id, results)
+
+    def ResultSet(self, results: Iterable[Any] = ()) -> _Set:  # noqa: N802 - Celery's name
+        """Results of any tasks, as one."""
+        return _Set(results)
+
+    @property
+    def timezone(self) -> datetime.tzinfo:
+        """That of the settings, else UTC."""
+        return shown_zone(self.conf)
+
+    def now(self) -> datetime.datetime:
+        """The time there."""
+        return datetime.datetime.now(self.timezone)
+
+    def bugreport(self) -> str:
+        """What to put into a bug report."""
+        system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+        return f"nbqueue {__version__}\n{system}\n{self!r}\n{self.conf.humanize()}"
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the broker keeps everything that was sent; False if not within ``timeout`` seconds."""

@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Self
 
 from nbqueue.client import builtin
 from nbqueue.client import signature as signatures
+from nbqueue.client.group import GroupResult
 from nbqueue.client.signature import Signature, as_signature
+from nbqueue.client.stamping import StampingVisitor
 
 
 def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
@@ -132,6 +134,10 @@ class group(_Listed):  # noqa: N801 - Celery's name
         names = dict.fromkeys(task.title for task in self.tasks)
         return next(iter(names)) if len(names) == 1 else "group"
 
+    def freeze(self, _id: str | None = None, *_: Any, **__: Any) -> Any:
+        members = [task.freeze() for task in self.tasks]
+        return GroupResult(self._frozen_id(_id), members, self.title)
+
     def _give(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if args or kwargs:
             self.tasks = [task.clone(args, kwargs) for task in self.tasks]
@@ -191,6 +197,15 @@ class chain(_Listed):  # noqa: N801 - Celery's name
     def set_immutable(self, immutable: bool) -> None:
         if self.tasks:
             self.tasks[0].set_immutable(immutable)
+
+    def freeze(self, _id: str | None = None, *_: Any, **__: Any) -> Any:
+        last = len(self.tasks) - 1
+        result: Any = None
+        for number, task in enumerate(self.tasks):
+            before, result = result, task.freeze(_id if number == last else None)
+            if before is not None:
+                _put_after(result, before)
+        return result
 
     @property
     def title(self) -> str:
@@ -267,6 +282,11 @@ class chord(_Several):  # noqa: N801 - Celery's name
     def set_immutable(self, immutable: bool) -> None:
         self.header.set_immutable(immutable)
 
+    def freeze(self, _id: str | None = None, *_: Any, **__: Any) -> Any:
+        header, result = self.header.freeze(), self.with_body().freeze(_id)
+        _put_after(result, header)
+        return result
+
     def link(self, callback: Any) -> Any:
         return self.with_body().link(callback)
 
@@ -290,6 +310,14 @@ class chord(_Several):  # noqa: N801 - Celery's name
 
     def __repr__(self) -> str:
         return f"chord({self.tasks!r}, {self.body!r})"
+
+
+def _put_after(result: Any, before: Any) -> None:
+    """Have the result of a part of a workflow know what comes before the part."""
+    first = next(reversed([result, *result.ancestors()]))
+    first.parent = before
+    for member in first if isinstance(first, GroupResult) else ():
+        _put_after(member, before)
 
 
 def _as_group(header: Any) -> group:
@@ -412,6 +440,6 @@ Signature.join = staticmethod(join)
 Signature.gather = staticmethod(builtin.gather)
 
 __all__: Sequence[str] = (
-    "Signature", "chain", "chord", "chunks", "group", "maybe_signature", "signature", "subtask", "xmap",
-    "xstarmap",
+    "Signature", "StampingVisitor", "chain", "chord", "chunks", "group", "maybe_signature", "signature",
+    "subtask", "xmap", "xstarmap",
 )  # fmt: skip

@@ -15,6 +15,7 @@ from nbqueue.exceptions import ConfigurationError, ConnectionLostError
 from nbqueue.launch import local, teardown
 from nbqueue.launch import workers as launched
 from nbqueue.settings import full_url
+from nbqueue.utils.text import counted
 
 #: what a notebook shows with an attached cluster: maps, groups and single tasks
 SHOWN: Final = 20
@@ -32,9 +33,9 @@ class Cluster:
         status = self.status()
         processes = sum(len(worker["children"]) for worker in status["workers"])
         return (
-            f"<Cluster at {self.client.url}: {_counted(len(status['workers']), 'worker')} with"
-            f" {_counted(processes, 'process', 'processes')},"
-            f" {_counted(status['broker']['records'], 'task')} on record: .results(), .groups()>"
+            f"<Cluster at {self.client.url}: {counted(len(status['workers']), 'worker')} with"
+            f" {counted(processes, 'process')},"
+            f" {counted(status['broker']['records'], 'task')} on record: .results(), .groups()>"
         )
 
     def __iter__(self) -> Iterator[AsyncResult]:
@@ -93,7 +94,7 @@ class Cluster:
         notebook = "" if everywhere else current.notebook
         rows: list[dict[str, Any]] = self.client.ask("tasks", limit=limit + 1, notebook=notebook)
         if len(rows) > limit:
-            these = f"there are more than these {_counted(limit, 'task')}"
+            these = f"there are more than these {counted(limit, 'task')}"
             warnings.warn(f"{these}: {method}(limit=…) looks at as many as you say", stacklevel=3)
         return rows[:limit][::-1]
 
@@ -126,7 +127,7 @@ def start(workers: int | None = None) -> Cluster:
     status = launched.wait_ready(local.ensure(app.conf, processes=wanted or 0))
     running = sum(len(worker["children"]) for worker in launched.for_this_environment(status))
     if wanted not in (None, running):
-        has = _counted(running, "process", "processes")
+        has = counted(running, "process")
         warnings.warn(
             f"the local cluster ran already, with {has}: nbqueue.stop() first for {wanted}", stacklevel=2
         )
@@ -178,7 +179,3 @@ def _processes(number: Any) -> int:
     if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < 1:
         raise ConfigurationError(f"workers is a number of processes, 1 or more, not {number!r}")
     return int(number)
-
-
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -62,6 +62,16 @@ def revoke_args(ids: Any, terminate: bool, signal: Any = None) -> dict[str, Any]
     return {"task_id": task_id, "terminate": terminate, "at_once": terminate and SIGNALS[name]}
 
 
+def _understood(command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments of a command as the broker takes them, of such as Celery's docs have them."""
+    if command == "rate_limit" and isinstance(arguments.get("rate_limit"), str):
+        return rate_args(str(arguments.get("task_name", "")), arguments["rate_limit"])
+    if command == "revoke" and "at_once" not in arguments:
+        said = dict(arguments)
+        return revoke_args(said.get("task_id", ()), bool(said.get("terminate")), said.get("signal"))
+    return arguments
+
+
 class Inspect:
     """``app.control.inspect()``: each method returns replies by worker, None if there are none, and the
     reply alone if ``destination`` is one name."""
@@ -173,7 +183,7 @@ class Control:
             With ``reply``: there is no such command, or the key may not.
         """
         client = self._client()
-        words = question(command, arguments or {}, destination, timeout)
+        words = question(command, _understood(command, arguments or {}), destination, timeout)
         if not (reply or callback):
             client.tell("control", **words)
             return None
@@ -202,6 +212,25 @@ class Control:
         ``signal="KILL"`` ends their process at once, without time to clean up.
         """
         return self.broadcast("revoke", revoke_args(task_id, terminate, signal), destination, **options)
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        destination: Destination = None,
+        terminate: bool = False,
+        signal: Any = None,
+        **options: Any,
+    ) -> Any:
+        """The same of all tasks that were stamped so and have not ended: ``{"order": 7}``, or with one of
+        several values, ``{"order": [7, 8]}``; of several stamps one is enough."""
+        args = revoke_args((), terminate, signal)
+        del args["task_id"]
+        wanted = {
+            name: value if isinstance(value, list | tuple) else [value] for name, value in headers.items()
+        }
+        return self.broadcast(
+            "revoke_by_stamped_headers", {"headers": wanted, **args}, destination, **options
+        )
 
     def terminate(
         self, task_id: Any, destination: Destination = None, signal: Any = None, **options: Any
@@ -232,9 +261,18 @@ class Control:
         args = {"task_name": task_name, "soft": soft, "hard": hard}
         return self.broadcast("time_limit", args, destination, **options)
 
-    def add_consumer(self, queue: str, destination: Destination = None, **options: Any) -> Any:
-        """Have workers take tasks of another queue too."""
-        return self.broadcast("add_consumer", {"queue": queue}, destination, **options)
+    def add_consumer(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        exchange_type: str = "direct",
+        routing_key: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        destination: Destination = None,
+        **others: Any,
+    ) -> Any:
+        """Have workers take tasks of another queue too.  There are no exchanges: a queue is its name."""
+        return self.broadcast("add_consumer", {"queue": queue}, destination, **others)
 
     def cancel_consumer(self, queue: str, destination: Destination = None, **options: Any) -> Any:
         """Have workers take no more tasks of a queue."""

@@ -9,7 +9,7 @@ import inspect
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nbqueue import messages as m
@@ -89,6 +89,7 @@ def run(
     retries: int = 0,
     throw: bool = False,
     keep: bool = False,
+    headers: Mapping[str, Any] | None = None,
 ) -> EagerResult:
     """Run a task here, with its retries and hooks.
 
@@ -98,6 +99,8 @@ def run(
         Raise what it raises.
     keep
         ``app.AsyncResult(id)`` is to find the result again.
+    headers
+        Of the call.
     """
     id = id or new_id()
     began = time.monotonic()
@@ -114,6 +117,9 @@ def run(
             delivery_info={"is_eager": True},
             is_eager=True,
             called_directly=False,
+            headers=headers,
+            stamps=(headers or {}).get("stamps") or {},
+            stamped_headers=(headers or {}).get("stamped_headers"),
         )
         state, content = _one_run(task, request)
         if state != RETRY:

@@ -8,9 +8,8 @@ import inspect
 from typing import Any
 
 from nbqueue.client import eager
-from nbqueue.client.group import GroupResult
 from nbqueue.client.result import AsyncResult
-from nbqueue.client.weaving import Braid, Call, Loom, Strand, Thread
+from nbqueue.client.weaving import Call, Loom, Thread
 from nbqueue.exceptions import ChordError, TaskRevokedError
 from nbqueue.messages import Step
 from nbqueue.states import FAILURE, REVOKED, SUCCESS
@@ -23,21 +22,7 @@ def run(loom: Loom, thread: Thread, *, throw: bool | None = None) -> Any:
     done: dict[str, eager.EagerResult] = {}
     for id, call in loom.calls.items():
         done[id] = _perform(call, done, throw)
-    results: dict[int, Any] = {}
-    for each in loom.threads:
-        parent = results.get(id_of(each.parent))
-        if isinstance(each, Strand):
-            result: Any = done[each.id]
-            result.parent = parent
-        else:
-            parts = [results[id_of(part)] for part in each.parts]
-            result = GroupResult(each.id, parts, each.name, parent)
-        results[id_of(each)] = result
-    return results[id_of(thread)]
-
-
-def id_of(thread: Strand | Braid | None) -> int:
-    return id(thread)
+    return loom.results(done, thread)
 
 
 def _perform(call: Call, done: dict[str, eager.EagerResult], throw: bool | None) -> eager.EagerResult:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Self
 
 from nbqueue.client.client import Client
+from nbqueue.client.monitor import State
 from nbqueue.exceptions import TimeoutError
 
 Event = dict[str, Any]
@@ -146,3 +147,7 @@ class Events:
     ) -> Receiver:
         """Events passed to functions by type, ``"*"`` for all others; ``connection`` is not needed."""
         return Receiver(self._client, handlers or {})
+
+    def State(self, *args: Any, **kwargs: Any) -> State:  # noqa: N802 - Celery's name
+        """What is known from events that it is given: ``state.event(event)``; see :class:`State`."""
+        return State(*args, **kwargs)

@@ -13,7 +13,7 @@ from nbqueue.client.control import revoke_args
 from nbqueue.client.result import GLANCE, AsyncResult
 from nbqueue.client.tree import ResultBase
 from nbqueue.client.waiting import seconds_to_wait
-from nbqueue.exceptions import TimeoutError
+from nbqueue.exceptions import ConfigurationError, TimeoutError
 from nbqueue.states import SUCCESS
 from nbqueue.wire import payload
 
@@ -262,7 +262,19 @@ class GroupResult(ResultSet, ResultBase):
         """Itself: ``add.chunks(items, 10)()``, as Celery has it, has been sent already."""
         return self
 
-    delay = apply_async = __call__
+    delay = apply_async = group = __call__
+
+    def skew(self, *_: Any, **__: Any) -> Any:
+        """Of a group that is not sent yet.
+
+        Raises
+        ------
+        ConfigurationError
+            Always; it names the other way.
+        """
+        raise ConfigurationError(
+            "these tasks have been sent: chunks(add.s(), items, n).group().skew(…)() sends them at intervals"
+        )
 
     def __invert__(self) -> list[Any]:
         """``~group`` waits for its values."""

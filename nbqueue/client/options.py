@@ -7,37 +7,38 @@ make the broker refuse the whole batch that it travels in.
 import datetime
 import difflib
 import math
-import numbers
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypedDict, cast
+from typing import Any, TypeAlias, TypedDict, TypeVar, cast
 
-from nbqueue import conversions
+from nbqueue import conversions as to
 from nbqueue.client.publish import checked
 from nbqueue.core.amounts import amount
 from nbqueue.core.validation import SLOWEST
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.wire.payload import TaskOptions
 
-_HIGHEST = 9
+T = TypeVar("T")
+#: or a timedelta
+Seconds: TypeAlias = "float | datetime.timedelta"
 
 
 class CallOptions(TypedDict, total=False):
-    """What may be said of a call; times in seconds."""
+    """What may be said of a call; times in seconds, or as timedeltas."""
 
     task_id: str
     #: 0 to 9, 9 first
     queue: str
     priority: int
     #: wait so long before the first run
-    countdown: float
+    countdown: Seconds
     #: or until then: a datetime with time zone
     eta: datetime.datetime
     #: REVOKED if not started within so long, or by then
-    expires: "float | datetime.datetime"
-    time_limit: float
-    soft_time_limit: float
+    expires: "Seconds | datetime.datetime"
+    time_limit: Seconds
+    soft_time_limit: Seconds
     #: keep the state, drop the value
     ignore_result: bool
     #: tags that the worker must have been given: "gpu", or a list of them
@@ -75,17 +76,17 @@ def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptio
         It cannot have that value, or not together with another.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    return agreeing(cast(CallOptions, {**defaults, **_converted(given, _CALL)}))
+    return agreeing({**defaults, **_converted(given, _CALL)})
 
 
-def agreeing(merged: CallOptions) -> CallOptions:
+def agreeing(merged: Mapping[str, Any]) -> CallOptions:
     """The same options; raises ConfigurationError if one makes no sense beside another."""
     hard, soft = merged.get("time_limit"), merged.get("soft_time_limit")
     if hard is not None and soft is not None and soft > hard:
         raise ConfigurationError(
             f"soft_time_limit ({soft:g} s) is above time_limit ({hard:g} s): it would never be reached"
         )
-    return merged
+    return cast(CallOptions, merged)
 
 
 def split(options: Mapping[str, Any]) -> tuple[TaskOptions, CallOptions]:
@@ -106,7 +107,7 @@ def split(options: Mapping[str, Any]) -> tuple[TaskOptions, CallOptions]:
     converted = _converted(_spelt_out(said), {**_TASK, **_DEFAULTS}, also=_SHORT)
     task = {k: v for k, v in converted.items() if k in _TASK}
     call = {k: v for k, v in converted.items() if k in _DEFAULTS}
-    return TaskOptions(**task), agreeing(cast(CallOptions, call))
+    return TaskOptions(**task), agreeing(call)
 
 
 def routed(options: Mapping[str, Any]) -> CallOptions:
@@ -183,40 +184,54 @@ def _tell_pointless(name: str) -> None:
         warnings.warn(f"the option {name} has no effect: {_POINTLESS[name]}", stacklevel=6)
 
 
-def text(name: str, value: Any) -> str:
-    """A plain str, of a str or of a subclass such as ``np.str_``."""
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name} is a str, not {value!r}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ConfigurationError(f"{name} has characters that cannot be sent: {value!r}") from None
-    return str.__str__(value)  # not str(): an enum's says its member's name
+def _named(convert: Callable[[Any], T]) -> Callable[[str, Any], T]:
+    """The conversion of an option, from that of a value."""
+
+    def converted(name: str, value: Any) -> T:
+        try:
+            return convert(value)
+        except to.Unexpected as error:
+            raise ConfigurationError(error.of(name, value)) from None
+
+    return converted
 
 
-def _seconds(name: str, value: Any) -> float:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not (math.isfinite(value) and value >= 0):
-        raise ConfigurationError(f"{name} is a number of seconds, 0 or more, not {value!r}")
-    return float(value)
+def _number(convert: Callable[[Any], T]) -> Callable[[str, Any], T]:
+    """The same of a number; its text, which may stand in an environment variable, is a slip in code."""
+    return _named(lambda value: convert(None if isinstance(value, str) else value))
+
+
+_text = _named(to.text)
+_seconds = _number(to.seconds)
+_count = _number(to.count)
+_serializer = _named(to.serializer)
 
 
 def _moment(name: str, value: Any) -> datetime.datetime:
-    if not isinstance(value, datetime.datetime):
-        raise ConfigurationError(f"{name} is a datetime with time zone, not {value!r}")
-    if value.tzinfo is None:
+    moment = _number(to.moment)(name, value)
+    if moment.tzinfo is None:
         raise ConfigurationError(f"{value} has no time zone: use datetime.now(timezone.utc) + timedelta(…)")
-    return value
+    return moment
 
 
 def _seconds_or_moment(name: str, value: Any) -> float | datetime.datetime:
     return _moment(name, value) if isinstance(value, datetime.datetime) else _seconds(name, value)
 
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+def text(name: str, value: Any) -> str:
+    """A plain str, of a str or of a subclass such as ``np.str_``."""
+    plain = _text(name, value)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{name} has characters that cannot be sent: {value!r}") from None
+    return plain
 
 
-def rate(name: str, value: Any) -> float:
+_UNITS: Mapping[str, float] = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _starts(value: Any) -> float:
     """Starts a second of ``"10/m"``, ``"0.5/s"``, ``"10"`` or a number; 0 for as many as there can be."""
     often, _, unit = value.partition("/") if isinstance(value, str) else (value, "", "s")
     try:
@@ -224,10 +239,11 @@ def rate(name: str, value: Any) -> float:
     except (TypeError, ValueError, KeyError, OverflowError):
         starts = math.nan
     if not (starts == 0 or SLOWEST <= starts < math.inf):
-        raise ConfigurationError(
-            f"{name} is '10/s', '10/m', '10/h', a number of starts a second, or 0 for no limit, not {value!r}"
-        )
+        raise to.Unexpected("'10/s', '10/m', '10/h', a number of starts a second, or 0 for no limit,")
     return starts
+
+
+rate = _named(_starts)
 
 
 def _tags(name: str, value: Any) -> list[str]:
@@ -243,32 +259,19 @@ def _resources(name: str, value: Any) -> dict[str, float]:
     return {text(name, key): amount(text(name, key), quantity) for key, quantity in value.items()}
 
 
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
-        raise ConfigurationError(f"{name} is a whole number, 0 or more, not {value!r}")
-    return int(value)
-
-
 def _count_or_none(name: str, value: Any) -> int | None:
     return None if value is None else _count(name, value)
 
 
 def _priority(name: str, value: Any) -> int:
-    priority = _count(f"{name} ({_HIGHEST} first)", value)
-    if priority > _HIGHEST:
-        warnings.warn(f"priority {priority} counts as {_HIGHEST}, the highest", stacklevel=6)
-    return min(priority, _HIGHEST)
+    priority = _count(f"{name} ({to.HIGHEST} first)", value)
+    if priority > to.HIGHEST:
+        warnings.warn(f"priority {priority} counts as {to.HIGHEST}, the highest", stacklevel=6)
+    return to.priority(priority)
 
 
 def _flag(name: str, value: Any) -> bool:
     return bool(value)
-
-
-def _serializer(name: str, value: Any) -> str:
-    try:
-        return conversions.serializer(value)
-    except ValueError as error:
-        raise ConfigurationError(f"{name}={value!r}: {error}") from None
 
 
 def _base(name: str, value: Any) -> Any:

@@ -356,8 +356,6 @@ def _planned(said: Mapping[str, Any]) -> Planned:
             raise ConfigurationError(f"{option} is nothing for a periodic task: {advice}")
     if isinstance(options.get("expires"), datetime):
         raise ConfigurationError("expires of a periodic task counts from each firing: give it in seconds")
-    if isinstance(options.get("expires"), timedelta):
-        options["expires"] = options["expires"].total_seconds()
     when = _plain(maybe_schedule(said["schedule"], relative=bool(said.get("relative"))))
     return Planned(
         said["task"], when, tuple(args), dict(kwargs), options, missed, bool(said.get("skip_if_running"))

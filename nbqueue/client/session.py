@@ -326,20 +326,21 @@ class Session:
         if record is None:
             return
         self._note(record)
-        if isinstance(message, m.Output):  # a last piece may come after the outcome
-            record.on_output(message, self._output_limit)
-        elif record.settled:
-            return
-        elif isinstance(message, m.Started):
-            record.on_started(message, self._unix(message.at))
-        elif isinstance(message, m.Progress):
-            record.on_progress(message)
-        elif isinstance(message, m.Update):
-            record.on_update(message)
-        elif isinstance(message, m.Retrying):
-            record.on_retrying(message, self._unix(message.at))
-        else:
-            record.on_requeued(message)
+        match message:
+            case m.Output():  # a last piece may come after the outcome
+                record.on_output(message, self._output_limit)
+            case _ if record.settled:
+                pass
+            case m.Started():
+                record.on_started(message, self._unix(message.at))
+            case m.Progress():
+                record.on_progress(message)
+            case m.Update():
+                record.on_update(message)
+            case m.Retrying():
+                record.on_retrying(message, self._unix(message.at))
+            case m.Requeued():
+                record.on_requeued(message)
 
     def _on_events(self, message: m.Events) -> None:
         listeners = list(self._listeners)

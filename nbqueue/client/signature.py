@@ -7,8 +7,10 @@ which may be a function of this notebook.  What came as JSON finds its task by i
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-from nbqueue.client import eager_workflow, names
+from nbqueue.client import eager_workflow, names, stamping
+from nbqueue.client.ids import new_id
 from nbqueue.client.registry import current_application
+from nbqueue.client.stamping import StampingVisitor
 from nbqueue.client.weaving import Given, Loom
 from nbqueue.exceptions import ConfigurationError
 
@@ -257,7 +259,41 @@ class Signature(dict[str, Any]):
             found += callback.flatten_links()
         return found
 
+    # ── stamps ───────────────────────────────────────────────────────────────────────────────
+
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Self:
+        """Have its tasks carry stamps, which ``self.request.stamps`` has; returns itself.
+
+        Parameters
+        ----------
+        visitor
+            Says more of them, for each part.
+        append_stamps
+            Add values to those that a stamp has already.
+        headers
+            The stamps.
+        """
+        stamping.stamp(self, visitor, append_stamps, headers)
+        return self
+
+    def stamp_links(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> None:
+        """Stamp its callbacks alone."""
+        stamping.stamp_links(self, visitor, append_stamps, stamping.with_names(headers))
+
     # ── sending ──────────────────────────────────────────────────────────────────────────────
+
+    def freeze(self, _id: str | None = None, *_: Any, **__: Any) -> Any:
+        """The result that it will have: from now on its tasks have ids.  Sent twice, it is one task."""
+        return self.type.AsyncResult(self._frozen_id(_id))
+
+    _freeze = freeze
+
+    def _frozen_id(self, id: str | None) -> str:
+        return str(self.options.setdefault("task_id", id or new_id()))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it here and now."""

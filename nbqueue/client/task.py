@@ -1,14 +1,11 @@
 """A function that runs here when it is called, and on a worker when it is sent."""
 
 import functools
-import sys
 import uuid
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import MethodType
 from typing import Any, Generic, Self, TypeVar, Unpack, cast, overload
-
-import msgspec
 
 from nbqueue import current
 from nbqueue import messages as m
@@ -16,35 +13,29 @@ from nbqueue.client import canvas, eager, publish
 from nbqueue.client.arguments import checker
 from nbqueue.client.backends import Backend
 from nbqueue.client.classes import ATTRIBUTES, name_of, own_run, said_by
-from nbqueue.client.client import Client
 from nbqueue.client.connections import Router, default_router
+from nbqueue.client.envelope import Envelope, Envelopes
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
 from nbqueue.client.hooks import Hooks
-from nbqueue.client.ids import new_id
 from nbqueue.client.inline import Inline
 from nbqueue.client.options import (
     CallOptions,
     agreeing,
     call_options,
     in_zone,
-    seconds_from_now,
     split,
 )
 from nbqueue.client.plan import Plan, make_plan
 from nbqueue.client.result import AsyncResult
 from nbqueue.client.weaving import Call
-from nbqueue.exceptions import ConfigurationError, ConnectionLostError, Retry
+from nbqueue.exceptions import ConfigurationError, ConnectionLostError, MaxRetriesExceededError, Retry
 from nbqueue.request import Request
 from nbqueue.signals import after_task_publish, before_task_publish
 from nbqueue.states import FAILURE
-from nbqueue.wire import payload
 from nbqueue.wire.payload import TaskOptions
 
 T = TypeVar("T")
-
-#: workers of the local cluster serve the environment that they were started from
-_ENV = sys.prefix
 
 
 class Task(Hooks, Generic[P, R]):
@@ -56,6 +47,10 @@ class Task(Hooks, Generic[P, R]):
     option (``max_retries = 5``) is that option; ``self`` of a task with ``bind=True`` is an object of it, one
     a process, on workers too.  With a method ``run`` it is a task by itself: ``app.register_task(MyTask())``.
     """
+
+    #: as attributes, for Celery's sake: ``except self.MaxRetriesExceededError``
+    MaxRetriesExceededError = MaxRetriesExceededError
+    OperationalError = ConnectionLostError
 
     #: tells wire.payload that it is part of a definition, not a value to be captured
     __nbqueue_definition__ = True
@@ -69,7 +64,9 @@ class Task(Hooks, Generic[P, R]):
     function: Callable[..., Any] | None
     #: options as they were said: of the class, of @task, of whoever has set one since
     _said: dict[str, Any]
+    #: what is made of them when it is called, None if they have changed since
     _plan: Plan | None
+    _envelopes: Envelopes
     #: of the plan that it had where it comes from
     _carried: dict[str, Any]
 
@@ -151,7 +148,7 @@ class Task(Hooks, Generic[P, R]):
         settings = self._router.settings
         if plan is None or plan.version != settings.version:
             plan = make_plan(self, self.function, self._said, settings)._replace(**self._carried)
-            vars(self)["_plan"] = plan
+            vars(self).update(_plan=plan, _envelopes=Envelopes(self.name, plan))
         return plan
 
     def __getattr__(self, name: str) -> Any:
@@ -276,7 +273,8 @@ class Task(Hooks, Generic[P, R]):
             raise ConfigurationError(f"task {self.name!r} is not defined here: it cannot be run here")
         throw = settings.task_eager_propagates if throw is None else throw
         keep = settings.task_store_eager_result and not call.get("ignore_result")
-        return eager.run(self, args, kwargs, id=call.get("task_id"), retries=retries, throw=throw, keep=keep)
+        id, headers = call.get("task_id"), call.get("headers")
+        return eager.run(self, args, kwargs, id=id, retries=retries, throw=throw, keep=keep, headers=headers)
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────
 
@@ -458,12 +456,10 @@ class Task(Hooks, Generic[P, R]):
                 f"{self.name} is not defined here: it is sent, though tasks are to run here", stacklevel=3
             )
         client = router.client(version)
-        task, blobs = self._message(client, plan, call, args, kwargs, group, step)
-        if step is not None and step.taken and (task.ignore_result or step.whole):
-            task = _kept(task, whole=step.whole or plan.keeps_nothing)
+        task, blobs = self._envelopes.envelope(client, call, args, kwargs, group, step)
         if before_task_publish.receivers:
             task = publish.announced(task, args, kwargs)
-        record = client.submit(task, blobs, fresh="task_id" not in call or step is not None)
+        record = client.submit(task, blobs, fresh="task_id" not in call if step is None else not step.named)
         result: AsyncResult[Any] = AsyncResult(task.id, client, record, plan.backend)
         if after_task_publish.receivers:
             publish.sent(task, args, kwargs)
@@ -474,7 +470,7 @@ class Task(Hooks, Generic[P, R]):
 
     def draft(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any], *, acks_late: bool
-    ) -> tuple[m.Task, tuple[payload.Blob, ...]]:
+    ) -> Envelope:
         """What a call would be sent as, for others to send it later; ``acks_late`` counts if nobody says it.
         Raises as :meth:`apply_async`."""
         __tracebackhide__ = True
@@ -482,70 +478,7 @@ class Task(Hooks, Generic[P, R]):
         plan = self._planned()
         call = plan.options_of(self.name, args, kwargs, self._given(options))
         said = cast(CallOptions, {"acks_late": acks_late, **call})
-        return self._message(self._router.route.client, plan, said, args, kwargs)
-
-    def _message(
-        self,
-        client: Client,
-        plan: Plan,
-        call: CallOptions,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        group: str = "",
-        step: Call | None = None,
-    ) -> tuple[m.Task, tuple[payload.Blob, ...]]:
-        """What a call is sent as, and what has to be there before it."""
-        __tracebackhide__ = True
-        if call.get("retry") is False:
-            _check_connected(client)
-        limit = client.max_payload_bytes
-        blobs: tuple[payload.Blob, ...] = ()
-        definition, captured, captured_key, python = "", b"", "", ""
-        if plan.definer is not None:
-            shipment = plan.definer.shipment()
-            definition, captured, python = shipment.definition.key, shipment.captured, shipment.python
-            blobs = (shipment.definition,)
-            if shipment.captured_blob is not None:
-                captured_key = shipment.captured_blob.key
-                blobs = (shipment.definition, shipment.captured_blob)
-            for blob in blobs:
-                blob.check(limit)
-        serializer = call.get("serializer", "") if call else ""
-        run = current.run.get()
-        parent = run.task if run is not None else None
-        priority = call.get("priority", plan.priority)
-        if plan.inherits_priority and parent is not None and "priority" not in call:
-            priority = parent.priority
-        task = m.Task(
-            id=step.id if step is not None else call.get("task_id") or new_id(),
-            name=self.name,
-            definition=definition,
-            payload=payload.dumps_arguments(args, kwargs, self.name, limit, serializer),
-            captured=captured,
-            captured_key=captured_key,
-            queue=call.get("queue") or plan.queue,
-            priority=priority,
-            python=python,
-            env=_ENV if definition else "",
-            countdown=seconds_from_now(call.get("eta", call.get("countdown", 0.0))),
-            expires=seconds_from_now(call["expires"]) if call.get("expires") is not None else None,
-            time_limit=call.get("time_limit"),
-            soft_time_limit=call.get("soft_time_limit"),
-            group=group,
-            parent_id=parent.id if parent is not None else "",
-            root_id=(parent.root_id or parent.id) if parent is not None else "",
-            demand=_demand(call) if "tags" in call or "resources" in call else None,
-            rate=call.get("rate_limit", 0.0),  # type: ignore[arg-type]  # converted
-            ignore_result=call.get("ignore_result", False) or plan.keeps_nothing,
-            acks_late=call.get("acks_late", True),  # type: ignore[arg-type]  # TaskCallOptions
-            serializer="" if serializer == "cloudpickle" else serializer,
-            result_serializer=plan.result_serializer,
-            backend=plan.backend_url,
-            step=step.step if step is not None else None,
-            origin=client.origin,
-            headers=call.get("headers"),
-        )
-        return task, blobs
+        return self._envelopes.envelope(self._router.route.client, said, args, kwargs)
 
     def AsyncResult(self, task_id: str) -> "_Result[R]":  # noqa: N802 - Celery's name
         """The result of one of its calls, by the id."""
@@ -595,17 +528,6 @@ def _check_nothing(*args: Any, **kwargs: Any) -> None:
     """Whatever the arguments are, they are right."""
 
 
-def _kept(task: m.Task, *, whole: bool) -> m.Task:
-    """Others take its value, so there has to be one; ``whole``: with the broker, whatever the backend is."""
-    backend = "rpc://" if whole else task.backend
-    return msgspec.structs.replace(task, ignore_result=False, backend=backend)
-
-
-def _check_connected(client: Any) -> None:
-    if not client.connected:
-        raise client.trouble or ConnectionLostError(f"the broker at {client.url} is away")
-
-
 def _differing(options: TaskOptions) -> dict[str, Any]:
     """Options that are not what they are by default, but for the name and the class."""
     plain = TaskOptions(name=options.name)
@@ -626,11 +548,6 @@ def _restored(
     task = cls.of(function, {**said, "name": name})
     vars(task)["_carried"] = carried
     return task
-
-
-def _demand(call: CallOptions) -> m.Demand | None:
-    tags, resources = list(call.get("tags") or ()), dict(call.get("resources") or {})
-    return m.Demand(tags, resources) if tags or resources else None
 
 
 def _iterated(method: str, items: Any) -> Iterable[Any]:

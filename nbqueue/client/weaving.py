@@ -66,6 +66,8 @@ class Call:
     taken: bool = False
     #: … of which it has to be the broker that keeps it
     whole: bool = False
+    #: its id was said, so that there may be results of it already
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ class Loom:
             for id in step.after:  # its value is wanted, whatever else is said
                 self.calls[id].taken = True
         strand: Strand = self._add(Strand(named or new_id(), source.thread if source is not None else None))
-        self.calls[strand.id] = Call(task, tuple(args), dict(kwargs), checked, group, step, strand.id)
+        call = Call(task, tuple(args), dict(kwargs), checked, group, step, strand.id, named=named is not None)
+        self.calls[strand.id] = call
         for callback in callbacks:
             self.lay(callback, Source(strand, SUCCESS, optional=True), Given())
         for errback in errbacks:
@@ -194,17 +197,20 @@ class Loom:
     def send(self, thread: Thread) -> Any:
         """Submit everything; returns the result of a thread."""
         __tracebackhide__ = True
-        sent = {id: call.task.send_step(call) for id, call in self.calls.items()}
-        results: dict[int, Any] = {}
+        return self.results({id: call.task.send_step(call) for id, call in self.calls.items()}, thread)
+
+    def results(self, single: Mapping[str, Any], thread: Thread) -> Any:
+        """The result of a thread, and all before it, from those of single tasks by id."""
+        results: dict[Thread | None, Any] = {}
         for each in self.threads:
-            parent = results.get(id(each.parent))
+            parent = results.get(each.parent)
             if isinstance(each, Strand):
-                result: Any = sent[each.id]
-                result.parent = parent
+                results[each] = single[each.id]
+                results[each].parent = parent
             else:
-                result = GroupResult(each.id, [results[id(part)] for part in each.parts], each.name, parent)
-            results[id(each)] = result
-        return results[id(thread)]
+                parts = [results[part] for part in each.parts]
+                results[each] = GroupResult(each.id, parts, each.name, parent)
+        return results[thread]
 
 
 @dataclass(frozen=True)

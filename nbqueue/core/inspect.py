@@ -121,11 +121,15 @@ def workflow(books: Books, args: dict[str, Any], now: float) -> list[dict[str, A
 def periodic(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
     """Periodic tasks, of one ``app`` if it is named, by application and name; times are Unix times."""
     entries = sorted(books.entries.values(), key=lambda entry: entry.key)
-    return [_entry(books, entry) for entry in entries if args.get("app") in (None, entry.app)]
+    return [
+        of_entry(entry, books.records.get(entry.last_id))
+        for entry in entries
+        if args.get("app") in (None, entry.app)
+    ]
 
 
-def _entry(books: Books, entry: Recurrence) -> dict[str, Any]:
-    last = books.records.get(entry.last_id)
+def of_entry(entry: Recurrence, last: Record | None) -> dict[str, Any]:
+    """A periodic task, and the record of its ``last`` firing."""
     return {
         "app": entry.app,
         "name": entry.periodic.name,

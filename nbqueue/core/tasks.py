@@ -465,22 +465,22 @@ class Tasks:
         """What a timer asks for, if it still makes sense."""
         if timer.kind == timers.KILL:
             self._kill(timer.id, timer.token, now)
-            return
-        if timer.kind == timers.RATE:
+        elif timer.kind == timers.RATE:
             self._dispatch.rate_due(timer.id, now)
+        elif (record := self.records.get(timer.id)) is None:
             return
-        record = self.records.get(timer.id)
-        if record is None:
-            return
-        if timer.kind == timers.EXPIRY:
+        elif timer.kind == timers.EXPIRY:
             self._expire(record, now)
-        elif record.token == timer.token:
-            if timer.kind == timers.DUE and record.place == SCHEDULED:
-                self._enqueue(record, now)
-            elif timer.kind == timers.HARD_LIMIT and record.place == LEASED:
-                self._hard_limit(record, now)
-            elif timer.kind == timers.SOFT_LIMIT and record.place == LEASED:
-                self._soft_limit(record, now)
+        elif record.token == timer.token:  # else it is that of an earlier lease
+            self._fire_for(record, timer.kind, now)
+
+    def _fire_for(self, record: Record, kind: str, now: float) -> None:
+        if kind == timers.DUE and record.place == SCHEDULED:
+            self._enqueue(record, now)
+        elif kind == timers.HARD_LIMIT and record.place == LEASED:
+            self._hard_limit(record, now)
+        elif kind == timers.SOFT_LIMIT and record.place == LEASED:
+            self._soft_limit(record, now)
 
     def _expire(self, record: Record, now: float) -> None:
         if record.place == DONE or record.by:

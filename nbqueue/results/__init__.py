@@ -61,9 +61,10 @@ def _class_of(url: str) -> type[ResultBackend]:
         module, _, name = kind.rpartition(":" if ":" in kind else ".")
     else:
         known = ", ".join(["rpc://", DISABLED, *(f"{scheme}://" for scheme in _BACKENDS)])
-        not_ours = " is none of ours;" if scheme in _ELSEWHERE else ":"
+        shown = repr(shown_url(url))
+        found = f"{shown} is none of ours" if scheme in _ELSEWHERE else f"there is none for {shown}"
         raise ConfigurationError(
-            f"no result backend for {shown_url(url)!r}{not_ours} there are: {known}, and a class of your own"
+            f"result backends: {found}; there are: {known}, and a class of your own"
             " by its path, 'proj.backends:Mine'.  Without any, the broker keeps results"
         )
     try:

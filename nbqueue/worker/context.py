@@ -269,6 +269,7 @@ def request_of(
 ) -> Request:
     """The request of a run."""
     task = assignment.task
+    headers = task.headers or {}
     return Request(
         id=task.id,
         task=task.name,
@@ -291,6 +292,8 @@ def request_of(
         },
         origin=task.origin or None,
         headers=task.headers,
+        stamps=headers.get("stamps") or {},
+        stamped_headers=headers.get("stamped_headers"),
         correlation_id=task.id,
         ignore_result=task.ignore_result,
         called_directly=False,

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from nbqueue._version import __version__
+from nbqueue.conversions import count
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.messages import Order, Reply
 from nbqueue.settings import SETTINGS, Settings
@@ -137,11 +138,11 @@ class Orders:
         return {"ok": "shutting down"}
 
     def _pool_grow(self, args: dict[str, Any]) -> dict[str, Any]:
-        self._worker.grow(_count(args.get("n", 1)))
+        self._worker.grow(_several(args.get("n", 1)))
         return {"ok": "pool will grow"}
 
     def _pool_shrink(self, args: dict[str, Any]) -> dict[str, Any]:
-        self._worker.shrink(_count(args.get("n", 1)))
+        self._worker.shrink(_several(args.get("n", 1)))
         return {"ok": "pool will shrink"}
 
     def _pool_restart(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class Orders:
         return {"ok": "reload started"}
 
     def _autoscale(self, args: dict[str, Any]) -> dict[str, Any]:
-        most, least = _count(args["max"]), int(args.get("min") or 0)
+        most, least = _several(args["max"]), count(args.get("min") or 0)
         self._worker.autoscale(most, least)
         return {"ok": f"autoscale now max={most} min={least}"}
 
@@ -162,11 +163,11 @@ class Orders:
         return {"ok": f"no longer consuming from {args['queue']}"}
 
 
-def _count(value: Any) -> int:
-    count = int(value)
-    if count < 1:
+def _several(value: Any) -> int:
+    found = count(value)
+    if found < 1:
         raise ValueError(f"a number of processes, 1 or more, is expected, not {value!r}")
-    return count
+    return found
 
 
 def _censored(value: Any) -> Any:

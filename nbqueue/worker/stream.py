@@ -90,7 +90,7 @@ class ItemStream:
 
     async def take_async(self, item: Any) -> None:
         """The same, for async generators."""
-        import asyncio
+        import asyncio  # megabytes: only executors that run async tasks have it
 
         self._add(item)
         while self._must_wait():  # noqa: ASYNC110 - what it waits for comes from another thread, or is time

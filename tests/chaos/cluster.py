@@ -76,6 +76,8 @@ class Cluster:
         self._settings = {"worker_heartbeat": heartbeat, "worker_lease": lease, **settings}
         self._port = _free_port()
         self.url = f"zmq://127.0.0.1:{self._port}"
+        #: what workers are told to connect to
+        self._address = f"127.0.0.1:{self._port}"
         self._started: list[subprocess.Popen[bytes]] = []
         #: of log files, by pid
         self._names: dict[int, str] = {}
@@ -130,8 +132,7 @@ class Cluster:
         return workers
 
     def _start_worker(self, name: str, executors: int) -> "subprocess.Popen[bytes]":
-        address = f"127.0.0.1:{self._port}"
-        options = ["--connect", address, "-c", str(executors), "-n", name, "-l", "WARNING"]
+        options = ["--connect", self._address, "-c", str(executors), "-n", name, "-l", "WARNING"]
         return self._start(name, "-m", "nbqueue", "worker", *options)
 
     def _wait_ready(self, name: str, worker: "subprocess.Popen[bytes]") -> None:
@@ -253,8 +254,7 @@ class Cluster:
         number = name.rpartition("-")[2]
         return {"NBQUEUE_KEY": self._key} if number.isdigit() and int(number) % 2 else {}
 
-    @staticmethod
-    def _environment() -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 

@@ -1,5 +1,8 @@
-"""The campaigns by letter: modules with a ``LETTER``, two sizes, and ``run(folder, random, **size)``."""
+"""The campaigns by letter: modules with a ``LETTER``, two sizes, and ``run(folder, random, **size)``.
 
+With Redis as the broker there are those that take ``site``, the class of their cluster."""
+
+import inspect
 from types import ModuleType
 
 from tests.chaos.campaigns import (
@@ -30,3 +33,8 @@ CAMPAIGNS: dict[str, ModuleType] = {
         chords,
     )
 }
+
+
+def over_redis() -> list[str]:
+    """The letters of those that Redis as the broker can be put to."""
+    return [letter for letter, each in CAMPAIGNS.items() if "site" in inspect.signature(each.run).parameters]

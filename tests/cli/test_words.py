@@ -1,6 +1,6 @@
 import pytest
 
-from nbqueue.cli.words import counted, duration
+from nbqueue.cli.words import duration
 
 
 @pytest.mark.parametrize(
@@ -9,11 +9,3 @@ from nbqueue.cli.words import counted, duration
 )
 def test_durations_show_their_two_largest_units(seconds, text):
     assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("number", "noun", "text"),
-    [(1, "process", "1 process"), (2, "process", "2 processes"), (0, "task", "0 tasks")],
-)
-def test_counts_agree_with_their_nouns(number, noun, text):
-    assert counted(number, noun) == text

@@ -28,6 +28,9 @@ NAIVE = datetime.datetime(2030, 1, 1)  # noqa: DTZ001 - that is the point
         ("priority", np.int64(3), 3),
         ("countdown", np.float64(0.5), 0.5),
         ("countdown", np.int64(2), 2.0),
+        ("countdown", datetime.timedelta(minutes=2), 120.0),
+        ("expires", datetime.timedelta(seconds=0.5), 0.5),
+        ("time_limit", datetime.timedelta(hours=1), 3600.0),
         ("expires", np.float32(0.5), 0.5),
         ("time_limit", 3, 3.0),
         ("ignore_result", 1, True),
@@ -59,6 +62,8 @@ def test_values_become_the_protocols_own_types(name: str, value: Any, sent: obje
         ("expires", NAIVE),
         ("time_limit", True),
         ("soft_time_limit", "1"),
+        ("soft_time_limit", datetime.timedelta(seconds=-1)),
+        ("priority", "5"),
     ],
 )
 def test_other_values_are_refused_by_name(name: str, value: object) -> None:

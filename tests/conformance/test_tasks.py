@@ -581,7 +581,6 @@ def test_headers_of_a_call_reach_the_task(app: App) -> None:
     assert tell.apply_async(headers={"tenant": 7}).get(LIMIT) == (7, False)
 
 
-@pytest.mark.own_broker("periodic tasks")
 def test_a_periodic_task_fires_until_it_is_removed(app: App) -> None:
     add = app.task(lambda x, y: x + y, name="periodic.add")
     app.conf.beat_schedule = {"adds": {"task": "periodic.add", "schedule": 0.1, "args": (2, 3)}}

@@ -237,3 +237,38 @@ def test_where_results_are_not_kept_steps_still_take_values(broker_url: str, app
     add: Task = silent.task(lambda x, y: x + y, name="wfsilent.add")
     kept: Task = app.task(_xsum, name="wfsilent.xsum")
     assert (group(add.s(i, i) for i in range(3)) | kept.s()).delay().get(LIMIT) == 6
+
+
+# ── known before, and marked ─────────────────────────────────────────────────────────────────────
+
+
+def test_ids_of_a_workflow_are_known_before_it_is_sent(tasks: Tasks) -> None:
+    made = tasks.add.s(1, 1) | group(tasks.add.s(2), tasks.add.s(3)) | tasks.xsum.s()
+    frozen = made.freeze()
+    assert made.freeze().id == frozen.id
+    sent = made.apply_async()
+    assert sent.as_tuple() == frozen.as_tuple()
+    assert frozen.get(LIMIT) == 9
+    assert frozen.parent.get(LIMIT) == [4, 5]
+    assert frozen.parent.parent.get(LIMIT) == 2
+
+
+@pytest.mark.own_broker("remote control")
+def test_stamps_reach_the_tasks_and_revoke_them(app: App, tasks: Tasks) -> None:
+    @app.task(bind=True)
+    def stamps(self: Any, *_: Any) -> Any:
+        return self.request.stamps
+
+    mark = str(time.time())
+    both = group(stamps.s(), tasks.same.s(1) | stamps.s()).stamp(order=[mark]).delay()
+    assert both.get(LIMIT) == [{"order": [mark]}] * 2
+    waiting = group(tasks.same.s(1), tasks.same.s(2)).stamp(order=mark).apply_async(countdown=60)
+    other = tasks.same.s(3).stamp(order="another").apply_async(countdown=60)
+    for result in [*waiting, other]:
+        result.wait_accepted(LIMIT)
+    app.control.revoke_by_stamped_headers({"order": mark}, reply=True)
+    for result in waiting:
+        with pytest.raises(TaskRevokedError):
+            result.get(LIMIT)
+    assert other.state == "PENDING"
+    other.revoke()

@@ -216,6 +216,25 @@ class TestControl:
         assert record.state == REVOKED
         assert "error" in asked(hand, "revoke", topic="control", task_id="b")["w"]
 
+    def test_tasks_are_revoked_by_their_stamps_and_each_worker_says_so(self) -> None:
+        hand = Hand()
+        hand.worker("v", queues=["other"])
+        hand.worker("w", queues=["other"])
+        hand.submit(
+            "a", headers={"stamps": {"order": [7], "who": ["x"]}, "stamped_headers": ["order", "who"]}
+        )
+        hand.submit("b", headers={"stamps": {"order": [8]}})
+        hand.submit("c", headers={"stamps": {"order": 7}, "order": 7})
+        hand.submit("d")
+        command = "revoke_by_stamped_headers"
+        replies = asked(hand, command, topic="control", headers={"order": [6, 7], "who": ["y"]})
+        assert replies == {node: {"ok": "tasks a flagged as revoked"} for node in ("v", "w")}
+        states = {id: hand.core.tasks.records.get(id).state for id in "abcd"}
+        assert states == {"a": REVOKED, "b": "PENDING", "c": "PENDING", "d": "PENDING"}
+        hand.say("client", m.Ask(2, "control", {"command": command, "args": {"headers": {"order": [7]}}}))
+        (answered,) = hand.heard("client", m.Answer)
+        assert "no task that has not ended is stamped so: order" in answered.error
+
     def test_a_task_may_be_killed_at_once(self) -> None:
         hand = Hand()
         hand.worker("w")

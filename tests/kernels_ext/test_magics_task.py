@@ -131,7 +131,7 @@ def test_a_syntax_error_is_shown_as_in_any_cell(cells, capsys):
         ("%%task --quue q\ndef f(): pass", "--quue"),
         ("%%task --retries -1\ndef f(): pass", "--retries"),
         ("%%task --retries many\ndef f(): pass", "'many' is not a whole number"),
-        ("%%task --time-limit 0\ndef f(): pass", "'0' is not a number of seconds greater than 0"),
+        ("%%task --time-limit 0\ndef f(): pass", "'0' is not a positive number of seconds"),
         ("%%task --time-limit nan\ndef f(): pass", "'nan'"),
         ("%%task --queue 'q\ndef f(): pass", "quotation"),
         ("%%task\n%%time\ndef f(): pass", "below"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nbqueue import App, ConfigurationError, NBQueueError, SubmissionRefused
+from nbqueue import App, SubmissionRefused
 
 LIMIT = 20.0
 
@@ -19,19 +19,3 @@ def add(app: App):
 def test_a_task_that_asks_for_more_is_refused(add, what, options):
     with pytest.raises(SubmissionRefused, match=what):
         add.apply_async((1, 2), **options).get(LIMIT)
-
-
-def test_events_are_refused(app):
-    with pytest.raises(ConfigurationError, match="events need nbqueue's own broker"):
-        next(iter(app.events(timeout=1)))
-
-
-def test_periodic_tasks_are_refused(app, add):
-    app.add_periodic_task(10.0, add, (1, 2), name="absent")
-    with pytest.raises(NBQueueError, match="periodic tasks need nbqueue's own broker"):
-        app.beat()
-
-
-def test_remote_control_is_refused(app):
-    with pytest.raises(NBQueueError, match="'inspect' need nbqueue's own broker"):
-        app.control.inspect(timeout=1).active()

@@ -13,12 +13,14 @@ import pytest
 import nbqueue
 from nbqueue import App
 from nbqueue import messages as m
+from nbqueue.core.limits import TimeLimits
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import entry_of, lane_of
-from nbqueue.transports.redis.records import Envelope, Kept, Sealed
-from nbqueue.wire.signing import Signer
+from nbqueue.transports.redis.records import Envelope, Kept, Sealed, Summons, Tuned
+from nbqueue.wire.signing import Signer, signing_key
 from tests.redis.conftest import Keys
 from tests.redis.threads import executor
+from tests.redis.worker import Worker
 from tests.worker.cluster import PYTHON
 
 LIMIT = 10.0
@@ -246,8 +248,63 @@ def test_a_task_is_not_run_again_by_replaying_it(app: App, url: str, keys: Keys)
     assert not calls
 
 
-def _until(condition: Callable[[], Any]) -> None:
+def _until(condition: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + LIMIT
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    return found
+
+
+@pytest.mark.parametrize(
+    "how", ["unsigned", "another key", "of another kind", "for another worker", "too old", "once more"]
+)
+def test_workers_obey_no_orders_but_ours(
+    how: str, app: App, url: str, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    genuine = Sealed(Signer(signing_key().encode(), keys.prefix[5:-2]))
+    worker = Worker(url, "-c", "1")
+    try:
+        (id,) = (id.decode() for id in keys.redis.hkeys(keys("workers")))
+        listener = keys.redis.pubsub(ignore_subscribe_messages=True)
+        listener.subscribe(keys(f"o:{id}"))
+        shutdown = Summons("order", "client", id, time.time(), "shutdown", {})
+        if how == "once more":  # as somebody has heard it
+            grown = app.control.pool_grow(1, reply=True, timeout=LIMIT)
+            assert list(grown[0].values()) == [{"ok": "pool will grow"}]
+            _until(lambda: len(worker.executors()) == 2)
+            sealed = _until(lambda: (listener.get_message(timeout=1.0) or {}).get("data"))
+        else:
+            sealed = {
+                "unsigned": b"\0" * 32 + msgspec.msgpack.encode(shutdown),
+                "another key": forged().summons(shutdown),
+                "of another kind": genuine.events([m.Order(1, "shutdown"), m.Shutdown("go")]),
+                "for another worker": genuine.summons(msgspec.structs.replace(shutdown, worker="other")),
+                "too old": genuine.summons(msgspec.structs.replace(shutdown, at=time.time() - 100)),
+            }[how]
+        assert keys.redis.publish(keys(f"o:{id}"), sealed) == 2
+        assert keys.redis.publish(keys(f"w:{id}"), genuine.events([m.Shutdown("go")])) == 1
+        assert app.control.ping(timeout=LIMIT) == [{f"{_name(app)}": {"ok": "pong"}}]
+        assert len(worker.executors()) == (2 if how == "once more" else 1)
+        if how != "once more":
+            worker.wait_for("refused, unread")
+        listener.close()
+    finally:
+        worker.stop()
+
+
+def _name(app: App) -> str:
+    (name,) = app.control.inspect().active_queues()
+    return str(name)
+
+
+def test_limits_that_somebody_else_set_do_not_hold(
+    app: App, url: str, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo = app.task(lambda x: x, name="echo")
+    tuned = Tuned("echo", TimeLimits(None, 0.0))
+    for name, sealed in (("echo", forged().tuned(tuned)), ("other", b"x")):
+        keys.redis.hset(keys("tuned"), name, sealed)
+    with executor(url):
+        assert echo.delay(1).get(LIMIT) == 1
+    assert "refused, unread" in caplog.text

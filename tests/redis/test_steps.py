@@ -22,7 +22,8 @@ def stage(url: str, keys: Keys) -> Iterator[Stage]:
     made = Stage(url)
     yield made
     made.until(lambda: not keys.redis.exists(keys("tasks")), keys.all)
-    assert not [name for name in keys.all() if name.startswith(BOOKS)]
+    left = [name for name in keys.all() if name.startswith(BOOKS)]
+    assert not [name for name in left if not (name.startswith("call:") and keys.redis.ttl(keys(name)) > 0)]
     assert not [t for t in keys.redis.zrange(keys("timers"), 0, -1) if t.startswith((b"step", b"join"))]
     made.close()
 
@@ -202,6 +203,22 @@ def test_an_errback_is_called_for_the_failure_of_its_own_task_and_learns_which(s
     assert "not called for" in str(stage.outcomes[of_second].failure)
     about = next(a.about for a in stage.given if a.task.id == of_first)
     assert about == stage.tasks[first]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_errback_that_comes_after_the_failure_learns_which(stage: Stage, keys: Keys, known: bool) -> None:
+    """With what it was called is known for a minute."""
+    failed = stage.task(fails=True)
+    stage.settle(failed)
+    assert 0 < keys.redis.ttl(keys(f"call:{failed}")) <= 60
+    if not known:
+        keys.redis.delete(keys(f"call:{failed}"))
+    errback = stage.after(failed, on=FAILURE)
+    assert stage.states(errback) == [SUCCESS]
+    about = next(a.about for a in stage.given if a.task.id == errback)
+    assert about is not None
+    assert (about.id, about.name, about.payload) == (failed, "f", b"arguments" if known else b"")
+    assert not keys.redis.exists(keys(f"call:{failed}"))
 
 
 @pytest.mark.parametrize("fails", [True, False])

@@ -1,9 +1,12 @@
-"""Type checkers know what tasks take and give.  The sample passes pyright too."""
+"""Type checkers know what tasks take and give."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 SAMPLE = Path(__file__).with_name("sample.py")
 WRONG = [number for number, line in enumerate(SAMPLE.read_text().splitlines(), 1) if line.endswith("# error")]
@@ -20,3 +23,11 @@ def errors(*command: str) -> list[int]:
 def test_mypy_knows_the_arguments_and_the_value(tmp_path: Path) -> None:
     options = ("--strict", "--no-error-summary", "--cache-dir", str(tmp_path), "--config-file", "")
     assert errors("mypy", *options, str(SAMPLE)) == WRONG
+
+
+def test_pyright_knows_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("pyright", reason="it is one of the [test] extra")
+    there = subprocess.run([sys.executable, "-m", "pyright", "--version"], capture_output=True, text=True)
+    if there.returncode != 0 and "CI" not in os.environ:
+        pytest.skip("pyright cannot fetch what it runs on (node, its npm package)")
+    assert errors("pyright", "--pythonpath", sys.executable, str(SAMPLE)) == WRONG

@@ -93,8 +93,10 @@ def later():
 """
 
 
-def test_receivers_of_an_app_make_what_its_tasks_need_and_may_fail(folder, caplog):
+def test_receivers_of_an_app_make_what_its_tasks_need_and_may_fail(folder, monkeypatch):
+    said = []
+    monkeypatch.setattr(registry._logger, "exception", lambda text, error: said.append(text % error))
     (folder / "nbq_set_up.py").write_text(SET_UP)
-    (later,) = registry.load("nbq_set_up").tasks
-    assert later.function() == ["configured", "finalized"]
-    assert "a receiver of on_after_configure or on_after_finalize raised KeyError('not found')" in caplog.text
+    tasks = {task.name: task for task in registry.load("nbq_set_up").tasks}
+    assert tasks["nbq_set_up.later"].function() == ["configured", "finalized"]
+    assert said == ["a receiver of on_after_configure or on_after_finalize raised KeyError('not found')"]

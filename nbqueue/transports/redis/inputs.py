@@ -67,6 +67,8 @@ def _add(
     if len(along) < len(step.after) or sum(map(inputs.size_of, along)) > inputs.MAX_ALONG:
         along = []
     about = desk.read(step.after[0], envelope, None) if envelope else None
+    if about is None and results and _about(plain.task):  # with what it was called nobody knows any more
+        about = desk.ended(step.after[0], results[0])
     failed = about.record.task if about is not None else None
     made[i] = m.Assignment(
         plain.task, plain.token, plain.retries, plain.attempt, along, at=plain.at, about=failed

@@ -16,7 +16,7 @@ key                       type    holds                                         
 ``left``                  hash    step → of how many others it has to wait              when it may run
 ``waiting``               hash    queue → steps that wait for others                    when it is 0
 ``after:ID``              hash    step → how the task is to end for it to run           with its last step
-``call:ID``               string  the envelope of a task that failed, for its errback   with its last step
+``call:ID``               string  the envelope of a task that failed, for its errback   1 min, or last step
 ``wishes:ID``             hash    client → which items of the task it reads             a lease later
 ``blob:HASH``             string  a function, or what it captured                       1 h after its task
 ``blob:t.HASH``           string  a template: what many calls have in common            1 h after its task
@@ -33,6 +33,14 @@ key                       type    holds                                         
 ``held:EXECUTOR``         hash    lease token → task id, "" for a lease that is void    with the executor
 ``beats``                 zset    executor → when it was last heard of                  with the executor
 ``clients``               zset    client → when it was last heard of                    a lease later
+``loads``                 hash    worker → its last heartbeat: load of its machine      with the worker
+``total:WORKER``          hash    name → tasks that ended there                         with it, or 1 d
+``silent``                set     workers of which no events are told                   with it, or 30 d
+``tuned``                 hash    name → time limits that were set at runtime           30 d after all workers
+``periodic``              hash    application, name → a periodic task                   when it is removed
+``firings``               zset    periodic tasks: when each fires next                  when it is removed
+``keeper``                string  the worker that sees to it that they fire             a lease later
+``listeners``             zset    client that is told of events → until when            2 leases later
 ``recent``, ``recent:N``  list    the newest ids, of all and of one notebook            ``result_expires``
 ``token``                 string  the last lease token                                  1 d after all workers
 ========================  ======  ====================================================  =====================
@@ -41,7 +49,9 @@ A result that a step may take has no time to live until that step is done: then 
 it is forgotten before, ``after:ID`` has a field "", and it goes with the step.
 
 Channels: ``c:CLIENT`` (news of its tasks), ``x:EXECUTOR`` (there is a task for you), ``k:EXECUTOR`` (its
-control link), ``w:WORKER`` (its supervisor), ``news`` (there is a new lane).
+control link), ``w:WORKER`` (its supervisor), ``o:WORKER`` (orders to it), ``news`` (there is a new lane, or
+another limit), ``firings`` (there is another periodic task), ``listeners``
+(somebody wants to be told of events, or no more), ``events``.
 
 An *entry* is four characters that stand for the function, one for how many bytes the task has ("A" for 0, "B"
 for 1, "C" for 2 and 3, "D" for 4 to 7, …), and its id: so a script that gives tasks out knows how long they
@@ -109,6 +119,11 @@ def tag(function: str) -> str:
 def entry_of(task: Task) -> str:
     """How a task is named in the lists of those that wait."""
     return f"{tag_of(task)}{size_of(task)}{task.id}"
+
+
+def id_of_due(member: bytes) -> bytes:
+    """The id of an entry in ``due``; b"" if it is not one of ours."""
+    return member.partition(b"\0")[2][6:]
 
 
 def size_of(task: Task) -> str:

@@ -22,7 +22,7 @@ from nbqueue.core.records import DONE, LEASED, WAITING, Record
 from nbqueue.core.workflow import consequence
 from nbqueue.states import FAILURE
 from nbqueue.transports.redis.desk import Desk
-from nbqueue.transports.redis.moves import Move, decide, interruption, kill_timer
+from nbqueue.transports.redis.moves import Move, decide, interruption, kill_timer, killing
 
 #: steps that are looked at in one turn
 _A_FEW: Final = 64
@@ -105,11 +105,12 @@ def _replacement(desk: Desk, by: str, move: Move) -> bool:
     return move.replace(by)
 
 
-def cancel(desk: Desk, id: str, *, terminate: bool) -> None:
-    """What waits never runs; what runs is interrupted if ``terminate``, else left to end.  Of one that was
-    replaced, the last of those by which it was, too; the others end as that one does."""
+def cancel(desk: Desk, id: str, *, terminate: bool, at_once: bool = False) -> None:
+    """What waits never runs; what runs is interrupted if ``terminate``, else left to end; ``at_once``: its
+    process is killed without time to clean up.  Of one that was replaced, the last of those by which it was,
+    too; the others end as that one does."""
     replaced: list[str] = []
-    decide(desk, id, None, partial(_cancel, desk, replaced, terminate=terminate))
+    decide(desk, id, None, partial(_cancel, desk, replaced, terminate=terminate, at_once=at_once))
     seen = {id}
     while replaced and replaced[-1] not in seen:
         last = replaced.pop()
@@ -121,7 +122,9 @@ def cancel(desk: Desk, id: str, *, terminate: bool) -> None:
             decide(desk, last, None, partial(_cancel, desk, [], terminate=terminate))
 
 
-def _cancel(desk: Desk, replaced: list[str], move: Move, *, terminate: bool) -> bool | None:
+def _cancel(
+    desk: Desk, replaced: list[str], move: Move, *, terminate: bool, at_once: bool = False
+) -> bool | None:
     record = move.record
     if record.place != LEASED:
         if record.by:
@@ -130,6 +133,8 @@ def _cancel(desk: Desk, replaced: list[str], move: Move, *, terminate: bool) -> 
     if terminate:
         timer = (desk.now + desk.settings.cancel_grace, kill_timer(move))
         orders = interruption(move, "cancel")
+        if at_once:
+            orders.append(killing(move.executor, move.token))
         return move.end(verdicts.CANCELLED, release=False, timers=[timer], orders=orders)
     record.revoked = True
     return move.stay(orders=[(f"k:{move.executor}", m.Drop([move.token]))])

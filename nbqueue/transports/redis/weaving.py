@@ -13,6 +13,7 @@ from typing import Any, Final
 import hiredis
 
 from nbqueue import messages as m
+from nbqueue.core.records import Record, Sender
 from nbqueue.states import SUCCESS
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.desk import Desk, said
@@ -119,6 +120,10 @@ class Weaver:
                     self._to_watch.append(task.id)
         if accepted:
             self._desk.deliver(m.Accepted(accepted))
+        if self._desk.events_of.on:
+            sender = Sender(self._hello.id, "", self._hello.notebook)
+            for task in (task for task, answer in zip(steps, answers, strict=True) if answer == 0):
+                self._desk.events_of.sent(Record(task, self._desk.now, 0, sender), self._desk.now)
         if orphans:
             self.submit(orphans, force=True)
 

@@ -13,8 +13,8 @@ from nbqueue.core.worker import ExecutorCore
 from nbqueue.messages import Hello
 from nbqueue.transports.base import Transport
 from nbqueue.wire import payload
-from nbqueue.worker import context, output, tqdm
-from nbqueue.worker.executor.control import Control
+from nbqueue.worker import context, output
+from nbqueue.worker.executor.base import BaseExecutor
 from nbqueue.worker.executor.exchange import Exchange, Run
 from nbqueue.worker.executor.quota import Quota
 from nbqueue.worker.executor.runner import Runner
@@ -28,14 +28,10 @@ from nbqueue.worker.slot import Slot
 SHORT_RUN: Final = 0.0005
 #: seconds that an outcome may wait for others
 BATCH: Final = 0.001
-#: seconds that an executor which leaves waits for the last acknowledgements
-FAREWELL: Final = 5.0
 
 
-class Executor:
-    """Runs tasks until told to stop.
-
-    Usable in any thread: ``Executor(transport, identity).run()`` there, :meth:`stop` from another one.
+class Executor(BaseExecutor):
+    """Runs one task at a time, in the thread that calls :meth:`run`.
 
     Parameters
     ----------
@@ -76,17 +72,14 @@ class Executor:
         quota: Quota | None = None,
         on_welcome: Callable[[], None] = lambda: None,
     ) -> None:
-        #: it has done as much as it may
-        self.retired = False
         self._slot = slot
         self._log = log
-        self._quota = quota
-        self._whole_process = whole_process
+        self._alone = whole_process
         self._gate = Gate() if whole_process else ThreadGate()
-        self._exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
-        self._control = Control(transport.connect(), self._exchange)
+        exchange = Exchange(transport.connect(), ExecutorCore(identity), self._gate, on_welcome)
+        super().__init__(exchange, transport.connect(), quota)
         self._runner = runner(
-            self._exchange,
+            exchange,
             self._gate,
             tasks,
             name=identity.name,
@@ -96,33 +89,6 @@ class Executor:
             log=log,
             push=self._control.link.wake,
         )
-
-    @property
-    def refused(self) -> str:
-        """Why it ended although nobody stopped it, for instance what the broker has against it; else ""."""
-        return self._exchange.refused
-
-    def run(self) -> None:
-        """Work until :meth:`stop`, or until the broker refuses (see :attr:`refused`)."""
-        tqdm.install(notebook=self._whole_process)
-        self._exchange.introduce()
-        self._control.start()
-        with output.captured_streams():
-            while not (self._exchange.draining or self._exchange.refused):
-                self._exchange.listen()
-                self._work()
-        self._control.stop()
-        self._exchange.depart(self._control.link, FAREWELL)
-        self._control.link.close()
-
-    def stop(self) -> None:
-        """Finish the running task, give the others back and end :meth:`run`.  From any thread."""
-        self._exchange.drain()
-        self._control.link.wake()
-
-    def consume(self, queues: list[str]) -> None:
-        """Serve these queues from now on.  From any thread."""
-        self._exchange.consume(queues)
 
     def _work(self) -> None:
         """Run what waits, as long as the outcomes may wait for one another; then send them."""
@@ -136,9 +102,7 @@ class Executor:
                 exchange.flush()
             kind = task.definition or task.name
             self._perform(run)
-            if self._quota is not None and self._quota.used_up():
-                self.retired = True
-                self.stop()
+            self._stop_if_used_up()
             now = monotonic()
             if now - run.began > SHORT_RUN or now - began > BATCH:
                 break

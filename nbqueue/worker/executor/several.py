@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from nbqueue.core.worker import ExecutorCore, RunEnd
 from nbqueue.messages import Hello
 from nbqueue.transports.base import Transport
-from nbqueue.worker import context, output, tqdm
-from nbqueue.worker.executor.control import Control
+from nbqueue.worker import context, output
+from nbqueue.worker.executor.base import BaseExecutor
 from nbqueue.worker.executor.exchange import Run
-from nbqueue.worker.executor.loop import FAREWELL, runner
+from nbqueue.worker.executor.loop import runner
 from nbqueue.worker.executor.places import Caller, Gates, Place, PlaceGate, SharedLoop
 from nbqueue.worker.executor.quota import Quota
 from nbqueue.worker.executor.shared import SharedExchange
@@ -23,7 +23,7 @@ from nbqueue.worker.registry import RegisteredTask
 from nbqueue.worker.slot import Slot
 
 
-class SeveralExecutor:
+class SeveralExecutor(BaseExecutor):
     """See the module's docstring; parameters are those of :class:`Executor`, and
 
     Parameters
@@ -31,6 +31,8 @@ class SeveralExecutor:
     one_at_a_time
         Only async tasks run together.
     """
+
+    _exchange: SharedExchange
 
     def __init__(
         self,
@@ -46,13 +48,11 @@ class SeveralExecutor:
         quota: Quota | None = None,
         on_welcome: Callable[[], None] = lambda: None,
     ) -> None:
-        self.retired = False
         self._slot = slot
         self._log = log
-        self._quota = quota
         self._gates = Gates()
-        self._exchange = SharedExchange(transport.connect(), ExecutorCore(identity), self._gates, on_welcome)
-        self._control = Control(transport.connect(), self._exchange)
+        exchange = SharedExchange(transport.connect(), ExecutorCore(identity), self._gates, on_welcome)
+        super().__init__(exchange, transport.connect(), quota)
         self._loop = SharedLoop()
         self._turn = threading.Lock() if one_at_a_time else None
         self._tasks = list(tasks)
@@ -64,38 +64,15 @@ class SeveralExecutor:
         #: names of tasks of which it was said that their limit cannot be kept
         self._warned: set[str] = set()
 
-    @property
-    def refused(self) -> str:
-        """See :attr:`Executor.refused`."""
-        return self._exchange.refused
+    def _work(self) -> None:
+        while not self._exchange.draining and (run := self._exchange.begin()) is not None:
+            self._begin(run)
 
-    def run(self) -> None:
-        """Work until :meth:`stop`, or until the broker refuses."""
-        tqdm.install(notebook=True)
-        exchange = self._exchange
-        exchange.introduce()
-        self._control.start()
-        with output.captured_streams():
-            while not (exchange.draining or exchange.refused):
-                exchange.listen()
-                while not exchange.draining and (run := exchange.begin()) is not None:
-                    self._begin(run)
-            while exchange.runs:
-                exchange.settle()
+    def _finish(self) -> None:
+        while self._exchange.runs:
+            self._exchange.settle()
         for place in self._places:
             place.give(None)
-        self._control.stop()
-        exchange.depart(self._control.link, FAREWELL)
-        self._control.link.close()
-
-    def stop(self) -> None:
-        """Finish the running tasks, give the others back and end :meth:`run`.  From any thread."""
-        self._exchange.drain()
-        self._control.link.wake()
-
-    def consume(self, queues: list[str]) -> None:
-        """Serve these queues from now on.  From any thread."""
-        self._exchange.consume(queues)
 
     def _begin(self, run: Run) -> None:
         task = run.assignment.task
@@ -136,6 +113,4 @@ class SeveralExecutor:
             self._slot.put(place.number, 0)
         self._free.append(place)
         self._exchange.ended(run, ending)
-        if self._quota is not None and self._quota.used_up():
-            self.retired = True
-            self.stop()
+        self._stop_if_used_up()

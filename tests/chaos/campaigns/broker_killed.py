@@ -20,12 +20,12 @@ AGAIN = 0.3
 WINDOW = 50
 
 
-def run(folder: Path, random: Random, *, tasks: int, kills: int) -> Report:
+def run(folder: Path, random: Random, *, tasks: int, kills: int, site: type[Cluster] = Cluster) -> Report:
     """Workers and clients live on, find the next broker, and go on."""
     report = Report(LETTER, f"{kills} SIGKILLs of the broker, and restarts")
     calls = [Call("work", [str(folder), random.uniform(0.0, LONGEST)]) for _ in range(tasks)]
     early = 0
-    with Cluster(folder) as cluster:
+    with site(folder) as cluster:
         broker = cluster.start_broker()
         workers = cluster.start_workers(WORKERS, executors=EXECUTORS)
         clients = [cluster.start_client(calls[n::CLIENTS], window=WINDOW) for n in range(CLIENTS)]

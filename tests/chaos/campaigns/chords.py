@@ -32,6 +32,7 @@ def run(
     broker_kills: int,
     longest: float,
     lease: float,
+    site: type[Cluster] = Cluster,
 ) -> Report:
     """Members take up to ``longest`` seconds; kills are spread over the whole stream, in any order."""
     report = Report(LETTER, f"{worker_kills} SIGKILLs of workers, {broker_kills} of the broker; chords")
@@ -41,7 +42,7 @@ def run(
     victims = ["worker"] * worker_kills + ["broker"] * broker_kills
     random.shuffle(victims)
     # so many may die of one task by chance alone: it is not the task's fault
-    with Cluster(folder, lease=lease, max_task_deaths=100, max_worker_losses=100) as cluster:
+    with site(folder, lease=lease, max_task_deaths=100, max_worker_losses=100) as cluster:
         broker = cluster.start_broker()
         alive = cluster.start_workers(workers, executors=EXECUTORS)
         client = cluster.start_client(calls, window=WINDOW)

@@ -17,11 +17,11 @@ TASKS, WINDOW = 10_000, 20
 LONGEST, LIFE = 0.05, 1.0
 
 
-def run(folder: Path, random: Random, *, kills: int) -> Report:
+def run(folder: Path, random: Random, *, kills: int, site: type[Cluster] = Cluster) -> Report:
     """One client after the other; each is killed after the first of its tasks was acknowledged."""
     report = Report(LETTER, f"{kills} SIGKILLs of clients")
     calls = [Call("work", [str(folder), random.uniform(0.0, LONGEST)]) for _ in range(TASKS)]
-    with Cluster(folder) as cluster:
+    with site(folder) as cluster:
         cluster.start_broker()
         cluster.start_workers(2, executors=2)
         for _ in range(kills):

@@ -12,11 +12,11 @@ SHORT = {"tasks": 400, "workers": 2}
 FULL = {"tasks": 10_000, "workers": 4}
 
 
-def run(folder: Path, random: Random, *, tasks: int, workers: int) -> Report:
+def run(folder: Path, random: Random, *, tasks: int, workers: int, site: type[Cluster] = Cluster) -> Report:
     """Short tasks, which travel in batches, with long ones among them, behind which others are taken back."""
     report = Report(LETTER, f"none; {workers} workers, short and long tasks mixed")
     calls = [_call(folder, random) for _ in range(tasks)]
-    with Cluster(folder, lease=10.0) as cluster:
+    with site(folder, lease=10.0) as cluster:
         cluster.start_broker()
         cluster.start_workers(workers, executors=2)
         cluster.wait(cluster.start_client(calls, window=tasks), timeout=60 + tasks * 0.05)

@@ -27,14 +27,14 @@ DEATHS = 3
 TOO_MUCH = 300 * 2**20
 
 
-def run(folder: Path, random: Random, *, good: int, each: int) -> Report:
+def run(folder: Path, random: Random, *, good: int, each: int, site: type[Cluster] = Cluster) -> Report:
     """Poison ends in quarantine after three deaths; the others do not notice."""
     report = Report(LETTER, f"{each * len(MANNERS)} tasks that kill their process, among {good} others")
     poisons = [how for how in MANNERS for _ in range(each)]
     calls = [Call("poison", [str(folder), how]) for how in poisons]
     calls += [Call("work", [str(folder), 0.0]) for _ in range(good)]
     random.shuffle(calls)
-    with Cluster(folder) as cluster, _memory_watch(cluster):
+    with site(folder) as cluster, _memory_watch(cluster):
         cluster.start_broker()
         cluster.start_workers(2, executors=2)
         cluster.wait(cluster.start_client(calls, window=len(calls)), timeout=120 + 20 * each)

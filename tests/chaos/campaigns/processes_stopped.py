@@ -18,7 +18,7 @@ EXECUTORS = 2
 TASK, STOP = 10, 3
 
 
-def run(folder: Path, random: Random, *, lease: float, workers: int) -> Report:
+def run(folder: Path, random: Random, *, lease: float, workers: int, site: type[Cluster] = Cluster) -> Report:
     """Every executor runs one task.  The broker is stopped, then a worker but briefly, then one for so long
     that it is given up: what it ran runs again elsewhere, and what it says when it wakes is refused."""
     report = Report(
@@ -26,7 +26,7 @@ def run(folder: Path, random: Random, *, lease: float, workers: int) -> Report:
     )
     kinds = ["hold_gil"] + ["long_work"] * (workers * EXECUTORS - 1)
     calls = [Call(kind, [str(folder), TASK * lease]) for kind in kinds]
-    with Cluster(folder, heartbeat=lease / 5, lease=lease) as cluster:
+    with site(folder, heartbeat=lease / 5, lease=lease) as cluster:
         broker = cluster.start_broker()
         alive = cluster.start_workers(workers, executors=EXECUTORS)
         client = cluster.start_client(calls)

@@ -16,12 +16,12 @@ OTHERS = 20
 COUNTDOWN = 2.0
 
 
-def run(folder: Path, random: Random, *, tasks: int) -> Report:
+def run(folder: Path, random: Random, *, tasks: int, site: type[Cluster] = Cluster) -> Report:
     """Half of them wait for a worker, half for their time; none may run, whatever is restarted."""
     report = Report(LETTER, f"{tasks} revoked, then SIGKILL of the broker and of all workers, and restart")
     calls = [Call("work", [str(folder), 0.0], {"countdown": COUNTDOWN * (n % 2)}) for n in range(tasks)]
     others = [Call("work", [str(folder), 0.0], {"countdown": COUNTDOWN * (n % 2)}) for n in range(OTHERS)]
-    with Cluster(folder) as cluster:
+    with site(folder) as cluster:
         broker = cluster.start_broker()
         cluster.wait(cluster.start_client(calls, window=tasks, stay=False, revoke=True), timeout=60)
         revoked = set(cluster.acknowledged())

@@ -16,7 +16,15 @@ EXECUTORS = 2
 
 
 def run(
-    folder: Path, random: Random, *, tasks: int, workers: int, kills: int, longest: float, lease: float
+    folder: Path,
+    random: Random,
+    *,
+    tasks: int,
+    workers: int,
+    kills: int,
+    longest: float,
+    lease: float,
+    site: type[Cluster] = Cluster,
 ) -> Report:
     """At moments spread over the whole stream a random worker dies, and another takes its place.  Tasks take
     up to ``longest`` seconds."""
@@ -24,7 +32,7 @@ def run(
     calls = [Call("work", [str(folder), random.uniform(0.0, longest)]) for _ in range(tasks)]
     killed: set[int] = set()
     in_flight = 0
-    with Cluster(folder, lease=lease) as cluster:
+    with site(folder, lease=lease) as cluster:
         cluster.start_broker()
         alive = cluster.start_workers(workers, executors=EXECUTORS)
         client = cluster.start_client(calls, window=tasks)

@@ -1,7 +1,7 @@
 -- Bring one task from where it stands to where it is to stand, if it still stands there.
 --
 -- KEYS[1]   the namespace, of which it uses: tasks, standing, held:*, due, lanes, ready:*, idle:*, running, queued,
---           references, blob:*, watchers, result:*, output:*, live:*, timers, and what workflow.lua does
+--           references, blob:*, watchers, result:*, output:*, live:*, call:*, timers, and what workflow.lua does
 -- ARGV[1]   {id, to, queue, into, lane, priority, entry, sender, executor, token, release, due, blobs, dropped, expires, again,
 --           last, timers = {{at, name}, …}, state, own, turn}
 --           to        "ready", "due", "waiting", "done", or "" to stay
@@ -47,7 +47,7 @@ end
 
 local watching = call('HGET', P .. 'watchers', id)
 if said.to == 'done' then
-    local envelope = flow and call('HGET', P .. 'tasks', id)
+    local envelope = said.state == 'FAILURE' and call('HGET', P .. 'tasks', id)
     call('HDEL', P .. 'tasks', id)
     call('HDEL', P .. 'standing', id)
     call('HDEL', P .. 'watchers', id)
@@ -60,6 +60,7 @@ if said.to == 'done' then
     else
         call('SET', P .. 'result:' .. id, ARGV[4])
     end
+    keep_call(id, envelope)
     if flow then
         flow.leave(id)
         flow.ended(id, said.state, said.own, envelope, said.blobs)

@@ -1,7 +1,7 @@
 -- Runs have ended: keep their outcomes, each if its lease is still the task's, and tell who is to be told.
 --
 -- KEYS[1]   the namespace, of which it uses: held:*, tasks, standing, watchers, result:*, queued, running,
---           references, blob:*, output:*, live:*, and what workflow.lua does
+--           references, blob:*, output:*, live:*, call:*, and what workflow.lua does
 -- ARGV[1]   {executor, expires, tokens, ids, shapes = {{number, queue, sender, blobs, traces, state}, …}}: of each
 --           run its token and its task's id, those of the first shape first, and what many have in common;
 --           `expires` is in milliseconds, 0 for never; `traces`: there may be output or progress
@@ -30,9 +30,11 @@ end
 local now = clock()
 local flow = call('EXISTS', P .. 'steps') == 1 and workflow(now, said.expires)
 local calls, last = {}, 0 -- of those that failed: an errback is told of them
-for _, shape in ipairs(flow and said.shapes or {}) do
-    for i = last + 1, last + shape.number do
-        if shape.state == 'FAILURE' and owners[i] == ids[i] then calls[i] = call('HGET', P .. 'tasks', ids[i]) end
+for _, shape in ipairs(said.shapes) do
+    if shape.state == 'FAILURE' then
+        for i = last + 1, last + shape.number do
+            if owners[i] == ids[i] then calls[i] = call('HGET', P .. 'tasks', ids[i]) end
+        end
     end
     last = last + shape.number
 end
@@ -60,6 +62,7 @@ for _, shape in ipairs(said.shapes) do
                 call('DEL', P .. 'live:' .. id)
                 if said.expires > 0 then call('PEXPIRE', P .. 'output:' .. id, said.expires) end
             end
+            keep_call(id, calls[i])
             if flow then
                 flow.leave(id)
                 flow.ended(id, shape.state, true, calls[i], shape.blobs)

@@ -104,6 +104,13 @@ local function line_up_due(now)
     return next[2] or '0'
 end
 
+-- What a task was called with that has failed: its errback may still be on its way.
+local function keep_call(id, envelope)
+    if envelope and #envelope <= 2048 then
+        call('SET', P .. 'call:' .. id, cmsgpack.pack({envelope, {}}), 'PX', 60000)
+    end
+end
+
 -- List new tasks among the newest: `recent` of them, for `expires` seconds (0: for ever), and of their notebook.
 local function list_recent(said, ids)
     if #ids == 0 then return end

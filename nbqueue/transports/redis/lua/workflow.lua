@@ -81,6 +81,7 @@ local function workflow(now, expires)
             if call('HSET', P .. 'after:' .. before, id, turn.on) == 1 then -- else it was named twice
                 if call('EXISTS', P .. 'result:' .. before) == 1 then
                     call('PERSIST', P .. 'result:' .. before)
+                    if turn.on == 'FAILURE' then call('PERSIST', P .. 'call:' .. before) end
                     seen = true
                 else
                     left = left + 1
