@@ -65,6 +65,19 @@ def test_a_step_after_what_is_done_already_runs_at_once(stage: Stage) -> None:
     assert stage.states(both) == [SUCCESS]
 
 
+def test_of_what_has_succeeded_already_nobody_has_to_look(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link.steps, "attend", lambda desk: pytest.fail(f"to look at: {desk.to_look}"))
+    first, second = stage.task(), stage.task(held=True)
+    stage.settle(first)
+    alone, both = stage.after(first), stage.after(first, second)
+    stage.settle(alone)
+    assert both not in stage.outcomes
+    stage.release(second)
+    assert stage.states(both) == [SUCCESS]
+
+
 def test_a_task_may_be_waited_for_twice(stage: Stage) -> None:
     first = stage.task()
     body = stage.after(first, first)

@@ -156,12 +156,22 @@ local function take(list, most)
     return ids
 end
 
-local waiting = {}
-for i, lane in ipairs(said.lanes) do waiting[i] = tonumber(call('HGET', P .. 'lanes', lane[1]) or 0) end
-for priority = 9, 0, -1 do
+-- Lanes in which tasks wait: how many, and of which priority at most; few use another than 0.
+local names, lists, waiting = {}, {}, {}
+for i, lane in ipairs(said.lanes) do names[i], lists[i] = lane[1], P .. 'ready:' .. lane[1] .. ':' end
+local top, counts = 0, #names > 0 and call('HMGET', P .. 'lanes', unpack(names)) or {}
+for i, list in ipairs(lists) do
+    waiting[i] = tonumber(counts[i] or 0) or 0
+    if waiting[i] > 0 and top == 0 then
+        local higher = {}
+        for priority = 1, 9 do higher[priority] = list .. priority end
+        if call('EXISTS', unpack(higher)) > 0 then top = 9 end
+    end
+end
+for priority = top, 0, -1 do
     for i, lane in ipairs(said.lanes) do
         while waiting[i] > 0 and taken < said.room do
-            local list, special, most = P .. 'ready:' .. lane[1] .. ':' .. priority, lane[3], said.room - taken
+            local list, special, most = lists[i] .. priority, lane[3], said.room - taken
             if special then
                 if call('EXISTS', list) == 0 or not may_begin(lane[1], special) then break end
                 most = 1
