@@ -64,6 +64,7 @@ def test_a_user_with_the_listed_rights_can_do_everything(server: RedisServer, le
         assert app.client.ask("status")["workers"]
         assert app.client.ask("tasks", limit=10)
         assert "nobody" in work.apply_async((1,), queue="nobody").why()
+        _control(app, work)
         other = App(broker=least)
         found = other.AsyncResult(work.delay(5).id)
         assert found.get(LIMIT) == 2
@@ -75,6 +76,26 @@ def test_a_user_with_the_listed_rights_can_do_everything(server: RedisServer, le
     app.close()
     # of the doctor's own questions, which it can do without
     assert set(denied(server)) <= {"config|get"}
+
+
+def _control(app: App, work: Any) -> None:
+    """Ask, tell, listen, limit, demand and schedule."""
+    stream = app.events(timeout=LIMIT)
+    assert app.control.inspect().active() is not None
+    assert app.control.disable_events(reply=True) != app.control.enable_events(reply=True)
+    app.control.time_limit("none", hard=1, reply=True)
+    app.control.rate_limit("none", "1/s", reply=True)
+    assert app.control.ping(timeout=0.1) == []
+    assert app.client.ask("overview")["workers"]
+    assert work.apply_async((1,), rate_limit="100/s").get(LIMIT) == 10
+    demanding = work.apply_async((1,), resources={"gpu": 1})
+    assert "no worker has 1 of gpu" in demanding.why()
+    assert app.control.purge() >= 1
+    app.add_periodic_task(0.1, work, args=(1,), name="often")
+    app.beat()
+    assert next(event for event in stream if event["type"] == "task-succeeded")
+    app.remove_periodic_task("often")
+    stream.close()
 
 
 def test_the_list_is_what_the_code_uses() -> None:

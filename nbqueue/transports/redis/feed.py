@@ -63,7 +63,7 @@ class Publisher(Teller):
         last = self._desk.command(b"ZRANGE", "listeners", -1, -1, "WITHSCORES")
         self._until = float(last[0][1]) if last else 0.0
         self.on = self._until > self._desk.now
-        silent = self._desk.command(b"SMEMBERS", "silent") if self.on else ()
+        silent = self._desk.command(b"HKEYS", "silent") if self.on else ()
         self.silent = {id.decode(errors="replace") for id in silent}
 
     def tell(self, event: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ class Listening:
         self._client = client
         #: None: all; an empty set: nothing
         self._types: frozenset[str] | None = frozenset()
+        self._listens = False
+        #: it hears the channel, as long as the connection lives
         self._subscribed = False
         self.channel = desk.names(EVENTS).encode()
 
@@ -25,6 +27,7 @@ class Listening:
         if types is not None and not types:
             self.end()
             return
+        self._listens = True
         if not self._subscribed:
             self._subscribed = True
             desk.subscribe(EVENTS)
@@ -34,23 +37,25 @@ class Listening:
 
     def go_on(self) -> None:
         """It still listens."""
-        if self._subscribed:
+        if self._listens:
             desk = self._desk
             seconds = 2 * desk.settings.worker_lease
             desk.command(b"ZADD", "listeners", desk.now + seconds, self._client)
-            desk.command(b"ZREMRANGEBYSCORE", "listeners", b"-inf", desk.now)
+            for gone in desk.command(b"ZRANGEBYSCORE", "listeners", b"-inf", desk.now):
+                desk.command(b"ZREM", "listeners", gone)
             desk.command(b"EXPIRE", "listeners", int(seconds) + 1)
 
     def end(self) -> None:
         """It listens no more."""
-        if self._subscribed:
-            self._subscribed = False
-            self._desk.wire.push_command(b"UNSUBSCRIBE", self.channel)
+        if self._listens:
+            self._listens = False
             self._desk.command(b"ZREM", "listeners", self._client)
             self._desk.command(b"PUBLISH", CHANNEL, b"")
 
     def heard(self, message: bytes) -> None:
         """Somebody tells of something."""
+        if not self._listens:
+            return
         for told in self._desk.events(message):
             if isinstance(told, m.Events):
                 wanted = [e for e in told.events if self._types is None or e.get("type") in self._types]

@@ -37,7 +37,7 @@ key                       type    holds                                         
 ``clients``               zset    client → when it was last heard of                    a lease later
 ``loads``                 hash    worker → its last heartbeat: load of its machine      with the worker
 ``total:WORKER``          hash    name → tasks that ended there                         with it, or 1 d
-``silent``                set     workers of which no events are told                   with it, or 30 d
+``silent``                hash    workers of which no events are told                   with it, or 30 d
 ``tuned``                 hash    name → limits that were set at runtime                30 d after all workers
 ``periodic``              hash    application, name → a periodic task                   when it is removed
 ``firings``               zset    periodic tasks: when each fires next                  when it is removed

@@ -45,7 +45,7 @@ class Picture:
         self._desk = desk
         self.workers: dict[str, WorkerState] = {}
         self.executors: dict[str, ExecutorState] = {}
-        self.silent = {id.decode(errors="replace") for id in desk.command(b"SMEMBERS", "silent")}
+        self.silent = {id.decode(errors="replace") for id in desk.command(b"HKEYS", "silent")}
         loads: dict[bytes, bytes] = desk.command(b"HGETALL", "loads")
         held: list[str] = []
         for id, hello in workers(desk):

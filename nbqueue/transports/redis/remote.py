@@ -218,7 +218,10 @@ class Remote:
     def _events(self, worker: WorkerState | None, args: dict[str, Any], *, on: bool) -> Any:
         if worker is None:
             return commands.NO_WORKER
-        changed = self._desk.command(b"SREM" if on else b"SADD", "silent", worker.id)
+        if on:
+            changed = self._desk.command(b"HDEL", "silent", worker.id)
+        else:
+            changed = self._desk.command(b"HSET", "silent", worker.id, b"")
         self._desk.command(b"EXPIRE", "silent", 30 * 86_400)
         self._desk.command(b"PUBLISH", CHANNEL, b"")
         return commands.events_told(on, already=not changed)

@@ -118,7 +118,7 @@ local function begin(special, token)
         local due = (tonumber(call('HGET', P .. 'starts', special.name) or 0) or 0) + 1 / special.rate
         call('HSET', P .. 'starts', special.name, string.format('%.6f', now - due <= 0.010 and due or now))
         local lasts = math.max(86400, math.ceil(1 / special.rate) + 1)
-        if call('TTL', P .. 'starts') < lasts then call('EXPIRE', P .. 'starts', lasts) end
+        if call('PTTL', P .. 'starts') < 1000 * lasts then call('EXPIRE', P .. 'starts', lasts) end
     end
     if next(special.wants) then
         local packed = cmsgpack.pack({said.executor, special.wants})

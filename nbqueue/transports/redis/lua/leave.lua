@@ -28,7 +28,7 @@ if call('GET', P .. 'keeper') == worker then -- another worker may have the role
     call('DEL', P .. 'keeper')
     call('PUBLISH', P .. 'firings', '')
 end
-call('SREM', P .. 'silent', worker)
+call('HDEL', P .. 'silent', worker)
 call('DEL', P .. 'total:' .. worker, P .. 'occupied:' .. worker, P .. 'awaits:' .. worker)
 if call('EXISTS', P .. 'alive') == 0 then -- the last one: nobody waits for any lane
     for _, lane in ipairs(call('HKEYS', P .. 'lanes')) do
