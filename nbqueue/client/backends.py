@@ -1,8 +1,10 @@
 """Result backends as clients see them: ``app.backend``, ``result.backend``, and where values are."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from nbqueue import results
+from nbqueue.client.elsewhere import OF_BACKENDS, without
 from nbqueue.exceptions import ResultBackendError, ResultsDisabledError
 from nbqueue.settings import shown_url
 
@@ -16,6 +18,9 @@ class Backend:
         self._broker = broker
         if self.url and not self.disabled:
             results.result_backend(self.url)  # one that cannot be is told where it is first needed
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(without(f"app.backend has no {name!r}", name, OF_BACKENDS))
 
     @property
     def disabled(self) -> bool:

@@ -5,12 +5,12 @@ Arguments are passed on unread; whoever asks makes of them what is safe.
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState, WorkerState
+from nbqueue.core.queues import LaneKey
 from nbqueue.core.records import DONE, LEASED, SCHEDULED, Record
-from nbqueue.core.store import LOOKED_THROUGH, Records
+from nbqueue.core.store import LOOKED_THROUGH
 from nbqueue.states import REVOKED
 
 #: bytes of arguments that are passed on
@@ -21,11 +21,25 @@ MOST: Final = 1000
 Nodes = Mapping[str, WorkerState]
 
 
+class Known(Protocol):
+    """All records."""
+
+    def get(self, id: str, /) -> Record | None: ...
+    def newest(self, limit: int, /) -> list[Record]: ...
+
+
+class Staff(Protocol):
+    """Who runs tasks."""
+
+    @property
+    def executors(self) -> dict[str, ExecutorState]: ...
+
+
 class Census(NamedTuple):
     """What the answers are made of."""
 
-    records: Records
-    dispatch: Dispatcher
+    records: Known
+    dispatch: Staff
     #: added to a broker's time, gives Unix time
     epoch: float
 
@@ -133,7 +147,7 @@ def _runs(executor: ExecutorState, record: Record) -> bool:
 
 def _home(known: Census, nodes: Nodes, record: Record) -> str:
     """The first node whose worker can run a task, "" if none can."""
-    key = known.dispatch.lane(record.task).key
+    key = LaneKey.of(record.task)
     able = (node for node, w in nodes.items() if any(key.served_by(e) for e in w.executors.values()))
     return next(able, "")
 

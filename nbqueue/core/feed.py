@@ -6,6 +6,7 @@ newest ``KEPT``; how many it lost is said with the next ones that it gets::
     what happens ─▶ Listener.waiting (bounded) ─▶ Events, at the end of the turn, unless the peer is behind
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
@@ -49,52 +50,20 @@ class Listener:
             yield Events(batch, lost)
 
 
-class Feed:
-    """See the module's docstring.  ``epoch`` added to a broker's time gives Unix time."""
+class Teller(ABC):
+    """Makes events of what happens.  ``epoch`` added to a time gives Unix time."""
 
-    def __init__(self, audience: Audience, outbox: Outbox, epoch: float) -> None:
-        #: whether anybody listens: to be asked before anything else is said
+    def __init__(self, epoch: float) -> None:
+        #: whether anybody listens: to be asked before anything is said
         self.on = False
-        self._listeners: dict[str, Listener] = {}
-        self._audience = audience
-        self._outbox = outbox
         self._epoch = epoch
 
-    # ── who listens ──────────────────────────────────────────────────────────────────────────
-
-    def listen(self, client: ClientSession, types: list[str] | None) -> None:
-        """Tell a client of these from now on, and of no others; of none if the list is empty."""
-        if types is None or types:
-            self._listeners[client.id] = Listener(client, None if types is None else frozenset(types))
-        else:
-            self._listeners.pop(client.id, None)
-        self.on = bool(self._listeners)
-
-    def gone(self, client: ClientSession) -> None:
-        """A client left, or came back as another peer and will say again what it wants."""
-        known = self._listeners.get(client.id)
-        if known is not None and known.client is client:
-            self.listen(client, [])
-
-    def flush(self) -> None:
-        """Tell those who read what has happened."""
-        for listener in self._listeners.values():
-            if listener.waiting and self._audience.reads(listener.client):
-                for message in listener.take():
-                    self._outbox.send(listener.client.peer, message)
-
-    @property
-    def has_more_to_tell(self) -> bool:
-        """Whether :meth:`flush` would tell something."""
-        return self.on and any(
-            listener.waiting and self._audience.reads(listener.client)
-            for listener in self._listeners.values()
-        )
+    @abstractmethod
+    def tell(self, event: dict[str, Any]) -> None:
+        """Pass an event on to whoever listens."""
 
     def _tell(self, type: str, now: float, **fields: Any) -> None:
-        event = {"type": type, "timestamp": now + self._epoch, **fields}
-        for listener in self._listeners.values():
-            listener.tell(event)
+        self.tell({"type": type, "timestamp": now + self._epoch, **fields})
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────────
 
@@ -149,6 +118,51 @@ class Feed:
             active=sum(1 for executor in executors if executor.held),
             processed=sum(worker.total.values()), loadavg=worker.load,
         )  # fmt: skip
+
+
+class Feed(Teller):
+    """Tells the clients of a broker."""
+
+    def __init__(self, audience: Audience, outbox: Outbox, epoch: float) -> None:
+        super().__init__(epoch)
+        self._listeners: dict[str, Listener] = {}
+        self._audience = audience
+        self._outbox = outbox
+
+    # ── who listens ──────────────────────────────────────────────────────────────────────────
+
+    def listen(self, client: ClientSession, types: list[str] | None) -> None:
+        """Tell a client of these from now on, and of no others; of none if the list is empty."""
+        if types is None or types:
+            self._listeners[client.id] = Listener(client, None if types is None else frozenset(types))
+        else:
+            self._listeners.pop(client.id, None)
+        self.on = bool(self._listeners)
+
+    def gone(self, client: ClientSession) -> None:
+        """A client left, or came back as another peer and will say again what it wants."""
+        known = self._listeners.get(client.id)
+        if known is not None and known.client is client:
+            self.listen(client, [])
+
+    def flush(self) -> None:
+        """Tell those who read what has happened."""
+        for listener in self._listeners.values():
+            if listener.waiting and self._audience.reads(listener.client):
+                for message in listener.take():
+                    self._outbox.send(listener.client.peer, message)
+
+    @property
+    def has_more_to_tell(self) -> bool:
+        """Whether :meth:`flush` would tell something."""
+        return self.on and any(
+            listener.waiting and self._audience.reads(listener.client)
+            for listener in self._listeners.values()
+        )
+
+    def tell(self, event: dict[str, Any]) -> None:
+        for listener in self._listeners.values():
+            listener.tell(event)
 
 
 def _of_failure(failure: Failure | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from nbqueue.core import kinship
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.firings import Recurrence
-from nbqueue.core.limits import spoken
+from nbqueue.core.limits import Limiter, spoken
 from nbqueue.core.overview import overview
 from nbqueue.core.queues import Lane, LaneKey
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record
@@ -121,11 +121,15 @@ def workflow(books: Books, args: dict[str, Any], now: float) -> list[dict[str, A
 def periodic(books: Books, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
     """Periodic tasks, of one ``app`` if it is named, by application and name; times are Unix times."""
     entries = sorted(books.entries.values(), key=lambda entry: entry.key)
-    return [_entry(books, entry) for entry in entries if args.get("app") in (None, entry.app)]
+    return [
+        of_entry(entry, books.records.get(entry.last_id))
+        for entry in entries
+        if args.get("app") in (None, entry.app)
+    ]
 
 
-def _entry(books: Books, entry: Recurrence) -> dict[str, Any]:
-    last = books.records.get(entry.last_id)
+def of_entry(entry: Recurrence, last: Record | None) -> dict[str, Any]:
+    """A periodic task, and the record of its ``last`` firing."""
     return {
         "app": entry.app,
         "name": entry.periodic.name,
@@ -209,14 +213,20 @@ def in_line(ahead: int, shortage: str = "") -> str:
     return f"waiting for a free worker, {before} before it"
 
 
+def rate_shortage(limiter: Limiter, now: float) -> str:
+    """Of a task whose name starts at a limited rate: when it may, "" if at once."""
+    if limiter.is_open(now):
+        return ""
+    return (
+        f"rate limit of {spoken(limiter.rate)} for {limiter.name}: the next one starts in"
+        f" {limiter.due - now:.1f} s"
+    )
+
+
 def _shortage(books: Books, lane: Lane, now: float) -> str:
     """What the first task of a lane waits for although executors are idle, "" if for an executor."""
-    limiter = lane.limiter
-    if limiter is not None and not limiter.is_open(now):
-        return (
-            f"rate limit of {spoken(limiter.rate)} for {limiter.name}: the next one starts in"
-            f" {limiter.due - now:.1f} s"
-        )
+    if lane.limiter is not None and (text := rate_shortage(lane.limiter, now)):
+        return text
     able = {e.worker: None for e in books.dispatch.executors.values() if lane.key.served_by(e)}
     for resource, amount in lane.key.resources:
         free = max((worker.free(resource) for worker in able), default=0.0)

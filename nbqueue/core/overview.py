@@ -23,13 +23,14 @@ def overview(records: Records, dispatch: Dispatcher, epoch: float, now: float) -
         "records": len(records),
         "paused": dispatch.paused,
         "workers": [
-            _worker(worker, epoch) for worker in dispatch.workers.values() if worker.hello is not None
+            of_worker(worker, epoch) for worker in dispatch.workers.values() if worker.hello is not None
         ],
         "queues": _queues(records, dispatch),
     }
 
 
-def _worker(worker: WorkerState, epoch: float) -> dict[str, Any]:
+def of_worker(worker: WorkerState, epoch: float) -> dict[str, Any]:
+    """A worker with what its executors run."""
     return {
         "name": worker.name,
         "host": worker.hello.host if worker.hello is not None else "",

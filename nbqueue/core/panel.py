@@ -12,37 +12,23 @@ An order has a name of its client's making.  A question that is asked once more,
 the same order, and is carried out once.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, Final
 
 from nbqueue import messages as m
-from nbqueue.core import census, timers, verdicts
+from nbqueue.core import census, commands, timers, verdicts
 from nbqueue.core.actions import Peer
 from nbqueue.core.audience import Audience, ClientSession
+from nbqueue.core.commands import Command
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import WorkerState
-from nbqueue.core.limits import TimeLimits
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.records import DONE, LEASED
 from nbqueue.core.tasks import Tasks
 from nbqueue.states import REVOKED
 
-# Topics of Ask
-INSPECT: Final = "inspect"
-CONTROL: Final = "control"
-PURGE: Final = "purge"
-REVOKE_STAMPED: Final = "revoke_by_stamped_headers"
-
-#: what workers are asked for, and what they are told to do
-ASKED: Final = frozenset({"ping", "stats", "conf", "report"})
-TOLD: Final = frozenset({
-    "pool_grow", "pool_shrink", "pool_restart", "autoscale", "add_consumer", "cancel_consumer", "shutdown",
-})  # fmt: skip
-#: seconds that workers may be given to answer
-LONGEST: Final = 600.0
 #: orders that wait for replies
 UNDER_WAY: Final = 1000
 #: orders of which the answer is remembered, for those who ask again
@@ -105,7 +91,7 @@ class Panel:
             "rate_limit": self._rate_limit,
             "time_limit": self._time_limit,
             "revoke": self._revoke,
-            REVOKE_STAMPED: self._revoke,
+            commands.REVOKE_STAMPED: self._revoke,
             "enable_events": lambda worker, args, now: self._events(worker, on=True),
             "disable_events": lambda worker, args, now: self._events(worker, on=False),
         }
@@ -121,12 +107,12 @@ class Panel:
             It makes no sense; the message says why.
         """
         # to look twice does no harm, and what was seen may be large
-        order = str(question.args.get("order", "")) if question.topic != INSPECT else ""
+        order = str(question.args.get("order", "")) if question.topic != commands.INSPECT else ""
         if order and order in self._given:
             self._outbox.send(client.peer, m.Answer(question.number, self._given[order]))
         elif order and (known := self._known(order)) is not None:
             known.client, known.question = client.id, question.number
-        elif question.topic == PURGE:
+        elif question.topic == commands.PURGE:
             self._purge(client, question, order)
         else:
             self._order(client, question, order, now)
@@ -136,25 +122,16 @@ class Panel:
         return next((pending for pending in under_way if pending.order == order), None)
 
     def _order(self, client: ClientSession, question: m.Ask, order: str, now: float) -> None:
-        command = str(question.args.get("command", ""))
-        args = question.args.get("args") or {}
-        timeout = float(question.args.get("patience", 1.0))
-        if not isinstance(args, dict) or not math.isfinite(timeout):
-            raise ValueError("args is a dict, and patience a number of seconds")
-        nodes = self._nodes(question.args.get("destination"))
-        allowed = ASKED | census.TOPICS.keys()
-        if question.topic == CONTROL:
-            allowed = allowed | TOLD | self._done_here.keys()
-        if command not in allowed:
-            raise ValueError(f"no command is called {command!r}; there are: {', '.join(sorted(allowed))}")
-        if command in ASKED or command in TOLD:
-            pending = Pending(order, client.id, question.number, command, {})
-            self._pass_on(pending, nodes, args, now + min(max(timeout, 0.0), LONGEST))
+        command = commands.read(question.topic, question.args)
+        nodes = commands.nodes(self._dispatch.workers.values(), command.destination)
+        if command.is_passed_on:
+            pending = Pending(order, client.id, question.number, command.name, {})
+            self._pass_on(pending, nodes, command.args, now + command.patience)
         else:
             try:
-                replies = self._answer_here(command, nodes, args, question, now)
+                replies = self._answer_here(command, nodes, now)
             except KeyError as error:
-                raise ValueError(f"{command} needs {error}") from None
+                raise ValueError(f"{command.name} needs {error}") from None
             self._answer(order, client.id, question.number, replies)
 
     def _pass_on(
@@ -173,16 +150,6 @@ class Panel:
         if not pending.waiting:
             self._finish(number)
 
-    def _nodes(self, destination: Any) -> dict[str, WorkerState]:
-        """Workers that are there, by name; of several with the same name each has its pid behind it."""
-        if isinstance(destination, str):
-            destination = [destination]
-        workers = [worker for worker in self._dispatch.workers.values() if worker.hello is not None]
-        if destination:
-            workers = [w for w in workers if {w.name, f"{w.name}#{w.pid}"} & set(map(str, destination))]
-        names = [worker.name for worker in workers]
-        return {w.name if names.count(w.name) == 1 else f"{w.name}#{w.pid}": w for w in workers}
-
     @property
     def _here(self) -> str:
         """The broker, as a node."""
@@ -190,57 +157,41 @@ class Panel:
 
     # ── what the broker answers itself ───────────────────────────────────────────────────────
 
-    def _answer_here(
-        self, command: str, nodes: dict[str, WorkerState], args: dict[str, Any], question: m.Ask, now: float
-    ) -> Replies:
-        if command == REVOKE_STAMPED:  # found once: after the first worker's reply they are revoked
+    def _answer_here(self, command: Command, nodes: dict[str, WorkerState], now: float) -> Replies:
+        args = command.args
+        if command.name == commands.REVOKE_STAMPED:  # found once: after the first reply they are revoked
             args = {**args, "task_id": self._stamped(dict(args["headers"]))}
-        if (act := self._done_here.get(command)) is not None:
-            if not nodes and not question.args.get("destination"):
+        if (act := self._done_here.get(command.name)) is not None:
+            if not nodes and not command.destination:
                 return {self._here: act(None, args, now)}
             return {node: act(worker, args, now) for node, worker in nodes.items()}
         known = census.Census(self._tasks.records, self._dispatch, self._welcome.epoch)
-        everywhere = not question.args.get("destination")
-        replies: Replies = census.TOPICS[command](known, nodes, args)
+        replies: Replies = census.TOPICS[command.name](known, nodes, args)
         elsewhere = replies.pop("", None)
-        if elsewhere and everywhere:
+        if elsewhere and not command.destination:
             replies[self._here] = elsewhere
         return replies
 
     def _rate_limit(self, worker: WorkerState | None, args: dict[str, Any], now: float) -> Any:
-        name, rate = str(args["task_name"]), args["rate_limit"]
-        if rate is not None and not 0 <= float(rate) < math.inf:
-            raise ValueError(f"a rate is a number of starts a second, not {rate!r}")
+        name, rate = commands.rate(args)
         # one reply for each worker, and the rate is all workers'
         if name not in self._tasks.limits.rates or self._tasks.limits.rates[name] != rate:
-            self._dispatch.set_rate(name, None if rate is None else float(rate), now)
-        if rate is None:
-            return {"ok": "rate limit is again what the tasks say"}
-        return {"ok": "new rate limit set successfully" if rate else "rate limit disabled successfully"}
+            self._dispatch.set_rate(name, rate, now)
+        return commands.rate_set(rate)
 
     def _time_limit(self, worker: WorkerState | None, args: dict[str, Any], now: float) -> Any:
-        name, soft, hard = str(args["task_name"]), args.get("soft"), args.get("hard")
-        for limit in (soft, hard):
-            if limit is not None and not 0 <= float(limit) < math.inf:
-                raise ValueError(f"a time limit is a number of seconds, not {limit!r}")
-        if soft is not None and hard is not None and soft > hard:
-            raise ValueError(f"soft ({soft:g} s) is above hard ({hard:g} s): it would never be reached")
+        name, times = commands.times(args, now)
         known = self._tasks.limits.times.get(name)
-        if known is None or (known.soft, known.hard) != (soft, hard):
-            self._dispatch.set_time_limits(name, TimeLimits(soft, hard, now))
-        return {"ok": "time limits set successfully"}
+        if known is None or (known.soft, known.hard) != (times.soft, times.hard):
+            self._dispatch.set_time_limits(name, times)
+        return commands.TIMES_SET
 
     def _revoke(self, worker: WorkerState | None, args: dict[str, Any], now: float) -> Any:
-        ids = args["task_id"]
-        ids = [str(id) for id in ids] if isinstance(ids, list) else [str(ids)]
-        terminate = bool(args.get("terminate"))
-        unknown = [id for id in ids if self._tasks.records.get(id) is None]
-        for id in ids:
-            self._tasks.cancel(id, now, terminate=terminate, at_once=bool(args.get("at_once")))
-        if len(unknown) == len(ids):
-            return {"error": f"no task is known as {', '.join(unknown)}"}
-        text = f"tasks {', '.join(ids)} {'terminated' if terminate else 'flagged as revoked'}"
-        return {"ok": text + (f"; not known: {', '.join(unknown)}" if unknown else "")}
+        wanted = commands.revocation(args)
+        unknown = [id for id in wanted.ids if self._tasks.records.get(id) is None]
+        for id in wanted.ids:
+            self._tasks.cancel(id, now, terminate=wanted.terminate, at_once=wanted.at_once)
+        return commands.revoked(wanted, unknown)
 
     def _stamped(self, wanted: Mapping[str, list[Any]]) -> list[str]:
         """Ids of what has not ended and carries one of these stamps.
@@ -251,18 +202,16 @@ class Panel:
             There is none.
         """
         records = self._tasks.records
-        ids = [r.task.id for r in records if r.place != DONE and _is_stamped(r.task, wanted)]
+        ids = [r.task.id for r in records if r.place != DONE and commands.is_stamped(r.task, wanted)]
         if not ids:
             raise ValueError(f"no task that has not ended is stamped so: {', '.join(wanted)}")
         return ids
 
     def _events(self, worker: WorkerState | None, *, on: bool) -> Any:
         if worker is None:
-            return {"error": "no worker is connected"}
-        word = "enabled" if on else "disabled"
-        already = "already " if worker.tells_events == on else ""
-        worker.tells_events = on
-        return {"ok": f"task events {already}{word}"}
+            return commands.NO_WORKER
+        already, worker.tells_events = worker.tells_events == on, on
+        return commands.events_told(on, already=already)
 
     # ── what workers answer ──────────────────────────────────────────────────────────────────
 
@@ -333,12 +282,3 @@ class Panel:
         if not purge.ids:
             self._purges.pop(0)
             self._answer(purge.order, purge.client, purge.question, purge.deleted)
-
-
-def _is_stamped(task: m.Task, wanted: Mapping[str, list[Any]]) -> bool:
-    """Whether a task carries one of these stamps with one of its values."""
-    stamps = task.headers.get("stamps") if task.headers is not None else None
-    if not isinstance(stamps, dict):
-        return False
-    mine = {name: values for name in wanted if isinstance(values := stamps.get(name), list)}
-    return any(value in wanted[name] for name, values in mine.items() for value in values)

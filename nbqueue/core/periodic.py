@@ -21,29 +21,15 @@ from typing import Final
 
 import msgspec
 
-from nbqueue import timetable
-from nbqueue.core.firings import Recurrence
+from nbqueue.core.firings import MAX_ENTRIES, Recurrence, flaw_of, registered
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.records import DONE, Sender, task_size
-from nbqueue.core.settings import BrokerSettings, too_large
+from nbqueue.core.settings import BrokerSettings
 from nbqueue.core.tasks import Tasks
-from nbqueue.core.validation import flaw
 from nbqueue.messages import Periodic, Task
 
-#: entries of all applications
-MAX_ENTRIES: Final = 10_000
-#: missed firings of one entry that are made up for at most, the last ones
-MAX_CATCH_UP: Final = 100
-#: seconds by which a firing may be late without being missed
-LATE: Final = 5.0
 #: seconds until a firing is tried again that could not be kept
 AGAIN: Final = 1.0
-
-ONCE: Final = "once"
-SKIP: Final = "skip"
-ALL: Final = "all"
-#: what may be said of missed firings
-MISSED: Final = (ONCE, SKIP, ALL)
 
 
 class Schedules:
@@ -98,31 +84,15 @@ class Schedules:
 
     def _flaw(self, periodic: Periodic) -> str:
         """What is wrong with an entry, "" if nothing is."""
-        task = periodic.task
-        if not periodic.name:
-            return "it has no name"
-        if periodic.missed not in MISSED:
-            return f"missed is {', '.join(MISSED)}, not {periodic.missed!r}"
-        if task.step is not None or task.parent_id:
-            return "it is part of a workflow: have a task send that, and let this task fire"
-        size, limit = len(task.payload) + len(task.captured), self._settings.payload_limit
-        if size > limit:
-            return too_large("its arguments", size, limit)
-        if key := self._tasks.lacking(task):
+        if key := self._tasks.lacking(periodic.task):
             return f"the broker has no room for its function ({key})"
-        return flaw(task) or timetable.flaw(periodic.timetable)
+        return flaw_of(periodic, self._settings.payload_limit)
 
     def _keep(self, app: str, periodic: Periodic, sender: Sender, now: float) -> None:
         old = self.entries.get((app, periodic.name))
-        if old is not None and old.periodic == periodic and not old.lost:
+        entry = registered(app, periodic, sender, old, now + self._epoch)
+        if entry is None:
             return
-        at = now + self._epoch
-        anchor = timetable.anchor_of(periodic.timetable, at)
-        entry = Recurrence(app, periodic, sender, anchor, max(at, anchor))  # the anchor itself is no firing
-        if old is not None and old.periodic.timetable == periodic.timetable:  # its times stay what they were
-            entry.anchor, entry.handled = old.anchor, old.handled
-        if old is not None:
-            entry.last_id = old.last_id
         self._refer(periodic.task)  # before the old one lets go of the same
         if old is not None:
             self._let_go(old)
@@ -142,7 +112,7 @@ class Schedules:
         self.entries[entry.key] = entry
         self._size += task_size(entry.periodic.task)
         if not entry.lost:
-            self._plan(entry)
+            entry.plan()
 
     def _let_go(self, entry: Recurrence) -> None:
         del self.entries[entry.key]
@@ -171,14 +141,6 @@ class Schedules:
         self._epoch = epoch
         self._look_ahead()
 
-    def _plan(self, entry: Recurrence) -> None:
-        """When it fires next, after all that was handled."""
-        try:
-            due = timetable.following(entry.periodic.timetable, entry.anchor, entry.handled)
-        except ValueError as error:  # a time zone that an earlier broker knew
-            due, entry.trouble = None, str(error)
-        entry.due = inf if due is None else due
-
     def _look_ahead(self) -> None:
         self._next = min((entry.due for entry in self.entries.values()), default=inf) - self._epoch
 
@@ -200,16 +162,15 @@ class Schedules:
         """One entry is due; False if that cannot be written down now, and has to wait."""
         at = max(now + self._epoch, entry.due)
         periodic, trouble = entry.periodic, self._tasks.unwritable
-        count = MAX_CATCH_UP if periodic.missed == ALL else 1
-        firings = timetable.latest(periodic.timetable, entry.anchor, entry.handled, at, count)
+        firings = entry.firings(at)
         entry.trouble = trouble or self._claim_room(len(firings) * task_size(periodic.task))
         if entry.trouble:
             return False
         entry.handled = firings[-1]
         for firing in firings:
-            if periodic.missed != SKIP or at - firing <= LATE:
+            if entry.counts(firing, at):
                 self._submit(entry, firing, now)
-        self._plan(entry)
+        entry.plan()
         self._ledger.fired(entry)
         return True
 
@@ -217,7 +178,7 @@ class Schedules:
         if entry.periodic.skip_if_running and self._last_is_unfinished(entry):
             return
         task = msgspec.structs.replace(entry.periodic.task, id=entry.id_of(firing))
-        entry.trouble = self._tasks.refusal(task)
+        entry.trouble = self._tasks.refusal(task, task_size(task))
         if not entry.trouble:
             self._tasks.accept(task, entry.sender, now)
             entry.last_id = task.id

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from nbqueue import messages as m
-from nbqueue.core import inspect, panel
+from nbqueue.core import commands, inspect
 from nbqueue.core.actions import Peer
 from nbqueue.core.audience import Audience, ClientSession
 from nbqueue.core.outbox import Outbox
@@ -21,7 +21,7 @@ from nbqueue.core.ownership import Ownership
 from nbqueue.core.panel import Panel
 
 NOTED: Final = "noted"
-_OF_THE_PANEL: Final = (panel.INSPECT, panel.CONTROL, panel.PURGE)
+_OF_THE_PANEL: Final = (commands.INSPECT, commands.CONTROL, commands.PURGE)
 
 
 class Questions:

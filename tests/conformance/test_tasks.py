@@ -194,7 +194,6 @@ def test_a_running_task_is_cancelled(app: App) -> None:
     result.cancel()
 
 
-@pytest.mark.own_broker("remote control")
 def test_a_task_that_heeds_nothing_is_killed_by_signal(app: App, broker_url: str) -> None:
     if broker_url.startswith("memory:"):
         pytest.skip("a thread cannot be killed")
@@ -353,6 +352,25 @@ def test_a_bound_task_has_an_application_and_a_logger(app: App, broker_url: str)
     assert "sending" in result.output
 
 
+def test_a_bound_task_sends_itself_again(app: App, broker_url: str) -> None:
+    if broker_url.startswith("memory"):
+        pytest.skip("in this process, the default broker is not that of the test")
+
+    @app.task(bind=True, priority=4)
+    def pages(self: Any, number: int) -> Any:
+        if number == 0:
+            return self.delay(1).id
+        if number == 1:
+            return self.apply_async((2,), countdown=0.01).id, self.AsyncResult("x").id, repr(self.s(3))
+        return self.queue, self.priority, self.request.parent_id
+
+    first = pages.delay(0)
+    second = app.AsyncResult(first.get(LIMIT))
+    third, asked, said = second.get(LIMIT)
+    assert (asked, said) == ("x", f"{pages.name}(3)")
+    assert app.AsyncResult(third).get(LIMIT) == ("default", 4, second.id)
+
+
 def test_a_task_sends_tasks_and_they_know_where_they_came_from(app: App, broker_url: str) -> None:
     if broker_url.startswith("memory"):
         pytest.skip("in this process, the default broker is not that of the test")
@@ -440,7 +458,6 @@ def test_headers_of_a_call_reach_the_task(app: App) -> None:
     assert tell.apply_async(headers={"tenant": 7}).get(LIMIT) == (7, False)
 
 
-@pytest.mark.own_broker("periodic tasks")
 def test_a_periodic_task_fires_until_it_is_removed(app: App) -> None:
     add = app.task(lambda x, y: x + y, name="periodic.add")
     app.conf.beat_schedule = {"adds": {"task": "periodic.add", "schedule": 0.1, "args": (2, 3)}}

@@ -8,7 +8,8 @@ from nbqueue import messages as m
 from nbqueue.core.actions import Keep, Send
 from nbqueue.core.broker import BrokerCore, BrokerSettings
 from nbqueue.core.entries import AnyEntry, Defined, Fired, Scheduled, Took, Unscheduled, decode, encode
-from nbqueue.core.periodic import AGAIN, MAX_CATCH_UP, MAX_ENTRIES
+from nbqueue.core.firings import MAX_CATCH_UP, MAX_ENTRIES
+from nbqueue.core.periodic import AGAIN
 from nbqueue.core.permissions import VIEWER, WORKER, Key
 from nbqueue.core.records import DONE
 from nbqueue.states import SUCCESS

@@ -9,7 +9,7 @@ import pytest
 from nbqueue import App
 from nbqueue.cli import remote
 from nbqueue.client.control import Control
-from nbqueue.core import census, panel
+from nbqueue.core import census, commands
 from nbqueue.testing import InProcessCluster
 
 FOLDER = Path(__file__).parents[2] / "docs" / "howto"
@@ -48,8 +48,8 @@ def test_the_examples_of_asking_run(names, capsys):
 def test_every_question_and_command_is_told():
     told = set(re.findall(r"`(\w+)(?: ID…)?`", MONITORING.split("## Tell workers")[0]))
     assert set(remote._QUESTIONS) <= told
-    assert set(remote._QUESTIONS) == panel.ASKED | census.TOPICS.keys()
-    commands = MONITORING.split("## Tell workers")[1]
+    assert set(remote._QUESTIONS) == commands.ASKED | census.TOPICS.keys()
+    told_of = MONITORING.split("## Tell workers")[1]
     for command in remote._COMMANDS:
-        assert command in commands or command.replace("pool_", "pool ") in commands or command == "ping"
+        assert command in told_of or command.replace("pool_", "pool ") in told_of or command == "ping"
         assert hasattr(Control, command), command

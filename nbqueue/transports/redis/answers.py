@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from nbqueue.core import inspect
+from nbqueue.core.limits import Limiter
 from nbqueue.core.queues import PRIORITIES
 from nbqueue.core.records import LEASED, READY, WAITING, Record
-from nbqueue.exceptions import ConfigurationError, ProtocolError
+from nbqueue.exceptions import ConfigurationError
 from nbqueue.messages import SAVED, Hello
-from nbqueue.transports.redis import kin
+from nbqueue.transports.redis import kin, periodic, tuning
 from nbqueue.transports.redis.desk import Desk
 from nbqueue.transports.redis.losses import held
 from nbqueue.transports.redis.moves import is_first
 from nbqueue.transports.redis.names import entry_of, lane_of, queue_of
-from nbqueue.wire.signing import ForgedError
+from nbqueue.transports.redis.picture import hellos, overview, workers
 
 _PLACES: Final = ("ready", "scheduled", "running")
 #: of the tasks that a step waits for, so many are looked at to say why
@@ -39,34 +40,18 @@ def status(desk: Desk, args: dict[str, Any]) -> dict[str, Any]:
             "started": now - int(fields.get("uptime_in_seconds", 0)),
             "time": now,
         },
-        "workers": [_worker(desk, id, hello) for id, hello in _workers(desk)],
+        "workers": [_worker(desk, id, hello) for id, hello in workers(desk)],
         "queues": _queues(desk),
     }
 
 
-def _hellos(desk: Desk, key: str) -> list[tuple[str, Hello]]:
-    """Id and Hello of each."""
-    found = []
-    for id, sealed in desk.command(b"HGETALL", key).items():
-        try:
-            found.append((id.decode(errors="replace"), desk.sealed.open_hello(sealed)))
-        except (ForgedError, ProtocolError) as error:
-            desk.report_forgery(str(error))
-    return found
-
-
-def _workers(desk: Desk) -> list[tuple[str, Hello]]:
-    alive = set(desk.command(b"ZRANGEBYSCORE", "alive", desk.now, b"+inf"))
-    return [(id, hello) for id, hello in _hellos(desk, "workers") if id.encode() in alive]
-
-
 def _executors(desk: Desk) -> list[tuple[str, Hello]]:
     """All that are there: seat and Hello."""
-    return [row for worker, _ in _workers(desk) for row in _hellos(desk, f"executors:{worker}")]
+    return [row for worker, _ in workers(desk) for row in hellos(desk, f"executors:{worker}")]
 
 
 def _worker(desk: Desk, id: str, hello: Hello) -> dict[str, Any]:
-    executors = _hellos(desk, f"executors:{id}")
+    executors = hellos(desk, f"executors:{id}")
     return {
         "name": hello.name,
         "host": hello.host,
@@ -130,6 +115,12 @@ def tasks(desk: Desk, args: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def arguments(desk: Desk, args: dict[str, Any]) -> bytes | None:
+    """What a task was called with, as it was sent: None if it is not known, or has ended."""
+    found = desk.look([str(args.get("id", ""))])[0][1]
+    return found.record.task.payload or None if found is not None else None
+
+
 def why(desk: Desk, args: dict[str, Any]) -> dict[str, Any]:
     """One sentence, ``text``: why the task is not done yet; ``stuck`` if nothing that is there can run it."""
     found = desk.look([str(args.get("id", ""))])[0][1]
@@ -148,7 +139,21 @@ def why(desk: Desk, args: dict[str, Any]) -> dict[str, Any]:
         return inspect.reason(inspect.why_not_ready(record, desk.now))
     if text := inspect.obstacle(record.task, list(executors.values())):
         return inspect.reason(text, stuck=True)
-    return inspect.reason(inspect.in_line(_ahead(desk, record)))
+    return inspect.reason(inspect.in_line(_ahead(desk, record), _shortage(desk, record)))
+
+
+def _shortage(desk: Desk, record: Record) -> str:
+    """What the first task of a lane waits for although executors are idle, "" if for an executor."""
+    name = record.task.name
+    rate = tuning.of(desk, name).rate
+    limiter = Limiter(name, record.task.rate if rate is None else rate)
+    if record.task.rate and limiter.rate:
+        limiter.last = float(desk.command(b"HGET", "starts", name) or 0.0)
+        return inspect.rate_shortage(limiter, desk.now)
+    if record.task.demand is not None and record.task.demand.resources:
+        wanted = ", ".join(record.task.demand.resources)
+        return f"waiting for a worker with enough {wanted} free"
+    return ""
 
 
 def _why_waiting(desk: Desk, record: Record) -> dict[str, Any]:
@@ -175,7 +180,9 @@ TOPICS: Final[dict[str, Callable[[Desk, dict[str, Any]], Any]]] = {
     "tasks": tasks,
     "children": kin.children,
     "workflow": kin.workflow,
-    "periodic": lambda desk, args: [],
+    "periodic": periodic.rows,
+    "overview": overview,
+    "arguments": arguments,
     "why": why,
     "stop": stop,
 }

@@ -19,10 +19,12 @@ from typing import Final
 
 from nbqueue import messages as m
 from nbqueue.core import verdicts
+from nbqueue.core.records import Record
 from nbqueue.exceptions import ConnectionLostError
-from nbqueue.transports.redis import losses, steps
+from nbqueue.transports.redis import losses, steps, tuning
 from nbqueue.transports.redis.desk import Desk
 from nbqueue.transports.redis.moves import Move, began, decide, interruption, kill_timer, killing
+from nbqueue.transports.redis.records import Tuned
 
 #: seconds after which another may do what was taken over
 _GRACE: Final = 5.0
@@ -61,7 +63,10 @@ class Chores:
         lease = self._desk.settings.worker_lease
         hello = self._desk.command(b"HGET", "workers", worker)
         try:
-            name = self._desk.sealed.open_hello(hello).name if hello else worker
+            said = self._desk.sealed.open_hello(hello) if hello else None
+            name = said.name if said is not None else worker
+            if said is not None and self._desk.events_of.on:
+                self._desk.events_of.of_worker("worker-offline", said)
         except ConnectionLostError as error:  # forged, or of another version
             self._desk.report_forgery(str(error))
             name = worker
@@ -108,7 +113,10 @@ class Chores:
 
         def decision(move: Move) -> bool | None:
             record = move.record
-            limit = (record.task.time_limit if kind == "hard" else record.task.soft_time_limit) or 0.0
+            task = tuning.run_of(record.task, record.leased_at, self._tuned(record), self._executor(record))
+            limit = task.time_limit if kind == "hard" else task.soft_time_limit
+            if limit is None:
+                return None
             start = began(desk, record)
             if (due := (desk.now if start is None else start) + limit) > desk.now:
                 later.append(due)
@@ -123,6 +131,20 @@ class Chores:
 
         decide(desk, id, token, decision)
         return later[-1] if later else None
+
+    def _tuned(self, record: Record) -> dict[str, Tuned]:
+        """What was said at runtime of its name."""
+        return {record.task.name: tuning.of(self._desk, record.task.name)}
+
+    def _executor(self, record: Record) -> m.Hello | None:
+        """The Hello of the executor that has it."""
+        worker = record.executor.partition("/")[0]
+        hello = self._desk.command(b"HGET", f"executors:{worker}", record.executor)
+        try:
+            return self._desk.sealed.open_hello(hello) if hello else None
+        except ConnectionLostError as error:  # forged, or of another version
+            self._desk.report_forgery(str(error))
+            return None
 
 
 def order(desk: Desk, channel: str, word: m.AnyMessage) -> None:

@@ -10,17 +10,20 @@ import msgspec
 
 from nbqueue import messages as m
 from nbqueue.core.audience import story
+from nbqueue.core.records import Record, Sender
 from nbqueue.core.settings import too_large
 from nbqueue.core.validation import flaw
 from nbqueue.exceptions import NBQueueError, ProtocolError
 from nbqueue.messages import MAX_BATCH, AnyMessage
-from nbqueue.transports.redis import answers, steps
+from nbqueue.transports.redis import answers, periodic, steps, tuning
 from nbqueue.transports.redis.blobs import Blobs
 from nbqueue.transports.redis.chores import Chores
-from nbqueue.transports.redis.desk import Desk, Part, said
-from nbqueue.transports.redis.names import entry_of, lane_of, size_of
+from nbqueue.transports.redis.desk import Desk, Part, frames, said
+from nbqueue.transports.redis.listening import Listening
+from nbqueue.transports.redis.names import entry_of, lane_of, size_of, unfit
 from nbqueue.transports.redis.pieces import LARGE
 from nbqueue.transports.redis.records import Call, Envelope, blobs_of
+from nbqueue.transports.redis.remote import TOPICS, Remote
 from nbqueue.transports.redis.streams import Readings
 from nbqueue.transports.redis.templates import Plan, Plans, Shape
 from nbqueue.transports.redis.weaving import RECENT, Weaver, full
@@ -30,27 +33,8 @@ from nbqueue.wire.signing import ForgedError
 _LOOK: Final = 2.0
 #: bytes of submissions in one call
 _SUBMIT_BYTES: Final = 8 * 2**20
-_LENGTH: Final = struct.Struct(">I")
 _KNOWN: Final = 1
 _FULL: Final = 2
-
-
-#: what tasks may ask for that Redis does not see to yet, by the field that says so
-_LACKS: Final = {
-    "rate": "rate limits",
-    "demand": "demands on workers",
-}
-
-
-def _absent(what: str) -> str:
-    return f"{what} need nbqueue's own broker: Redis as the broker does not have them yet"
-
-
-def _lack(task: m.Task) -> str:
-    """Why a task is not for Redis, "" if it is."""
-    if not task.rate and task.demand is None:
-        return ""
-    return next((_absent(what) for field, what in _LACKS.items() if getattr(task, field)), "")
 
 
 #: a task, and how it is submitted unless that is as a whole
@@ -72,11 +56,16 @@ class ClientPart(Part):
         self._plans = Plans(desk.sealed, hello.id, hello.notebook)
         #: templates that were sent on this connection
         self._defined: dict[str, Plan] = {}
+        #: set at runtime, of tasks that do not say one
+        self._rates: dict[str, float] = {}
 
     def greet(self) -> None:
-        self.desk.subscribe(f"c:{self.hello.id}")
+        self.desk.subscribe(f"c:{self.hello.id}", "news")
+        self._rates = tuning.rates(self.desk)
         self._sign_of_life()
         self._chores = Chores(self.desk, _LOOK)
+        self._remote = Remote(self.desk, self.hello.id)
+        self._listening = Listening(self.desk, self.hello.id)
         self.desk.wire.ask(b"PING")  # what we may not do is said before anybody relies on us
         self.desk.deliver(self.desk.welcome())
 
@@ -94,6 +83,7 @@ class ClientPart(Part):
                 self._define(message)
             case m.Ping():
                 self._sign_of_life()
+                self._listening.go_on()
                 self.desk.wire.call(b"PING", then=lambda _: self.desk.deliver(m.Pong(1)))
             case m.Watch(ids):
                 self._watch(ids)
@@ -106,9 +96,15 @@ class ClientPart(Part):
                 self.desk.run("forget", self.hello.id, *ids)
             case m.Ask():
                 self._answer(message)
-            case m.Schedule(number) | m.Unschedule(number):
-                self.desk.deliver(m.Answer(number, None, _absent("periodic tasks")))
+            case m.Listen(types):
+                self._listening.listen(types)
+            case m.Schedule():
+                self._schedule(message)
+            case m.Unschedule(number, app, names):
+                periodic.remove(self.desk, app, names)
+                self.desk.deliver(m.Noted(number))
             case m.Goodbye():
+                self._listening.end()
                 self.desk.wire.call(b"ZREM", self.desk.names("clients"), self.hello.id, then=_nothing)
             case _:
                 self.refuse(message)
@@ -137,8 +133,10 @@ class ClientPart(Part):
         batch: dict[str, Planned] = {}
         room, limit, plan_of = _SUBMIT_BYTES, self.desk.payload_limit, self._plans.of
         for task in tasks:
+            if self._rates and not task.rate and (rate := self._rates.get(task.name)):
+                task = msgspec.structs.replace(task, rate=rate)
             size, plan = len(task.payload) + len(task.captured), plan_of(task)
-            reason = (flaw(task) if plan is None else plan.flaw) or _lack(task)
+            reason = (flaw(task) or unfit(task)) if plan is None else plan.flaw
             if size > limit:
                 reason = reason or too_large(f"the arguments of {task.name}()", size, limit)
             if reason:
@@ -210,6 +208,8 @@ class ClientPart(Part):
             return
         if not reply:
             deliver(m.Accepted([task.id for task in tasks]))
+            if self.desk.events_of.on:
+                self._tell_sent(tasks)
             return
         accepted: list[str] = []
         known: list[str] = []
@@ -231,6 +231,15 @@ class ClientPart(Part):
             deliver(m.Accepted(accepted))
         if known:
             self._to_watch += known
+        if self.desk.events_of.on:
+            new = set(accepted) - set(known)
+            self._tell_sent([task for task in tasks if task.id in new])
+
+    def _tell_sent(self, tasks: Sequence[m.Task]) -> None:
+        """Those who listen are told of tasks that have been accepted."""
+        sender = Sender(self.hello.id, "", self.hello.notebook)
+        for task in tasks:
+            self.desk.events_of.sent(Record(task, self.desk.now, 0, sender), self.desk.now)
 
     def _on_missing(self, key: str, tasks: list[m.Task]) -> None:
         """A blob has gone, since no task needed it for an hour."""
@@ -254,6 +263,14 @@ class ClientPart(Part):
         if absent:
             self.desk.deliver(m.NotFound(absent))
 
+    def _schedule(self, message: m.Schedule) -> None:
+        lack = next((lack for entry in message.entries if (lack := unfit(entry.task))), "")
+        objection = lack or periodic.register(self.desk, message, self.hello.notebook)
+        if objection:
+            self.desk.deliver(m.Answer(message.number, None, objection))
+        else:
+            self.desk.deliver(m.Noted(message.number))
+
     # ── questions ────────────────────────────────────────────────────────────────────────────
 
     def _answer(self, question: m.Ask) -> None:
@@ -263,24 +280,36 @@ class ClientPart(Part):
             desk.wire.call(b"PING", then=lambda _: desk.deliver(m.Noted(number)))
             return
         topic = answers.TOPICS.get(question.topic)
-        if topic is None:
-            error = _absent(f"questions about {question.topic!r}")
+        if topic is None and question.topic not in TOPICS:
+            topics = sorted({*answers.TOPICS, *TOPICS})
+            error = f"no question is about {question.topic!r}; there are: {', '.join(topics)}"
             desk.deliver(m.Answer(number, None, error))
             return
         try:
-            data = topic(desk, question.args)
+            if topic is None:
+                self._remote.ask(question)
+            else:
+                desk.deliver(m.Answer(number, topic(desk, question.args)))
         except (TypeError, ValueError, OverflowError, NBQueueError) as error:
             desk.deliver(m.Answer(number, None, f"{question.topic}: {error}"))
-            return
-        desk.deliver(m.Answer(number, data))
 
     # ── hearing ──────────────────────────────────────────────────────────────────────────────
 
     def pushed(self, channel: bytes, message: bytes) -> None:
+        if channel.endswith(b":news"):
+            if message == tuning.CHANGED:
+                self._rates = tuning.rates(self.desk)
+            return
+        if channel == self._listening.channel:
+            self._tell()
+            self._listening.heard(message)
+            return
         try:
-            for kind, sealed in _frames(message):
+            for kind, sealed in frames(message):
                 if kind == b"r":
                     self._outcomes.append(self.desk.sealed.open_news(sealed).outcome)
+                elif kind == b"a":
+                    self._remote.replied(sealed)
                 else:
                     self._tell()
                     for event in self.desk.sealed.open_events(sealed):
@@ -301,10 +330,11 @@ class ClientPart(Part):
             known = self._to_watch.copy()
             self._to_watch.clear()  # the same list: the weaver adds to it
             self._watch(known)
+        self._remote.turn(now)
         self._chores.turn(now)
 
     def due(self) -> float:
-        return self._chores.due
+        return min(self._chores.due, self._remote.due())
 
 
 def _shape(task: m.Task) -> Shape:
@@ -312,16 +342,6 @@ def _shape(task: m.Task) -> Shape:
         task.queue, lane_of(task), str(task.priority), tuple(blobs_of(task)), max(0.0, task.countdown),
         -1.0 if task.expires is None else max(0.0, task.expires),
     )  # fmt: skip
-
-
-def _frames(message: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """What was published as one: kind and content of each."""
-    at = 0
-    while at < len(message):
-        (length,) = _LENGTH.unpack_from(message, at)
-        at += _LENGTH.size
-        yield message[at : at + 1], message[at + 1 : at + length]
-        at += length
 
 
 def _nothing(reply: object) -> None:

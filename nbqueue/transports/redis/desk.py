@@ -5,10 +5,11 @@ from another (:meth:`Desk.run`); either way things happen in the order in which 
 """
 
 import logging
+import struct
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,7 @@ from nbqueue.core.settings import BrokerSettings
 from nbqueue.exceptions import ProtocolError
 from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
+from nbqueue.transports.redis.feed import Publisher
 from nbqueue.transports.redis.names import Names
 from nbqueue.transports.redis.reach import Broken
 from nbqueue.transports.redis.records import Origin, Sealed, Turn
@@ -37,6 +39,7 @@ MAX_EVENT: Final = 8 * 2**20
 #: ids that are looked up in one call
 LOOK: Final = 64
 
+_LENGTH: Final = struct.Struct(">I")
 #: what is raised by what none of us has written
 NOT_OURS: Final = (ForgedError, ProtocolError, msgspec.MsgspecError)
 
@@ -66,7 +69,10 @@ class Desk:
         settings: BrokerSettings,
         deliver: Callable[[AnyMessage], None],
         url: str,
+        memory: dict[str, Any] | None = None,
     ) -> None:
+        #: what a part remembers from one connection to the next
+        self.memory = {} if memory is None else memory
         self.names = names
         self.sealed = sealed
         self.settings = settings
@@ -79,6 +85,8 @@ class Desk:
         #: added to the monotonic clock, gives Redis' time
         self._offset = 0.0
         self.templates = Templates(sealed, lambda name: self.command(b"GET", f"blob:{name}"))
+        #: tells of what happens, if anybody listens
+        self.events_of = Publisher(self)
         self.set_clock()
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────
@@ -128,6 +136,10 @@ class Desk:
     def command(self, name: bytes, key: str, *arguments: Word) -> Any:
         """A command on a key of the application, and its reply."""
         return self.wire.ask(name, self.names(key), *arguments)
+
+    def publish(self, channel: str, message: bytes) -> None:
+        """Tell those who listen to a channel."""
+        self.wire.call(b"PUBLISH", self.names(channel), message, then=_nothing)
 
     def subscribe(self, *channels: str) -> None:
         """From now on, hear what is published there; heard before the next reply."""
@@ -223,6 +235,25 @@ class Desk:
         logger.error("refused, unread: %s (in Redis at %s)", text, self.url)
 
 
+def framed(kind: bytes, sealed: bytes) -> bytes:
+    """What is published to a client: its kind is "r" for a result, "e" for events, "a" for an answer."""
+    return _LENGTH.pack(len(sealed) + 1) + kind + sealed
+
+
+def frames(message: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """What was published as one: kind and content of each."""
+    at = 0
+    while at < len(message):
+        (length,) = _LENGTH.unpack_from(message, at)
+        at += _LENGTH.size
+        yield message[at : at + 1], message[at + 1 : at + length]
+        at += length
+
+
+def _nothing(reply: object) -> None:
+    """For commands whose reply tells nothing."""
+
+
 class Part(ABC):
     """What a link does for a peer of one role, on one connection."""
 
@@ -240,6 +271,13 @@ class Part(ABC):
 
     def said(self) -> None:
         """That was all that it says now."""
+
+    def heard(self, channel: bytes, message: bytes) -> None:
+        """This was published to us, or to all."""
+        if channel == self.desk.events_of.channel:
+            self.desk.events_of.refresh()
+        else:
+            self.pushed(channel, message)
 
     @abstractmethod
     def pushed(self, channel: bytes, message: bytes) -> None:

@@ -22,19 +22,20 @@ import msgspec
 from nbqueue import messages as m
 from nbqueue.core import inputs as core_inputs
 from nbqueue.core import verdicts
-from nbqueue.core.executors import TARGET
+from nbqueue.core.executors import TARGET, ExecutorState, WorkerState
 from nbqueue.core.lifecycle import START, follow
 from nbqueue.messages import AnyMessage
 from nbqueue.states import READY_STATES
-from nbqueue.transports.redis import inputs, losses, records, steps, streams
+from nbqueue.transports.redis import inputs, losses, records, steps, streams, tuning
 from nbqueue.transports.redis.blobs import Blobs
 from nbqueue.transports.redis.desk import MAX_EVENT, NOT_OURS, Desk, Part, said
+from nbqueue.transports.redis.feed import Publisher
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
-from nbqueue.transports.redis.names import lane_key, queue_of
+from nbqueue.transports.redis.names import lane_key, queue_of, rate_of
 from nbqueue.transports.redis.pieces import LARGE
-from nbqueue.transports.redis.records import Origin
+from nbqueue.transports.redis.records import Origin, Tuned
 
 #: seconds that an idle executor sleeps before it looks for tasks, whether or not it was woken
 _LOOK: Final = 1.0
@@ -59,7 +60,9 @@ class ExecutorPart(Part):
         self._leases = leases_of(f"{desk.url} {desk.names.app}", self._seat)
         self._leases.slots = max(1, hello.slots)
         self._blobs = Blobs(desk)
-        self._lanes: list[tuple[str, str]] = []
+        self._lanes: list[tuple[Any, ...]] = []
+        #: some start at a rate, or occupy something
+        self._has_special = False
         self._claims = self._is_main
         self._claiming = False
         self._idle = False
@@ -67,6 +70,14 @@ class ExecutorPart(Part):
         self._look_at = 0.0
         self._reports: list[AnyMessage] = []
         self._items: list[m.Item] = []
+        #: what was said at runtime of tasks by their names
+        self._tuned: dict[str, Tuned] = {}
+        self._has_limits = any(limit is not None for limit in hello.limits)
+        #: as events tell of it
+        self._shown = ExecutorState(hello, WorkerState(hello.worker, 0.0))
+        self._shown.worker.called = hello.name
+        #: leases of which it was told that they run, while somebody listens
+        self._begun: set[int] = set()
 
     # ── coming ───────────────────────────────────────────────────────────────────────────────
 
@@ -80,6 +91,7 @@ class ExecutorPart(Part):
             "join", hello.worker, desk.settings.worker_lease, self._seat, desk.sealed.hello(hello)
         )
         if self._is_main:
+            self._tuned = tuning.everything(desk)
             self._serve(lanes)
             self._reconcile(losses.tokens(held))
         else:
@@ -89,7 +101,17 @@ class ExecutorPart(Part):
 
     def _serve(self, lanes: Sequence[bytes]) -> None:
         """Find the lanes that this executor can run tasks of."""
-        self._lanes = [(lane.decode(), queue_of(lane)) for lane in lanes if self._serves(lane)]
+        self._lanes = [self._described_lane(lane.decode()) for lane in lanes if self._serves(lane)]
+        self._has_special = any(len(lane) > 2 for lane in self._lanes)
+
+    def _described_lane(self, lane: str) -> tuple[Any, ...]:
+        """A lane as a claim has it: see ``claim.lua``."""
+        key = lane_key(lane)
+        if key.is_plain:
+            return lane, key.queue
+        tuned = self._tuned.get(key.limited)
+        rate = rate_of(lane) if tuned is None or tuned.rate is None else tuned.rate
+        return lane, key.queue, {"rate": rate, "name": key.limited, "wants": dict(key.resources)}
 
     def _serves(self, lane: bytes) -> bool:
         try:
@@ -157,7 +179,7 @@ class ExecutorPart(Part):
     def _consume(self, queues: list[str]) -> None:
         """It serves other queues from now on."""
         desk, hello = self.desk, self.hello
-        for lane, _ in self._lanes:
+        for lane, *_ in self._lanes:
             desk.command(b"ZREM", f"idle:{lane}", self._seat)
         self._idle = False
         self.hello = msgspec.structs.replace(hello, queues=queues)
@@ -175,12 +197,13 @@ class ExecutorPart(Part):
 
     def _goodbye(self) -> None:
         """The main link: it takes no more; the control link: it holds nothing, or its worker will say."""
-        lanes = [lane for lane, _ in self._lanes]
+        lanes = [lane for lane, *_ in self._lanes]
         if self._is_main:
             self._claims = False
             for lane in lanes:
                 self.desk.wire.call(b"ZREM", self.desk.names(f"idle:{lane}"), self._seat, then=_nothing)
         else:
+            self._tell_totals()
             self.desk.tell("leave", self.hello.worker, self._seat, *lanes, then=_nothing)
 
     # ── endings ──────────────────────────────────────────────────────────────────────────────
@@ -224,13 +247,29 @@ class ExecutorPart(Part):
         """The state in which a task has ended, and its result."""
         task, desk = lease.task, self.desk
         self._leases.ran(task, outcome.runtime)
+        self._leases.count(task.name)
         ending = verdicts.flaw_of(outcome, task, MAX_EVENT)  # what is larger is not in it
         if ending is None:
             counts = verdicts.accepted(outcome, task, lease.standing.retries, self.hello.name, now)
         else:
             counts = ending.outcome(lease.record, now)
+        if desk.events_of.on:
+            self._tell_ended(lease, counts)
         kept = records.kept_as(counts, task, lease.at, lease.origin.notebook)
         return counts.state, desk.sealed.result(kept)
+
+    @property
+    def _events(self) -> Publisher:
+        """Tells of this executor."""
+        events = self.desk.events_of
+        self._shown.worker.tells_events = self.hello.worker not in events.silent
+        return events
+
+    def _tell_ended(self, lease: Lease, outcome: m.Outcome) -> None:
+        record = lease.record
+        record.started_at = record.leased_at if lease.token in self._begun else None
+        self._begun.discard(lease.token)
+        self._events.ended(record, outcome, self._shown, self.desk.now)
 
     def _keep(self, batch: Sequence[Ended]) -> None:
         desk = self.desk
@@ -291,6 +330,10 @@ class ExecutorPart(Part):
 
         if not decide(desk, message.id, token, decision):
             desk.command(b"HDEL", f"held:{self._seat}", str(token))
+        elif desk.events_of.on:
+            record = lease.record
+            record.retries, record.failure = record.retries + 1, message.failure
+            self._events.retried(record, self._shown, desk.now)
         desk.deliver(m.Acknowledge([token]))
 
     def _returned(self, message: m.Returned) -> None:
@@ -298,6 +341,8 @@ class ExecutorPart(Part):
             if (lease := self._released(token)) is not None:
                 id = lease.task.id
                 losses.give_back(self.desk, self._seat, token, id, last=message.rejected)
+                if message.rejected and self.desk.events_of.on:
+                    self._events.rejected(lease.record, self._shown, self.desk.now)
 
     # ── reports ──────────────────────────────────────────────────────────────────────────────
 
@@ -328,6 +373,9 @@ class ExecutorPart(Part):
                 state = follow(record.state, START, record) if record is not None else ""
                 at = self.desk.now
                 head |= {"kind": "started", "state": state, "at": at}
+                if lease is not None and self.desk.events_of.on:
+                    self._begun.add(lease.token)
+                    self._events.started(lease.record, self._shown, at)
                 return head, m.Started(report.id, report.token, self.hello.name, at, self.hello.pid)
             case m.Update() if report.state not in READY_STATES:  # only an outcome ends a task
                 head |= {"kind": "update", "state": report.state}
@@ -356,6 +404,8 @@ class ExecutorPart(Part):
             "estimates": leases.estimates,
             "unknown": TARGET,
         }
+        if self._has_special:
+            head["resources"] = self.hello.resources
         self._claiming = True
         self._claim_at = time.monotonic() + _LOOK
         self.desk.tell("claim", said(head), then=partial(self._on_claimed, leases.free))
@@ -381,6 +431,8 @@ class ExecutorPart(Part):
     def _assign(self, given_at: float, token: int, batches: Sequence[tuple[bytes, list[bytes]]]) -> int:
         """Hand on what a claim brought, and return how many that are."""
         given, first = [], token
+        if self.desk.wire.pushes:
+            self._catch_up()
         fresh = records.Standing(executor=self._seat, attempt=1, leased_at=given_at)
         for lane, rows in batches:
             for row in range(0, len(rows), 3):
@@ -392,6 +444,9 @@ class ExecutorPart(Part):
                     self.desk.tell("discard", *words, then=_nothing)
                 token += 1
         self._leases.hold(given, time.monotonic())
+        if self.desk.events_of.on:
+            for lease in given:
+                self._events.received(lease.record, self._shown, self.desk.now)
         if given:
             made = list(map(_assignment, given))
             inputs.assign(self.desk, made, lambda: self.desk.deliver(m.Assign(made)))
@@ -408,6 +463,8 @@ class ExecutorPart(Part):
         except NOT_OURS as error:
             self.desk.report_forgery(str(error))
             return None
+        if self._tuned or self._has_limits:
+            task = tuning.run_of(task, standing.leased_at, self._tuned, self.hello)
         if task.time_limit is not None or task.soft_time_limit is not None:
             self._watch_limits(token, task, standing.leased_at)
         return Lease(token, task, at, origin, standing, traces=standing.attempt > 1)
@@ -425,9 +482,17 @@ class ExecutorPart(Part):
             for order in self.desk.events(message):
                 self.desk.deliver(order)
             return
+        if channel.endswith(b":news") and message == tuning.CHANGED:
+            self._tuned = tuning.everything(self.desk)
         if channel.endswith(b":news"):
             self._serve(self.desk.command(b"HKEYS", "lanes"))
         self._claim_at = 0.0
+
+    def _catch_up(self) -> None:
+        """What was said before these tasks were given out counts for them."""
+        pushes = self.desk.wire.pushes
+        while pushes:
+            self.heard(*pushes.popleft())
 
     def turn(self, now: float) -> None:
         if self._is_main:
@@ -458,6 +523,7 @@ class ExecutorPart(Part):
     def _compare(self, report: m.Held) -> None:
         """Make good what got lost on the way, in either direction."""
         desk = self.desk
+        self._tell_totals()
         known, rows = desk.run("held", self.hello.worker, self._seat)
         if not known:
             desk.deliver(m.Unknown())
@@ -472,6 +538,15 @@ class ExecutorPart(Part):
         if strange := [token for token in report.tokens if token not in held]:
             desk.deliver(m.Drop(strange))
             desk.deliver(m.Acknowledge(strange))
+
+    def _tell_totals(self) -> None:
+        """Count for the worker what has ended here."""
+        total = self.desk.names(f"total:{self.hello.worker}")
+        ended = self._leases.take_ended()
+        for name, number in ended.items():
+            self.desk.wire.call(b"HINCRBY", total, name, number, then=_nothing)
+        if ended:
+            self.desk.wire.call(b"EXPIRE", total, 86_400, then=_nothing)
 
 
 def _assignment(lease: Lease) -> m.Assignment:

@@ -60,6 +60,8 @@ class Leases:
         self._durations = Durations()
         #: tag → seconds, of the functions that were measured last
         self._estimates: dict[str, float] = {}
+        #: tasks that ended since somebody took these, by name
+        self._ended: dict[str, int] = {}
         #: its first task takes longer than was thought: it gives back the others, and gets no more
         self.stuck = False
         #: function → one of its tasks, of those that have ended since
@@ -152,6 +154,15 @@ class Leases:
         while len(self._estimates) > _NAMED:
             del self._estimates[next(iter(self._estimates))]
         return self._estimates
+
+    def count(self, name: str) -> None:
+        """A task of that name has ended."""
+        self._ended[name] = self._ended.get(name, 0) + 1
+
+    def take_ended(self) -> dict[str, int]:
+        """How many have ended since this was asked last, by name."""
+        ended, self._ended = self._ended, {}
+        return ended
 
     def stuck_since(self) -> float | None:
         """When it is to be looked at whether tasks wait behind a long one; None: not."""

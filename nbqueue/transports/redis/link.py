@@ -10,8 +10,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from nbqueue import messages as m
 from nbqueue import platform
@@ -54,13 +53,6 @@ class RedisTransport(Transport):
     ``settings``: those that a broker has, which here each peer brings along; None: those of the environment.
     """
 
-    lacks = MappingProxyType(
-        {
-            m.Listen: "events",
-            m.Schedule: "periodic tasks",
-        }
-    )
-
     def __init__(self, url: str, settings: Settings | None = None) -> None:
         self._address = Address(url)
         self.url = self._address.url
@@ -91,6 +83,7 @@ class RedisLink(Link):
         self._connect_at = 0.0
         self._pause = _SOON
         self._closed = False
+        self._memory: dict[str, Any] = {}
         self._waker = platform.Waker()
 
     # ── Link ─────────────────────────────────────────────────────────────────────────────────
@@ -168,14 +161,20 @@ class RedisLink(Link):
                 self._part.say(message)
         if self._part is not None:
             self._part.said()
+            if self._part.desk.events_of.waiting:
+                self._part.desk.events_of.flush()
         wire.flush()
 
     def _greet(self, wire: Wire, hello: m.Hello) -> None:
         if hello.protocol != m.PROTOCOL:
             self._inbox.append(m.Refused(f"nbqueue {__version__} speaks protocol {m.PROTOCOL}"))
             return
-        desk = Desk(wire, self._names, self._sealed, self._settings, self._inbox.append, self._address.url)
+        desk = Desk(
+            wire, self._names, self._sealed, self._settings, self._inbox.append, self._address.url,
+            self._memory,
+        )  # fmt: skip
         self._part = _PARTS[hello.role](desk, hello)
+        desk.events_of.begin()
         self._part.greet()
         self.trouble = None  # only now: a replica lets us in, too
         self._pause = _SOON
@@ -190,8 +189,10 @@ class RedisLink(Link):
             return
         while wire.pushes:
             channel, message = wire.pushes.popleft()
-            part.pushed(channel, message)
+            part.heard(channel, message)
         part.turn(time.monotonic())
+        if part.desk.events_of.waiting:
+            part.desk.events_of.flush()
         if part.desk.to_look:
             steps.attend(part.desk)
         wire.flush()

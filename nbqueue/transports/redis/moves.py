@@ -70,7 +70,10 @@ class Move:
         """The same, in other words."""
         result = self._desk.sealed.result(records.kept_of(self.record, outcome))
         ends = {"state": outcome.state, "own": not outcome.origin}
-        return self._make("done", b"", result, None, release=release, timers=timers, orders=orders, more=ends)
+        made = self._make("done", b"", result, None, release=release, timers=timers, orders=orders, more=ends)
+        if made and self._desk.events_of.on:
+            self._desk.events_of.ended(self.record, outcome, None, self._desk.now)
+        return made
 
     def replace(self, by: str) -> bool:
         """From now on it waits for another task, and will end as that one does."""

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
+from nbqueue.core.firings import Recurrence
+from nbqueue.core.limits import TimeLimits
 from nbqueue.core.output import OutputLog
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record, Sender
 from nbqueue.exceptions import ProtocolError
@@ -43,6 +45,10 @@ RESULT: Final = "result"
 EVENT: Final = "event"
 BLOB: Final = "blob"
 HELLO: Final = "hello"
+SUMMONS: Final = "order"
+SAID: Final = "reply"
+TUNED: Final = "tuning"
+ENTRY: Final = "periodic task"
 REPLACED: Final = "replaced"
 
 
@@ -103,6 +109,40 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     kin: Kin | None = None
 
 
+class Summons(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order to one worker."""
+
+    #: its name
+    order: str
+    #: id of the client that wants it
+    client: str
+    #: id of the worker
+    worker: str
+    #: when it was given, in Redis' time
+    at: float
+    command: str
+    args: dict[str, Any]
+
+
+class Said(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A worker's answer to it."""
+
+    order: str
+    worker: str
+    data: Any
+    #: why not, "" if it was done
+    error: str
+
+
+class Tuned(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was said at runtime of the tasks of a name."""
+
+    name: str
+    times: TimeLimits | None = None
+    #: starts a second, 0 for as many as there can be; None for what the tasks say
+    rate: float | None = None
+
+
 class Standing(msgspec.Struct, array_like=True, gc=False):
     """How an unfinished task stands.  Scripts change the fields by their places: see ``claim.lua``."""
 
@@ -159,6 +199,10 @@ _replaced: Final = msgspec.msgpack.Decoder(tuple[str, str]).decode
 _standing: Final = msgspec.msgpack.Decoder(Standing).decode
 _events: Final = msgspec.msgpack.Decoder(list[AnyMessage]).decode
 _hello: Final = msgspec.msgpack.Decoder(Hello).decode
+_summons: Final = msgspec.msgpack.Decoder(Summons).decode
+_said: Final = msgspec.msgpack.Decoder(Said).decode
+_entry: Final = msgspec.msgpack.Decoder(Recurrence).decode
+_tuned: Final = msgspec.msgpack.Decoder(Tuned).decode
 
 
 class Sealed:
@@ -250,6 +294,36 @@ class Sealed:
     def open_hello(self, sealed: bytes) -> Hello:
         hello: Hello = self._read(HELLO, sealed, _hello)
         return hello
+
+    def summons(self, summons: Summons) -> bytes:
+        return self._signer.seal(SUMMONS, pack(summons))
+
+    def open_summons(self, sealed: bytes) -> Summons:
+        summons: Summons = self._read(SUMMONS, sealed, _summons)
+        return summons
+
+    def said(self, said: Said) -> bytes:
+        return self._signer.seal(SAID, pack(said))
+
+    def open_said(self, sealed: bytes) -> Said:
+        said: Said = self._read(SAID, sealed, _said)
+        return said
+
+    def tuned(self, tuned: Tuned) -> bytes:
+        return self._signer.seal(TUNED, pack(tuned))
+
+    def open_tuned(self, name: str, sealed: bytes) -> Tuned:
+        tuned: Tuned = self._read(TUNED, sealed, _tuned)
+        if tuned.name != name:
+            raise ForgedError(f"what was said of {tuned.name!r} is kept as {name!r}")
+        return tuned
+
+    def entry(self, entry: Recurrence) -> bytes:
+        return self._signer.seal(ENTRY, pack(entry))
+
+    def open_entry(self, sealed: bytes) -> Recurrence:
+        entry: Recurrence = self._read(ENTRY, sealed, _entry)
+        return entry
 
     def open_blob(self, key: str, sealed: bytes) -> bytes:
         return bytes(self._signer.open(f"{BLOB} {key}", sealed))

@@ -13,11 +13,13 @@ from typing import Any, Final
 import hiredis
 
 from nbqueue import messages as m
+from nbqueue.core.records import Record, Sender
 from nbqueue.states import SUCCESS
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.desk import Desk, said
 from nbqueue.transports.redis.moves import turn_of
 from nbqueue.transports.redis.records import Envelope
+from nbqueue.wire.signing import SIZE
 
 #: ids that are listed, of all and of each notebook
 RECENT: Final = 10_000
@@ -93,6 +95,7 @@ class Weaver:
             "keep": desk.expires,
             "notebook": hello.notebook,
             "force": force,
+            "seal": SIZE,
             "shapes": [dict(zip(fields, shape, strict=True)) for shape in shapes],
         }
         desk.tell("weave", said(head), *words, then=partial(self._on_woven, steps))
@@ -119,6 +122,10 @@ class Weaver:
                     self._to_watch.append(task.id)
         if accepted:
             self._desk.deliver(m.Accepted(accepted))
+        if self._desk.events_of.on:
+            sender = Sender(self._hello.id, "", self._hello.notebook)
+            for task in (task for task, answer in zip(steps, answers, strict=True) if answer == 0):
+                self._desk.events_of.sent(Record(task, self._desk.now, 0, sender), self._desk.now)
         if orphans:
             self.submit(orphans, force=True)
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -68,6 +69,8 @@ def main() -> int:
 def _prepare(options: ExecutorOptions) -> None:
     """Make this process a place where tasks feel at home."""
     faulthandler.enable(sys.__stderr__ or 2)
+    # its supervisor, which imports the same, has said so
+    warnings.filterwarnings("ignore", "the (setting|option) .* has no effect")
     remember(options.worker)
     if options.broker is not None:
         keys.remember(options.broker)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, TypeAlias
 
+from nbqueue import platform
 from nbqueue.core.worker import RunEnd
 from nbqueue.exceptions import Ignore, Reject, SerializationError, TaskRevokedError
 from nbqueue.messages import Assignment, Failure, Outcome, Replaced, Returned
@@ -34,6 +35,9 @@ from nbqueue.worker.log import TaskLog
 from nbqueue.worker.options import LEASE
 from nbqueue.worker.reports import Reports
 from nbqueue.worker.stream import ItemStream
+
+#: how often this process was forked: each run asks, and this costs less than os.getpid()
+_forks = 0
 
 
 class Unready(Exception):
@@ -100,7 +104,7 @@ class Runner:
         self._call = caller
         self._push = push
         self._lease = lease
-        self._pid = os.getpid()
+        self._forks = _forks
 
     def run(self, assignment: Assignment, reports: Reports) -> RunEnd:
         """Run the task.  Raises nothing."""
@@ -115,7 +119,7 @@ class Runner:
                 kept = self._kept(current, assignment, value)
             finally:
                 self._gate.leave()
-                if os.getpid() != self._pid:
+                if _forks != self._forks:
                     os._exit(0)  # a child that the task forked and let return
             told = self._returned(current, assignment, value, kept, perf_counter() - began)
         except Unready:
@@ -136,7 +140,7 @@ class Runner:
         task = assignment.task
         loaded = self._definitions.load(task)
         current.options, instance = loaded.options, loaded.instance
-        current.instance = instance
+        current.instance, current.function = instance, loaded.function
         outcomes = self._inputs.outcomes(assignment) if task.step is not None else ()
         written = task.payload if not task.payload_key else self._fetched(task.payload_key)
         self._gate.enter(assignment.token)
@@ -290,6 +294,14 @@ class Runner:
             hooks.finish(current, current.instance, "", exc)
         outcome = self._outcome(assignment, state, runtime, value=value, failed=failed, stored=stored)
         return outcome, False
+
+
+def _after_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+platform.in_forked_children(_after_fork)
 
 
 def _claimed_failure(meta: Any) -> Failure:

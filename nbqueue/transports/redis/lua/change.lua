@@ -88,7 +88,7 @@ else
         wake(said.lane, 1)
     elseif said.to == 'waiting' then
         flow.leave(id)
-        flow.join(id, said.turn)
+        flow.join(id, said.turn, 0)
     end
 end
 for _, timer in ipairs(said.timers) do call('ZADD', P .. 'timers', timer[1], timer[2]) end

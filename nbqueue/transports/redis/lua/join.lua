@@ -1,6 +1,6 @@
 -- A worker or one of its executors says Hello.
 --
--- KEYS[1]  the namespace, of which it uses: alive, workers, executors:*, beats, held:*, lanes
+-- KEYS[1]  the namespace, of which it uses: alive, workers, executors:*, beats, held:*, lanes, tuned
 -- ARGV[1]  id of the worker
 -- ARGV[2]  seconds for which it counts as alive
 -- ARGV[3]  id of the executor, "" for the worker itself
@@ -13,6 +13,7 @@ local seen = tonumber(call('ZSCORE', P .. 'alive', worker) or 0)
 call('ZADD', P .. 'alive', math.max(seen, now + ARGV[2]), worker)
 if executor == '' then
     call('HSET', P .. 'workers', worker, ARGV[4])
+    call('EXPIRE', P .. 'tuned', 2592000)
     return {{}, {}}
 end
 call('HSET', P .. 'executors:' .. worker, executor, ARGV[4])

@@ -3,8 +3,8 @@
 --
 -- A step waits as long as `left` has a count of it: of those before it that have not ended as it wants.  One
 -- that ends otherwise is never counted off, so the step cannot run by counting: somebody has to look at it, and
--- end it.  Of those that had ended when the step came nobody knows here how: they count as one, which a look
--- takes off.  Whoever called the script looks at once; a timer sees to it if he dies.
+-- end it.  Those that had ended when the step came, and not in success, count as one, which a look takes off if
+-- they have ended as it wants.  Whoever called the script looks at once; a timer sees to it if he dies.
 --
 -- `expires`: milliseconds that results are kept, 0 for ever.  Uses: steps, left, waiting, after:*, call:*,
 -- result:*, value:*, output:*, tasks, timers, due, lanes, ready:*, idle:*
@@ -74,8 +74,18 @@ local function workflow(now, expires)
         end
     end
 
-    -- A step is there, and waits.
-    function flow.join(id, turn)
+    -- Whether a result is one of success, of which `seal` bytes are the signature: a `records.Kept` begins with
+    -- an outcome, and that with id, token and state.  What is unsigned here is signed for whoever takes the value.
+    local function has_succeeded(id, seal)
+        local head = call('GETRANGE', P .. 'result:' .. id, 0, seal + 511)
+        local kept, outcome = string.byte(head, seal + 1, seal + 2)
+        if not outcome or math.floor(kept / 16) ~= 9 or math.floor(outcome / 16) ~= 9 then return false end
+        local read, _, _, _, state = pcall(cmsgpack.unpack_limit, head, 3, seal + 2)
+        return read and state == 'SUCCESS'
+    end
+
+    -- A step is there, and waits; `seal`: bytes of a signature.
+    function flow.join(id, turn, seal)
         local left, seen = 0, false
         for _, before in ipairs(turn.after) do
             if call('HSET', P .. 'after:' .. before, id, turn.on) == 1 then -- else it was named twice
@@ -83,7 +93,7 @@ local function workflow(now, expires)
                     call('PERSIST', P .. 'result:' .. before)
                     call('PERSIST', P .. 'value:' .. before)
                     if turn.on == 'FAILURE' then call('PERSIST', P .. 'call:' .. before) end
-                    seen = true
+                    seen = seen or not (turn.on == 'SUCCESS' and has_succeeded(before, seal))
                 else
                     left = left + 1
                 end
@@ -107,6 +117,7 @@ local function workflow(now, expires)
     function flow.confirm(id)
         if call('ZREM', P .. 'timers', 'join:0:' .. id) == 0 or call('HEXISTS', P .. 'left', id) == 0 then return end
         if call('HINCRBY', P .. 'left', id, -1) <= 0 then go(id) end
+        return true
     end
 
     -- A task has ended, by itself (`own`) or for the end of another; `envelope`: what an errback is to be told
