@@ -6,6 +6,7 @@ its parent or tied to it.  Linux is measured; what the others do is written down
 """
 
 import contextlib
+import mmap
 import os
 import signal
 import socket
@@ -575,3 +576,18 @@ def local_zone() -> str:
     with contextlib.suppress(OSError):
         return os.readlink("/etc/localtime").partition("zoneinfo/")[2]
     return ""
+
+
+# ── memory ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def large_buffer(size: int) -> memoryview:
+    """Room for so many bytes, in large pages where there are any: touching 100 MB for the first time takes
+    60 ms in small ones."""
+    if size == 0:
+        return memoryview(bytearray())
+    room = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel that has none
+            room.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(room)

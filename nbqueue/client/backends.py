@@ -47,7 +47,7 @@ class Backend:
             )
 
 
-def load(stored: str, known: Mapping[str, str], id: str, token: int) -> bytes | None:
+def load(stored: str, known: Mapping[str, str], id: str, token: int) -> bytes | memoryview | None:
     """The value of a run that a result backend has; ``known``: full URLs by those without passwords.
 
     Raises

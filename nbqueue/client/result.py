@@ -372,7 +372,7 @@ class AsyncResult(ResultBase, Generic[R]):
             return self._not_found()
         if outcome.failure is not None:
             return failures.rebuild(outcome.failure, self._note(outcome), self.client.accepted)
-        value = outcome.value
+        value: bytes | memoryview = outcome.value
         if outcome.stored:
             client = self.client
             known = {**client.own_backend, **client.backends}

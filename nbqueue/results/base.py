@@ -46,7 +46,7 @@ class ResultBackend(ABC):
         """
 
     @abstractmethod
-    def load(self, id: str, token: int) -> bytes | None:
+    def load(self, id: str, token: int) -> bytes | memoryview | None:
         """The value of that run; None if it is not there, or no more."""
 
     @abstractmethod

@@ -67,7 +67,7 @@ class RedisBackend(ResultBackend):
     def store(self, values: Sequence[StoredValue], expires: float) -> None:
         self._pool.use(lambda wire: self._store(wire, values, expires), _STORE)
 
-    def load(self, id: str, token: int) -> bytes | None:
+    def load(self, id: str, token: int) -> bytes | memoryview | None:
         """
         Raises
         ------
@@ -110,7 +110,7 @@ class RedisBackend(ResultBackend):
         else:
             wire.call(b"PERSIST", key, then=replies.append)
 
-    def _load(self, wire: Wire, id: str, token: int) -> bytes | None:
+    def _load(self, wire: Wire, id: str, token: int) -> bytes | memoryview | None:
         key = self._key(id)
         sealed = wire.ask(b"HGET", key, str(token))
         if not sealed:  # b"": its writer did not come to the end

@@ -92,7 +92,7 @@ def _unwritable(what: str, serializer: str, error: Exception) -> SerializationEr
     return SerializationError(f"{what} cannot be sent as {serializer}: {error}")
 
 
-def loads(data: bytes, accepted: Collection[str] | None = None) -> Any:
+def loads(data: bytes | memoryview, accepted: Collection[str] | None = None) -> Any:
     """The value of what was written here or elsewhere, by any serializer that is ``accepted`` (None: all).
 
     Raises

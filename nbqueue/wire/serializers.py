@@ -21,12 +21,12 @@ _TAGS: Final = {"json": b"j", "msgpack": b"m"}
 _NAMES: Final = {b"j": "json", b"m": "msgpack"}
 
 
-def written_by(data: bytes) -> str:
+def written_by(data: bytes | memoryview) -> str:
     """The serializer that a value was written by."""
-    return _NAMES.get(data[:1], PICKLED)
+    return _NAMES.get(bytes(data[:1]), PICKLED)
 
 
-def check_accepted(data: bytes, accepted: Collection[str] | None) -> None:
+def check_accepted(data: bytes | memoryview, accepted: Collection[str] | None) -> None:
     """Raise SerializationError if a value is written by another serializer than these; None: by any."""
     if accepted is not None and (found := written_by(data)) not in accepted:
         raise refused(found, accepted)
@@ -53,7 +53,7 @@ def dumps(value: Any, serializer: str) -> bytes:
     return _TAGS[serializer] + _WRITERS[serializer](value)
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes | memoryview) -> Any:
     """Read what :func:`dumps` has written.
 
     Raises
@@ -61,12 +61,12 @@ def loads(data: bytes) -> Any:
     ValueError
         It is damaged.
     """
-    return _READERS[data[:1]](data[1:])
+    return _READERS[bytes(data[:1])](bytes(data[1:]))
 
 
-def is_pickled(data: bytes) -> bool:
+def is_pickled(data: bytes | memoryview) -> bool:
     """Whether a value is neither JSON nor msgpack."""
-    return data[:1] not in _NAMES
+    return bytes(data[:1]) not in _NAMES
 
 
 # ── JSON, with the types that kombu's JSON knows, in its words ───────────────────────────────────

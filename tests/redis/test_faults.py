@@ -193,3 +193,27 @@ def _until(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [10.0, 60.0])
+def test_a_cable_that_is_cut_for_long_loses_nothing(
+    seconds: float, own: RedisServer, make_app: Callable[..., App]
+) -> None:
+    """Longer than a lease, of client and worker alike: who waits is told within it, and asks again later."""
+    near, far = Proxy(own.port), Proxy(own.port)
+    app = make_app(f"redis://127.0.0.1:{near.port}/0", connect_timeout=10.0)
+    add = app.task(lambda x: x + 1, name="add")
+    with executor(f"redis://127.0.0.1:{far.port}/0"):
+        assert add.delay(0).get(LIMIT) == 1
+        results = add.map(range(200))
+        for proxy in (near, far):
+            proxy.cut()
+        results.children += add.map(range(200, 300)).children
+        time.sleep(seconds)
+        for proxy in (near, far):
+            proxy.mend()
+        _until(lambda: app.client.connected and all(result.ready() for result in results.children))
+        assert [result.get(LIMIT) for result in results.children] == list(range(1, 301))
+    near.close()
+    far.close()

@@ -114,16 +114,16 @@ class Blobs:
         Reading(self._desk.wire, self._name(key), "", seal, lambda reading: self._on_read(key, reading)).ask()
 
     def _on_read(self, key: str, reading: Reading) -> None:
-        blob = b""
+        blob: bytes | memoryview = b""
         try:
             blob = reading.data() or b""
         except ForgedError as error:
             self._desk.report_forgery(str(error))
         self._deliver(key, blob)
 
-    def _deliver(self, key: str, blob: bytes) -> None:
+    def _deliver(self, key: str, blob: bytes | memoryview) -> None:
         self._wanted.discard(key)
-        self._desk.deliver(m.Define(key, blob))
+        self._desk.deliver(m.Define(key, blob))  # type: ignore[arg-type]  # it is read, not written
 
     def _name(self, key: str) -> str:
         return self._desk.names(f"blob:{key}")

@@ -78,7 +78,7 @@ def look(url: str) -> Facts:
 
 def _ask(connection: AbstractConnection, *words: str) -> Any:
     connection.send_command(*words)  # type: ignore[no-untyped-call]
-    pushes = words[0] == "SUBSCRIBE"  # what answers it is a push
+    pushes = words[0] in rights.PUSHED
     reply: Any = connection.read_response(disable_decoding=True, push_request=pushes)
     return reply
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import hiredis
 import msgspec
 
+from nbqueue import platform
 from nbqueue.exceptions import ProtocolError, ResultBackendError
 from nbqueue.transports.redis.wire import Then, Wire
 from nbqueue.wire.codec import pack
@@ -70,7 +71,7 @@ def write(wire: Wire, key: bytes | str, prefix: str, data: bytes, then: Then, *,
     digest, view = hashlib.sha256(), memoryview(data)
     for number, start in enumerate(range(0, len(data), PIECE)):
         piece = view[start : start + PIECE]
-        wire.call(b"HSET", key, f"{prefix}{number}", piece, then=then)
+        wire.call_large(b"HSET", key, f"{prefix}{number}", data=piece, then=then)
         if paced:
             wire.relieve(_UNSENT)
         digest.update(piece)
@@ -84,29 +85,38 @@ class Reading:
         self, wire: Wire, key: bytes | str, prefix: str, seal: Seal, done: "Callable[[Reading], object]"
     ) -> None:
         self._wire, self._key, self._prefix, self._seal, self._done = wire, key, prefix, seal, done
-        self._found: list[Any] = []
+        self._buffer = platform.large_buffer(seal.size)
+        self._came = 0
+        #: bytes of the pieces that came
+        self._filled = 0
+        #: what came in place of a piece
+        self._trouble: list[Any] = []
         self._digest = hashlib.sha256()
         self._asked = 0
         self._count = count(seal.size)
 
     @property
     def is_done(self) -> bool:
-        return len(self._found) == self._count
+        return self._came == self._count
 
     def ask(self) -> None:
-        while self._asked < self._count and self._asked - len(self._found) < _AHEAD:
+        while self._asked < self._count and self._asked - self._came < _AHEAD:
             self._wire.call(b"HGET", self._key, f"{self._prefix}{self._asked}", then=self._take)
             self._asked += 1
 
     def _take(self, reply: Any) -> None:
-        self._found.append(reply)
+        self._came += 1
         self.ask()  # before it is looked at: Redis works meanwhile
-        if isinstance(reply, bytes):
+        if isinstance(reply, bytes) and self._filled + len(reply) <= self._seal.size:
+            self._buffer[self._filled : self._filled + len(reply)] = reply
+            self._filled += len(reply)
             self._digest.update(reply)
+        else:
+            self._trouble.append(reply)
         if self.is_done:
             self._done(self)
 
-    def data(self) -> bytes | None:
+    def data(self) -> memoryview | None:
         """What the pieces are together; None if they are not all there.
 
         Raises
@@ -116,17 +126,17 @@ class Reading:
         ResultBackendError
             Redis refused to give them.
         """
-        for piece in self._found:
-            check(piece)
-        if None in self._found:
+        for reply in self._trouble:
+            check(reply)
+        if None in self._trouble:
             return None
-        data = b"".join(self._found)
-        if len(data) != self._seal.size or not hmac.compare_digest(self._digest.digest(), self._seal.sha256):
+        whole = self._filled == self._seal.size and not self._trouble
+        if not whole or not hmac.compare_digest(self._digest.digest(), self._seal.sha256):
             raise ForgedError("large data that was altered since it was written")
-        return data
+        return self._buffer.toreadonly()
 
 
-def read(wire: Wire, key: bytes | str, prefix: str, seal: Seal) -> bytes | None:
+def read(wire: Wire, key: bytes | str, prefix: str, seal: Seal) -> memoryview | None:
     """:meth:`Reading.data` of pieces, waited for."""
     reading = Reading(wire, key, prefix, seal, lambda _: None)
     reading.ask()

@@ -36,6 +36,8 @@ Word: TypeAlias = bytes | memoryview | str | int | float
 #: seconds that a reply may take
 PATIENCE: Final = 5.0
 _READ: Final = 256 * 1024
+#: an empty word, as it is written
+_EMPTY: Final = b"$0\r\n\r\n"
 #: bytes handed to the socket at once
 _SLICE: Final = 2**20
 #: first words of errors after which another connection may do
@@ -66,6 +68,8 @@ class Wire:
         self._reader = hiredis.Reader()
         self._pending: deque[Then] = deque()
         self._out = bytearray()
+        #: what goes before that: large data is sent from where it is
+        self._before: deque[memoryview] = deque()
         #: what was published to us: (channel, message)
         self.pushes: deque[tuple[bytes, bytes]] = deque()
         #: when the last bytes came
@@ -78,7 +82,7 @@ class Wire:
 
     @property
     def wants_to_write(self) -> bool:
-        return bool(self._out)
+        return bool(self._out or self._before)
 
     @property
     def waits(self) -> bool:
@@ -98,6 +102,17 @@ class Wire:
         self._out += _pack(words)
         self._pending.append(then)
 
+    def call_large(self, *words: Word, data: memoryview, then: Then) -> None:
+        """The same for a command whose last word is large: it is not copied, and must not change."""
+        head = _pack((*words, b""))
+        # what was packed counts one word more, an empty one: "$0\r\n\r\n"
+        self._out += head[: -len(_EMPTY)] + b"$%d\r\n" % len(data)
+        self._before += (memoryview(self._out), data)
+        self._out = bytearray(b"\r\n")
+        if not self._pending:
+            self.heard = time.monotonic()
+        self._pending.append(then)
+
     def script(self, name: str, prefix: str, *arguments: Word, then: Then) -> None:
         """The same for a script."""
         self.call(b"EVALSHA", scripts.digests()[name], 1, prefix, *arguments, then=then)
@@ -108,14 +123,27 @@ class Wire:
 
     def flush(self) -> None:
         """Send what can be sent at once."""
-        while self._out:
-            try:
-                sent = self._socket.send(memoryview(self._out)[:_SLICE])
-            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+        while self._before:
+            first = self._before[0]
+            if not (sent := self._send(first)):
                 return
-            except OSError as error:
-                raise self._broken(f"the connection broke: {error}") from None
+            if sent < len(first):
+                self._before[0] = first[sent:]
+            else:
+                self._before.popleft()
+        while self._out:
+            if not (sent := self._send(memoryview(self._out))):
+                return
             del self._out[:sent]
+
+    def _send(self, data: memoryview) -> int:
+        """How many of these bytes could be sent."""
+        try:
+            return self._socket.send(data[:_SLICE])
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return 0
+        except OSError as error:
+            raise self._broken(f"the connection broke: {error}") from None
 
     # ── hearing ──────────────────────────────────────────────────────────────────────────────
 
@@ -183,7 +211,7 @@ class Wire:
     def relieve(self, most: int) -> None:
         """Wait until no more than so many bytes are still to be sent."""
         self.flush()
-        while len(self._out) > most:
+        while len(self._out) + sum(map(len, self._before)) > most:
             self.hear()
 
     def finish(self) -> None:
@@ -197,7 +225,7 @@ class Wire:
 
     def _wait_for_socket(self, seconds: float) -> None:
         poller = select.poll()
-        poller.register(self._socket, select.POLLIN | (select.POLLOUT if self._out else 0))
+        poller.register(self._socket, select.POLLIN | (select.POLLOUT if self.wants_to_write else 0))
         poller.poll(int(seconds * 1000))
 
     # ── trouble ──────────────────────────────────────────────────────────────────────────────

@@ -63,7 +63,7 @@ class Storage:
             ) from error
         return b"", shown_url(url)
 
-    def load(self, assignment: Assignment, outcome: Outcome) -> bytes:
+    def load(self, assignment: Assignment, outcome: Outcome) -> bytes | memoryview:
         """The value of another task, which a step takes, from the backend that has it.
 
         Raises
