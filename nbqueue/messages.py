@@ -120,6 +120,8 @@ class Task(Value):
     headers: dict[str, Any] | None = None
     #: what keeps the value: "" for the broker, else the URL of a result backend
     backend: str = ""
+    #: the blob that the payload is, where the broker keeps it apart since it is large; "" if it is not
+    payload_key: str = ""
 
 
 class Timetable(Value):
@@ -290,6 +292,8 @@ class Welcome(Message, tag=2):
     max_payload_bytes: int = 0
     #: characters that it keeps of a task's output
     max_output_bytes: int = 2**20
+    #: bytes of the largest meta and item that it passes on; 0: as of a payload
+    max_event_bytes: int = 0
 
 
 class Refused(Message, tag=3):

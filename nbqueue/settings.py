@@ -52,7 +52,8 @@ def full_url(broker: Any) -> str:
 
 def shown_url(url: str) -> str:
     """A URL without the password that it may hold, even one that should have been quoted."""
-    return re.sub(r"(://[^/@:]*):[^?]*@", r"\1:***@", url)
+    shown = re.sub(r"(://[^/@:]*):[^?]*@", r"\1:***@", url)
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", shown)
 
 
 def _censored(value: Any) -> Any:
@@ -63,7 +64,7 @@ SETTINGS: Mapping[str, Setting] = {
     s.name: s
     for s in (
         Setting("broker", full_url, "", "URL of the broker, or its HOST:PORT; empty: the local cluster, started on first use", ("CELERY_BROKER_URL",), ("broker_url",)),
-        Setting("backend", to.optional(to.text), None, "where results are kept: None or `rpc://`: the broker keeps them; `disabled://`: they are not kept", ("CELERY_RESULT_BACKEND",), ("result_backend",)),
+        Setting("backend", to.optional(to.text), None, "where values are kept: None or `rpc://`: the broker keeps them; `redis://HOST`: that Redis; `disabled://`: nobody", ("CELERY_RESULT_BACKEND",), ("result_backend",)),
         Setting("include", to.names, (), "modules that a worker imports at its start, beside the application's own", (), ("imports",)),
         Setting("workers", to.count, 0, "executor processes of a worker; 0: one a core", (), ("worker_concurrency",)),
         Setting("task_default_queue", to.text, "default", "queue of a task that names none"),
@@ -136,7 +137,7 @@ _PREFIX = "NBQUEUE_"
 #: variables of the same form that are no settings: for the key, for folders, for tracebacks of the command line
 OTHER_VARIABLES = (
     "NBQUEUE_KEY", "NBQUEUE_KEY_FILE", "NBQUEUE_DATA_DIR", "NBQUEUE_RUNTIME_DIR", "NBQUEUE_DEBUG",
-    "NBQUEUE_SIGNING_KEY", "NBQUEUE_REDIS_PASSWORD",
+    "NBQUEUE_SIGNING_KEY", "NBQUEUE_REDIS_PASSWORD", "NBQUEUE_SENTINEL_PASSWORD",
 )  # fmt: skip
 
 

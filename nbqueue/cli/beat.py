@@ -61,7 +61,8 @@ def beat_beside(app: str, url: str, key: str) -> None:
     """The same in a process of its own, which nobody waits for: a worker's supervisor need not import all
     that its executors do.  ``key`` is the broker's, as ``keys.encode_key`` writes it; "" to look for it."""
     environment = {**os.environ, "NBQUEUE_BROKER": url} | ({"NBQUEUE_KEY": key} if key else {})
-    command = [sys.executable, "-m", "nbqueue", "-A", app, "beat", "--quiet"]
+    quiet = ["-W", "ignore:the setting", "-W", "ignore:the option"]  # the worker has said what has no effect
+    command = [sys.executable, *quiet, "-m", "nbqueue", "-A", app, "beat", "--quiet"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
     threading.Thread(target=process.wait, name="nbqueue beat", daemon=True).start()
 

@@ -7,14 +7,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from nbqueue import results
 from nbqueue._version import __version__
 from nbqueue.cli.errors import verdict
-from nbqueue.cli.target import broker_url
+from nbqueue.cli.finding import Finding
+from nbqueue.cli.target import broker_url, is_redis, settings_of
 from nbqueue.cli.words import unread_settings
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, NBQueueError, ProtocolError
 from nbqueue.launch.ask import ask
+from nbqueue.settings import shown_url
 from nbqueue.states import PENDING
 from nbqueue.utils.text import counted
 from nbqueue.wire import keys
@@ -27,16 +30,6 @@ _CLOCK_TOLERANCE = 2.0
 _LOOK_AT, _SHOW = 1_000, 5
 
 
-class Finding(NamedTuple):
-    """One line of the report."""
-
-    #: True: as it should be; False: a reason why nothing runs; None: good to know
-    ok: bool | None
-    text: str
-    #: what to do, "" if nothing
-    advice: str = ""
-
-
 def examine(app: str, connect: str) -> Iterator[Finding]:
     """Go through everything between a submission and its result; stops at a broker that cannot be reached."""
     yield Finding(True, f"nbqueue {__version__}, Python {python_platform.python_version()} in {sys.prefix}")
@@ -44,20 +37,43 @@ def examine(app: str, connect: str) -> Iterator[Finding]:
     yield from _folders()
     try:
         url = broker_url(app, connect)
+    except NBQueueError as error:
+        yield Finding(False, f"broker: {error}", _advice(error))
+        return
+    if is_redis(url):
+        yield from _redis(url, "broker")
+    yield from _results(app, url)
+    try:
         status = ask(url, "status")
         status["broker"]["address"] = url
     except NBQueueError as error:
-        yield Finding(False, f"broker: {error}", _advice(error))
+        if not is_redis(url):  # of which all has been said
+            yield Finding(False, f"broker: {error}", _advice(error))
         return
     yield from examine_status(status)
     yield from _waiting(url)
 
 
+def _redis(url: str, what: str) -> Iterator[Finding]:
+    # others need no redis
+    from nbqueue.cli.redis_examination import examine_redis
+
+    yield from examine_redis(url, what)
+
+
+def _results(app: str, broker: str) -> Iterator[Finding]:
+    """The Redis that keeps values for another broker."""
+    backend = settings_of(app).backend
+    if not results.is_with_broker(backend, broker) and is_redis(str(backend)):
+        yield from _redis(str(backend), "result backend")
+
+
 def examine_status(status: Mapping[str, Any]) -> Iterator[Finding]:
     """What a broker's status says about why tasks would wait."""
-    yield _version(status["broker"])
-    yield from _clock(status["broker"])
-    yield from _workers(status["workers"])
+    if not is_redis(status["broker"]["address"]):
+        yield _version(status["broker"])
+        yield from _clock(status["broker"])
+    yield from _workers(status["workers"], status["broker"]["address"])
     yield from _queues(status)
 
 
@@ -115,13 +131,12 @@ def _clock(broker: Mapping[str, Any]) -> Iterator[Finding]:
 # ── the workers ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _workers(workers: list[Mapping[str, Any]]) -> Iterator[Finding]:
+def _workers(workers: list[Mapping[str, Any]], address: str) -> Iterator[Finding]:
     if not workers:
-        yield Finding(
-            False,
-            "no worker is connected",
-            "`nbqueue start` starts workers here, `nbqueue worker` one for this broker",
-        )
+        advice = "`nbqueue start` starts workers here, `nbqueue worker` one for this broker"
+        if is_redis(address):
+            advice = f"`nbqueue worker --connect {shown_url(address)}` starts one"
+        yield Finding(False, "no worker is connected", advice)
         return
     for worker in workers:
         yield _worker(worker)

@@ -1,5 +1,10 @@
-"""``nbqueue key``, which lets others in, and ``nbqueue key list``, ``revoke`` and ``rotate``."""
+"""``nbqueue key``, which lets others in, and ``nbqueue key list``, ``revoke`` and ``rotate``.
 
+A broker of ours has keys, by which it lets people in.  Where Redis is the broker, it lets in by passwords of
+its own, and there is one key: what is kept there is signed by it (``wire.signing``).
+"""
+
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +20,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _ONLY_HERE = """\
 Warning: this broker listens on {host}, which only this machine can reach.  To open it to others:
   nbqueue stop; nbqueue start --bind 0.0.0.0    (or nbqueue broker --bind 0.0.0.0)"""
+_OWN_REDIS = """\
+Warning: this Redis is at {host}, which only this machine can reach; elsewhere, name it as others see it."""
 #: What to run elsewhere, by the key's role; {key} is NBQUEUE_KEY=….
 _LINES = {
     "client": "{key} nbqueue worker --connect {address}",
@@ -27,18 +34,43 @@ _LINES = {
 @click.option("--role", type=click.Choice(_ROLES), help="What its holder may do; else everything (client).")
 @click.option("--name", default="", help="Which key; it is made on first use.  Else named by its role.")
 @click.option("--data-dir", type=_FOLDER, help="The broker's data folder; else the local cluster's.")
+@click.option("--connect", default="", metavar="URL", help="A Redis that is the broker; else NBQUEUE_BROKER.")
 @click.pass_context
-def key(context: click.Context, role: str | None, name: str, data_dir: Path | None) -> None:
+def key(context: click.Context, role: str | None, name: str, data_dir: Path | None, connect: str) -> None:
     """Print the line to run on another machine.
 
     It connects a worker there to the broker here, and holds a key: keep it among friends.  A client's key
     may do everything, a worker's runs tasks, a viewer's only looks (nbqueue status).
+
+    Where Redis is the broker, it holds the signing key, which clients and workers share, and the password.
     """
-    from nbqueue.wire import keys  # loaded here, so that `nbqueue --help` needs no sockets
+    # loaded here, so that `nbqueue --help` needs no sockets
+    from nbqueue.cli.target import is_redis, named_url
+    from nbqueue.wire import keys
 
     context.obj = data_dir or keys.data_dir()
-    if context.invoked_subcommand is None:
+    url = "" if data_dir else named_url("", connect)
+    if context.invoked_subcommand is not None:
+        return
+    if not is_redis(url):
         _print(role or "", name, context.obj)
+    elif role or name:
+        raise click.UsageError("where Redis is the broker there is one key, without a name or a role")
+    else:
+        _print_signing_key(url)
+
+
+def _print_signing_key(url: str) -> None:
+    from nbqueue.cli.reach import is_loopback
+    from nbqueue.transports.redis.address import PASSWORD, Address
+    from nbqueue.wire import signing
+
+    address = Address(url)
+    variables = {signing.VARIABLE: signing.signing_key(), PASSWORD: address.password}
+    said = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items() if value)
+    click.echo(f"{said} nbqueue worker --connect {shlex.quote(address.public_url)}")
+    if is_loopback(address.host):
+        click.echo(_OWN_REDIS.format(host=address.host), err=True)
 
 
 def _print(role: str, name: str, folder: Path) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nbqueue.cli.examination import Finding
+from nbqueue.cli.finding import Finding
 from nbqueue.cli.words import duration
 from nbqueue.settings import SETTINGS, Settings, shown_url
 from nbqueue.wire.keyring import NamedKey

@@ -8,14 +8,21 @@ import click
 
 from nbqueue.exceptions import AuthenticationError, ConfigurationError, ConnectionLostError
 from nbqueue.launch import apps, local
-from nbqueue.settings import Settings, full_url
+from nbqueue.settings import Settings, full_url, shown_url
 from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
 
 
 def named_url(app: str, connect: str) -> str:
     """The broker named by ``--connect``, the application or the environment; "" for the local cluster."""
+    if connect != shown_url(connect):
+        click.echo("Warning: others see a password that is an argument: use NBQUEUE_REDIS_PASSWORD", err=True)
     return full_url(connect) or str(settings_of(app).broker)
+
+
+def is_redis(url: str) -> bool:
+    """Whether there is no broker process there, but a Redis."""
+    return url.partition("://")[0].partition("+")[0] in ("redis", "rediss", "sentinel")
 
 
 def broker_url(app: str, connect: str) -> str:

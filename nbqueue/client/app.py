@@ -17,10 +17,12 @@ from nbqueue._version import __version__
 from nbqueue.client import eager, names
 from nbqueue.client.backends import Backend
 from nbqueue.client.canvas import Signature, signature
+from nbqueue.client.classes import give_name
 from nbqueue.client.client import Client
-from nbqueue.client.connection import BrokerConnection, without
+from nbqueue.client.connection import BrokerConnection
 from nbqueue.client.connections import Router, client_for, default_router, default_settings
 from nbqueue.client.control import Control
+from nbqueue.client.elsewhere import without, without_parts
 from nbqueue.client.events import Events
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult, ResultSet
@@ -70,6 +72,8 @@ class App(PeriodicTasks):
         As of :meth:`config_from_object`.
     task_cls
         The class of its tasks, in place of ``Task``.
+    changes
+        Settings by name, as in Celery.
     strict_typing
         Check calls against signatures, unless a task says ``typing=False``.
     settings
@@ -88,9 +92,11 @@ class App(PeriodicTasks):
         namespace: str = "",
         task_cls: type[Task] | None = None,
         strict_typing: bool = True,
+        changes: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.main = main or ""
+        settings = {**(changes or {}), **without_parts(settings)}
         self.conf = Settings(broker=broker, backend=backend, include=include, **settings)
         self.finalized = False
         self.strict_typing = strict_typing
@@ -249,6 +255,7 @@ class App(PeriodicTasks):
         vars(task).update(app=self, _router=self._router)
         task._become(task.function, {"bind": True, **options, "name": named})
         self._tasks[task.name] = task
+        give_name(type(task), task.name)
         return task
 
     @property

@@ -1,8 +1,10 @@
 """Result backends as clients see them: ``app.backend``, ``result.backend``, and where values are."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from nbqueue import results
+from nbqueue.client.elsewhere import OF_BACKENDS, without
 from nbqueue.exceptions import ResultBackendError, ResultsDisabledError
 from nbqueue.settings import shown_url
 
@@ -12,10 +14,13 @@ class Backend:
 
     def __init__(self, url: str | None, broker: str) -> None:
         #: "" for the broker
-        self.url = "" if url is None or results.is_with_broker(url) else url
+        self.url = "" if url is None or results.is_with_broker(url, broker) else url
         self._broker = broker
         if self.url and not self.disabled:
             results.result_backend(self.url)  # one that cannot be is told where it is first needed
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(without(f"app.backend has no {name!r}", name, OF_BACKENDS))
 
     @property
     def disabled(self) -> bool:
@@ -71,6 +76,17 @@ def _is_ours(stored: str) -> bool:
 
 
 def forget(known: Mapping[str, str], ids: Sequence[str]) -> None:
-    """Delete values wherever they may be."""
-    for url in known.values():
-        results.result_backend(url).forget(ids)
+    """Delete values wherever they may be.
+
+    Raises
+    ------
+    ResultBackendError
+        They could not be deleted; try again later.
+    """
+    for stored, url in known.items():
+        try:
+            results.result_backend(url).forget(ids)
+        except Exception as error:
+            raise ResultBackendError(
+                f"{stored} did not delete values: {type(error).__name__}: {error}"
+            ) from error

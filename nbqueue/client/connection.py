@@ -1,38 +1,15 @@
-"""Celery's ways to the broker itself: ``app.connection()``, and what there is in place of its other parts.
+"""Celery's way to the broker itself: ``app.connection()``.
 
 A process has one connection, which is made and kept by itself; whoever asks for it wants to know whether the
 broker is there.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Self
+from collections.abc import Callable
+from typing import Any, Self
 
 from nbqueue.client.client import Client
 from nbqueue.exceptions import ConnectionLostError
 from nbqueue.settings import shown_url
-
-#: attribute of Celery's applications → what to do instead
-ELSEWHERE: Final[Mapping[str, str]] = {
-    "Beat": "the broker fires periodic tasks: app.beat() tells it the schedule",
-    "Worker": "app.worker_main(['worker', …]) is a worker, nbqueue.testing has one in this process",
-    "WorkController": "app.worker_main(['worker', …]) is a worker, nbqueue.testing has one in this process",
-    "add_defaults": "app.conf.update(…), and what code does not set comes from app.config_from_object(…)",
-    "amqp": "there is no AMQP: queues are made on use, app.send_task(…, queue=…) sends there",
-    "annotations": "app.conf.task_annotations",
-    "config_from_cmdline": "each setting x may come from the environment as NBQUEUE_X",
-    "loader": "app.import_default_modules() imports what has tasks",
-    "log": "logging is set up by the worker: signals.setup_logging, after_setup_logger",
-    "pool": "a process has one connection, which is kept: app.connection()",
-    "producer_pool": "a process has one connection, which is kept: task.apply_async(…) uses it",
-    "setup_security": "connections are encrypted and authenticated always: `nbqueue key`",
-    "steps": "signals say when a worker starts and ends: worker_init, worker_ready, worker_shutdown",
-    "user_options": "options of your own come from the environment, or app.conf",
-}
-
-
-def without(sentence: str, name: str) -> str:
-    """The sentence that something is not there, with the way out."""
-    return f"{sentence}: {ELSEWHERE[name]}" if name in ELSEWHERE else sentence
 
 
 class BrokerConnection:

@@ -38,12 +38,24 @@ class Envelope(NamedTuple):
     blobs: tuple[Blob, ...]
 
 
-class _Source(NamedTuple):
-    """What a template depends on, beside the plan and the options of a call."""
+class _Template(msgspec.Struct, frozen=True, gc=False):
+    """What calls without options of their own have in common, and what it depends on, beside their plan."""
 
-    definition: Blob
-    captured: Blob | None
+    task: m.Task
+    #: each fits into what the broker takes
+    blobs: tuple[Blob, ...]
+    shipment: Shipment
     origin: str
+    limit: int
+
+    def holds(self, shipment: Shipment, client: Client) -> bool:
+        """Whether nothing of that has changed."""
+        return (
+            self.shipment.definition is shipment.definition
+            and self.shipment.captured_blob is shipment.captured_blob
+            and self.origin == client.origin
+            and self.limit == client.max_payload_bytes
+        )
 
 
 class Envelopes:
@@ -52,8 +64,8 @@ class Envelopes:
     def __init__(self, name: str, plan: Plan) -> None:
         self._name = name
         self._plan = plan
-        #: of calls that say nothing of their own, with what it was made from: one value, for any thread
-        self._kept: tuple[_Source, m.Task] | None = None
+        #: of calls that say nothing of their own
+        self._kept: _Template | None = None
 
     def envelope(
         self,
@@ -76,42 +88,44 @@ class Envelopes:
         __tracebackhide__ = True
         if call.get("retry") is False:
             _check_connected(client)
-        plan, limit = self._plan, client.max_payload_bytes
-        shipment = _NO_FUNCTION if plan.definer is None else plan.definer.shipment()
-        blobs = _blobs(shipment, limit)
-        source = _Source(shipment.definition, shipment.captured_blob, client.origin)
-        template = self._template(call, source, shipment.python)
-        run = current.run.get()
-        parent = run.task if run is not None else None
-        priority = template.priority
-        if parent is not None and plan.inherits_priority and "priority" not in call:
-            priority = parent.priority
+        definer = self._plan.definer
+        shipment = _NO_FUNCTION if definer is None else definer.shipment()
+        template = self._template(call, shipment, client)
         task = msgspec.structs.replace(
-            template,
+            template.task,
             id=step.id if step is not None else call.get("task_id") or new_id(),
-            payload=payload.dumps_arguments(args, kwargs, self._name, limit, call.get("serializer", "")),
+            payload=payload.dumps_arguments(
+                args, kwargs, self._name, template.limit, call.get("serializer", "")
+            ),
             captured=shipment.captured,
-            priority=priority,
             group=group,
-            parent_id=parent.id if parent is not None else "",
-            root_id=(parent.root_id or parent.id) if parent is not None else "",
         )
-        return Envelope(task if step is None else _step_of(task, step, plan), blobs)
+        run = current.run.get()
+        if run is not None:
+            task = _child_of(run.task, task, inherits=self._plan.inherits_priority and "priority" not in call)
+        if step is not None:
+            task = _step_of(task, step, self._plan)
+        return Envelope(task, template.blobs)
 
-    def _template(self, call: CallOptions, source: _Source, python: str) -> m.Task:
-        if call is not self._plan.call:
-            return self._filled_in(call, source, python)
+    def _template(self, call: CallOptions, shipment: Shipment, client: Client) -> _Template:
+        """What is the same for all calls with these options."""
+        is_usual = call is self._plan.call
         kept = self._kept
-        if kept is not None and kept[0] == source:
-            return kept[1]
-        template = self._filled_in(call, source, python)
-        if not isinstance(call.get("expires"), datetime.datetime):  # until then it is less each time
-            self._kept = (source, template)
-        return template
+        if is_usual and kept is not None and kept.holds(shipment, client):
+            return kept
+        large, limit = shipment.captured_blob, client.max_payload_bytes
+        blobs = (shipment.definition,) if large is None else (shipment.definition, large)
+        for blob in blobs:
+            blob.check(limit)
+        task = self._filled_in(call, shipment, client.origin)
+        made = _Template(task, blobs if task.definition else (), shipment, client.origin, limit)
+        if is_usual and not isinstance(call.get("expires"), datetime.datetime):  # that comes nearer
+            self._kept = made
+        return made
 
-    def _filled_in(self, call: CallOptions, source: _Source, python: str) -> m.Task:
+    def _filled_in(self, call: CallOptions, shipment: Shipment, origin: str) -> m.Task:
         """All but what differs from call to call."""
-        plan, definition = self._plan, source.definition.key
+        plan, definition, large = self._plan, shipment.definition.key, shipment.captured_blob
         said: dict[str, Any] = {**call}
         serializer, expires = said.get("serializer", ""), said.get("expires")
         return m.Task(
@@ -119,10 +133,10 @@ class Envelopes:
             name=self._name,
             definition=definition,
             payload=b"",
-            captured_key=source.captured.key if source.captured is not None else "",
+            captured_key="" if large is None else large.key,
             queue=said.get("queue") or plan.queue,
             priority=said.get("priority", plan.priority),
-            python=python,
+            python=shipment.python,
             env=_ENV if definition else "",
             countdown=seconds_from_now(said.get("eta", said.get("countdown", 0.0))),
             expires=None if expires is None else seconds_from_now(expires),
@@ -135,20 +149,19 @@ class Envelopes:
             serializer="" if serializer == "cloudpickle" else serializer,
             result_serializer=plan.result_serializer,
             backend=plan.backend_url,
-            origin=source.origin,
+            origin=origin,
             headers=said.get("headers"),
         )
 
 
-def _blobs(shipment: Shipment, limit: int) -> tuple[Blob, ...]:
-    """What the broker must have of the function; each fits."""
-    if shipment is _NO_FUNCTION:
-        return ()
-    large = shipment.captured_blob
-    blobs = (shipment.definition,) if large is None else (shipment.definition, large)
-    for blob in blobs:
-        blob.check(limit)
-    return blobs
+def _child_of(parent: m.Task, task: m.Task, *, inherits: bool) -> m.Task:
+    """The task as one that another submits while it runs."""
+    return msgspec.structs.replace(
+        task,
+        parent_id=parent.id,
+        root_id=parent.root_id or parent.id,
+        priority=parent.priority if inherits else task.priority,
+    )
 
 
 def _step_of(task: m.Task, step: Call, plan: Plan) -> m.Task:

@@ -58,13 +58,6 @@ class CallOptions(TypedDict, total=False):
     headers: dict[str, Any]
 
 
-class TaskCallOptions(CallOptions, total=False):
-    """What may be said of a task's calls, but not of a single one."""
-
-    #: False: it is started at most once, even if its worker dies of it
-    acks_late: bool
-
-
 def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptions:
     """The defaults of a task with the options of a call, as they are sent; None leaves the default.
 
@@ -336,8 +329,27 @@ CLASS_OPTIONS = (*_TASK, *_DEFAULTS, *_SHORT)
 
 _NO_EXCHANGES = "there are no exchanges; queue= says where a task goes"
 _ALWAYS = "it is always so"
+_OF_SENDER = "it is that of the task which sends"
+_CONNECTION = "a process has one connection, which is kept"
 #: options of Celery's that mean nothing here, and why
 _POINTLESS: Mapping[str, str] = {
+    "abstract": "a class without run() is a base of tasks, and no task",
+    "connection": _CONNECTION,
+    "correlation_id": "a result is found by the task's id",
+    "expiration": "expires= says until when it may start",
+    "group_id": "a group gives its tasks its id",
+    "immediate": "the broker keeps a task until somebody can run it",
+    "lazy": "a task is made when it is defined, and its options are looked up when it is used",
+    "mandatory": "queues are made on use",
+    "parent_id": _OF_SENDER,
+    "producer": _CONNECTION,
+    "publisher": _CONNECTION,
+    "reply_to": "the broker keeps results",
+    "resultrepr_maxsize": "views show values as they are, shortened",
+    "root_id": _OF_SENDER,
+    "route_name": "task_routes go by the task's name",
+    "shadow": "views show the task's name",
+    "shared": "@shared_task makes a task of whichever application is current",
     "acks_on_failure_or_timeout": "a run that ended has an outcome, and is not delivered again",
     "add_to_parent": "parent_id of the task says where it comes from",
     "argsrepr": "arguments are shown as they are, read without running code of theirs",

@@ -115,9 +115,10 @@ def make_default_by(function: Callable[[], Any]) -> None:
 
 
 class Proxy:
-    """Stands for something that is looked up at each use."""
+    """Stands for something that is looked up at each use; ``variable`` is its own name in this module."""
 
-    def __init__(self, name: str, find: Callable[[], Any]) -> None:
+    def __init__(self, variable: str, name: str, find: Callable[[], Any]) -> None:
+        object.__setattr__(self, "_variable", variable)
         object.__setattr__(self, "_name", name)
         object.__setattr__(self, "_get_current_object", find)
 
@@ -129,6 +130,10 @@ class Proxy:
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._get_current_object(), name, value)
+
+    def __reduce__(self) -> str:
+        # a function that mentions it: where that runs, it is looked up there
+        return str(self._variable)
 
     def __bool__(self) -> bool:
         return self._get_current_object() is not None
@@ -146,6 +151,6 @@ class Proxy:
         return iter(self._get_current_object())
 
 
-current_app = Proxy("application", current_application)
+current_app = Proxy("current_app", "application", current_application)
 #: the task that the caller runs in, on a worker: ``current_task.request.id``
-current_task = Proxy("running task", current.run.get)
+current_task = Proxy("current_task", "running task", current.run.get)

@@ -18,6 +18,7 @@ from nbqueue.client.connections import client_for
 from nbqueue.client.control import Control, revoke_args
 from nbqueue.client.generics import R
 from nbqueue.client.records import NOT_LOADED, TaskRecord, View
+from nbqueue.client.registry import current_application
 from nbqueue.client.stream import WINDOW, ItemStream
 from nbqueue.client.subscription import Subscription
 from nbqueue.client.tree import ResultBase
@@ -57,8 +58,8 @@ class Progress(NamedTuple):
 class AsyncResult(ResultBase, Generic[R]):
     """The outcome of a task, now or later.
 
-    Made by ``task.delay()``, or from an id by ``app.AsyncResult(id)``.  Equal to every other result
-    of the same id, and to the id itself.
+    Made by ``task.delay()``, or from an id by ``app.AsyncResult(id)``, ``AsyncResult(id, app=app)``; where no
+    application is named it is the current one.  Equal to every other result of the same id, and to the id.
     """
 
     __slots__ = ("__weakref__", "_backend", "client", "id", "parent", "record")
@@ -66,13 +67,20 @@ class AsyncResult(ResultBase, Generic[R]):
     def __init__(
         self,
         id: str,
-        client: Client,
+        client: Client | None = None,
         record: TaskRecord | None = None,
         backend: Backend | None = None,
         parent: Any = None,
+        *,
+        app: Any = None,
+        task_name: str | None = None,
     ) -> None:
         if not isinstance(id, str) or not id:
             raise ValueError(f"a task id is a non-empty str, not {id!r}")
+        if client is None:
+            app = app or current_application()
+            client, backend = app.client, backend or app.backend
+            backend = backend if backend is not None and backend.url else None
         self.id = id
         self.client = client
         #: the result of what comes before it in a workflow, None if there is nothing: an AsyncResult, or a
@@ -81,6 +89,8 @@ class AsyncResult(ResultBase, Generic[R]):
         #: what keeps its value, None for the broker
         self._backend = backend
         self.record = record if record is not None else client.record(id)
+
+    client: Client
 
     #: as attributes, for Celery's sake: ``except result.TimeoutError``
     TimeoutError = exceptions.TimeoutError
@@ -115,6 +125,11 @@ class AsyncResult(ResultBase, Generic[R]):
             if not isinstance(node, AsyncResult):
                 break
         return _restore, (*known, parents)
+
+    @property
+    def app(self) -> Any:
+        """The current application."""
+        return current_application()
 
     @property
     def task_id(self) -> str:
@@ -360,7 +375,8 @@ class AsyncResult(ResultBase, Generic[R]):
         value = outcome.value
         if outcome.stored:
             client = self.client
-            value = backends.load(outcome.stored, client.backends, outcome.id, outcome.token) or b""
+            known = {**client.own_backend, **client.backends}
+            value = backends.load(outcome.stored, known, outcome.id, outcome.token) or b""
             if not value:
                 raise exceptions.ResultNotFoundError(
                     f"{outcome.stored} has no value of {self.id!r} any more: it expired, or was deleted there"

@@ -14,6 +14,7 @@ from nbqueue.client.arguments import checker
 from nbqueue.client.backends import Backend
 from nbqueue.client.classes import ATTRIBUTES, name_of, own_run, said_by
 from nbqueue.client.connections import Router, default_router
+from nbqueue.client.elsewhere import OF_TASKS, without
 from nbqueue.client.envelope import Envelope, Envelopes
 from nbqueue.client.generics import P, R
 from nbqueue.client.group import GroupResult
@@ -163,7 +164,9 @@ class Task(Hooks, Generic[P, R]):
         run = self._run()
         if run is not None and hasattr(type(run), name):
             return getattr(run, name)
-        raise AttributeError(f"{type(self).__name__} {self.name!r} has no attribute {name!r}")
+        raise AttributeError(
+            without(f"{type(self).__name__} {self.name!r} has no attribute {name!r}", name, OF_TASKS)
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ATTRIBUTES:
@@ -214,7 +217,7 @@ class Task(Hooks, Generic[P, R]):
         """Set a custom state of the running task; nobody watches a call, where there is nothing to report."""
         run: Any = self._run()
         if run is not None:
-            run.update_state(state, meta)
+            run.update_state(state, meta, task_id=task_id)
 
     def retry(
         self,

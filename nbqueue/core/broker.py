@@ -193,7 +193,7 @@ class BrokerCore:
             if timer.kind == ORDER:
                 self._panel.time_is_over(timer.id)
             else:
-                self.tasks.fire(timer, now)
+                self.tasks.deadlines.fire(timer, now)
         self.schedules.fire(now)
         if now >= self._next_check:
             self._next_check = now + self.settings.worker_heartbeat
@@ -271,7 +271,7 @@ class BrokerCore:
         until they are named no longer."""
         self.audience.behind(peers)
 
-    def paused(self, duration: float, now: float) -> None:
+    def paused(self, duration: float) -> None:
         """The broker itself did not run for so long: silence in that time says nothing of the others."""
         self.sessions.paused(duration)
 

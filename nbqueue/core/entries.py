@@ -18,7 +18,7 @@ clock of the start that wrote them; ``Began.epoch`` added to one gives Unix time
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -33,8 +33,8 @@ FORMAT: Final = 1
 _LARGE_VALUE: Final = 2**16
 
 
-class Lease(NamedTuple):
-    """That an executor may run a task."""
+class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """That an executor may run a task.  One a task: to make a named tuple takes six times as long."""
 
     id: str
     token: int

@@ -68,17 +68,15 @@ class Intake:
         accepted: list[str] = []
         missing: dict[str, list[str]] = {}
         for task in message.tasks:
-            is_new = self._tasks.records.get(task.id) is None
             reason = self._ownership.objection_to_submit(client.key, task) if client.key.only_own else ""
-            key = ""
-            if is_new:
+            key, size = "", 0
+            is_new = self._tasks.records.get(task.id) is None
+            if is_new and not reason:
                 size = task_size(task)
-                reason = reason or flaw(task) or self._room.lack(size) or self._tasks.refusal(task)
+                reason = flaw(task) or self._room.lack(size) or self._tasks.refusal(task, size)
                 key = self._tasks.lacking(task)
-            if key and not reason:
-                reason = self._room.lack(self._unfit.get(key, 0))
-            if task.step is not None and is_new and not reason:
-                key, reason = self._turned_away(task.step, client, key)
+                if not reason and (key or task.step is not None):
+                    key, reason = self._wanting(task, client, key)
             if reason:
                 self._outbox.send(peer, m.Rejected(task.id, reason))
                 _remember(client.rejected, task.id, reason)
@@ -90,11 +88,20 @@ class Intake:
                     client.missing.pop(task.id, None)
                 if is_new:
                     self._room.take(size)
-                self._tasks.accept(task, client.sender, now)
+                    self._tasks.keep(task, client.sender, now)
+                else:
+                    self._tasks.accept(task, client.sender, now)
                 accepted.append(task.id)
         for key, ids in missing.items():
             self._outbox.send(peer, m.Missing(key, ids))
         self._outbox.accepted(peer, accepted)
+
+    def _wanting(self, task: m.Task, client: ClientSession, key: str) -> tuple[str, str]:
+        """The blob that is wanting for a task, by itself (``key``) or for one before it, and why it will not
+        come; "" for none."""
+        if key and (reason := self._room.lack(self._unfit.get(key, 0))):
+            return key, reason
+        return (key, "") if task.step is None else self._turned_away(task.step, client, key)
 
     def _turned_away(self, step: m.Step, client: ClientSession, key: str) -> tuple[str, str]:
         """The blob that a task before it waits for (or ``key``), and why one was refused; "" for none."""

@@ -178,7 +178,7 @@ class Schedules:
         if entry.periodic.skip_if_running and self._last_is_unfinished(entry):
             return
         task = msgspec.structs.replace(entry.periodic.task, id=entry.id_of(firing))
-        entry.trouble = self._tasks.refusal(task)
+        entry.trouble = self._tasks.refusal(task, task_size(task))
         if not entry.trouble:
             self._tasks.accept(task, entry.sender, now)
             entry.last_id = task.id

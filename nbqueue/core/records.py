@@ -85,6 +85,8 @@ class Record(msgspec.Struct, gc=False):
     by: str = ""
     #: to be deleted when no step needs it any more
     unwanted: bool = False
+    #: ``task_size`` of its task, as it counts among the unfinished ones
+    counted: int = 0
 
     @property
     def predecessors(self) -> Sequence[str]:
@@ -92,6 +94,10 @@ class Record(msgspec.Struct, gc=False):
         if self.by:
             return (self.by,)
         return self.task.step.after if self.task.step is not None else ()
+
+    def is_held_by(self, token: int) -> bool:
+        """Whether a token is that of its current lease; older ones are refused."""
+        return self.token == token and self.place == LEASED
 
     def forget_run(self) -> None:
         """The run is over, and another one will report anew."""

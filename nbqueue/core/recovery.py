@@ -137,11 +137,11 @@ class Recovery:
         self._order = max(self._order, entry.order + len(entry.tasks))
 
     def _leased(self, entry: Leased) -> None:
-        for id, token, attempt in entry.leases:
-            record = self._records.get(id)
+        for lease in entry.leases:
+            record = self._records.get(lease.id)
             if record is not None:
                 record.place = LEASED
-                record.executor, record.token, record.attempt = entry.executor, token, attempt
+                record.executor, record.token, record.attempt = entry.executor, lease.token, lease.attempt
                 record.leased_at = entry.at + self._shift
                 self._tasks.limits.started(record.task, record.leased_at)
 

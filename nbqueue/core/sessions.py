@@ -145,7 +145,7 @@ class Sessions:
             self._moved(old, peer)
             if old != peer:
                 executor.stuck = False
-                self._tasks.remind(executor, now)
+                self._tasks.runs.remind(executor, now)
             return
         old, executor.peer = executor.peer, peer
         self._moved(old, peer)
@@ -166,7 +166,7 @@ class Sessions:
         ]
         if strange:
             self._outbox.send(executor.control or executor.peer, m.Drop(strange))
-        self._tasks.remind(executor, now)
+        self._tasks.runs.remind(executor, now)
 
     # ── being there ──────────────────────────────────────────────────────────────────────────
 

@@ -21,7 +21,7 @@ from nbqueue.core.ledger import Ledger
 from nbqueue.core.records import DONE, READY, SCHEDULED, WAITING, Record
 from nbqueue.core.store import Records
 from nbqueue.core.timers import Timers
-from nbqueue.core.workflow import Workflow, broker_outcome, consequence
+from nbqueue.core.workflow import Workflow, broker_outcome, consequence, depends_on_others
 from nbqueue.states import FAILURE, SUCCESS
 
 #: takes the record, its outcome and the time
@@ -50,6 +50,9 @@ class Steps:
         self._settle = settle
         #: tasks that have ended, whose dependents are to be looked at
         self._ended: deque[Record] = deque()
+        #: steps, and one before each that has ended, which are looked at when nothing else follows: what
+        #: becomes of the others before them makes a difference
+        self._late: deque[tuple[Record, Record]] = deque()
         dispatch.assignment_of_step = self._assignment
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────
@@ -161,16 +164,26 @@ class Steps:
             return
         while self._ended:
             self._tell(self._ended[0], now)
+            while self._late and len(self._ended) == 1:
+                self._decide(*self._late.popleft(), now)
             self._ended.popleft()
 
     def _tell(self, ended: Record, now: float) -> None:
         for step in self._workflow.ended(ended):
             if step.place == WAITING:
                 outcome = consequence(step, ended, self._records, now)
-                if outcome is not None:
+                if outcome is None:
+                    if not self._workflow.left(step.task.id):
+                        self._go(step, now)
+                elif depends_on_others(step, ended, self._records):
+                    self._late.append((step, ended))
+                else:
                     self._settle(step, outcome, now)
-                elif not self._workflow.left(step.task.id):
-                    self._go(step, now)
+
+    def _decide(self, step: Record, ended: Record, now: float) -> None:
+        outcome = consequence(step, ended, self._records, now)
+        if outcome is not None and step.place == WAITING:
+            self._settle(step, outcome, now)
 
     def forget(self, record: Record) -> None:
         """Delete a finished record, as soon as no step needs it."""

@@ -83,15 +83,15 @@ class Records:
 
     # ── unfinished ones ──────────────────────────────────────────────────────────────────────
 
-    def refusal(self, task: Task, used_bytes: int = 0) -> str:
-        """Why there is no room for a new task, "" if there is.  ``used_bytes``: of the definitions that
-        unfinished tasks refer to."""
+    def refusal(self, task: Task, size: int, used_bytes: int = 0) -> str:
+        """Why there is no room for a new task of that size (``task_size``), "" if there is.  ``used_bytes``:
+        of the definitions that unfinished tasks refer to."""
         if self.queued.get(task.queue, 0) >= self._max_queued:
             return (
                 f"queue {task.queue!r} is full: it has {self._max_queued:,} unfinished tasks (max_queued);"
                 " submit again when some are done"
             )
-        size, queued = task_size(task), self.queued_bytes + self.held_bytes + used_bytes
+        queued = self.queued_bytes + self.held_bytes + used_bytes
         if queued + size > self._max_queued_bytes:
             return (
                 f"the queues are full: a task of {size:,} bytes and the unfinished ones, of"
@@ -105,28 +105,30 @@ class Records:
         task = record.task
         self._by_id[task.id] = record
         self.queued[task.queue] = self.queued.get(task.queue, 0) + 1
-        self.queued_bytes += task_size(task)
+        record.counted = task_size(task)
+        self.queued_bytes += record.counted
 
     def replace_task(self, record: Record, task: Task) -> None:
         """The task of an unfinished record is another one from now on."""
-        self._discount(record.task)
+        self._discount(record)
         record.task = task
         self.add(record)
 
-    def _discount(self, task: Task) -> None:
+    def _discount(self, record: Record) -> None:
         """It does not count among the unfinished any more."""
-        self.queued_bytes -= task_size(task)
-        left = self.queued[task.queue] - 1
+        queue = record.task.queue
+        self.queued_bytes -= record.counted
+        left = self.queued[queue] - 1
         if left:
-            self.queued[task.queue] = left
+            self.queued[queue] = left
         else:
-            del self.queued[task.queue]
+            del self.queued[queue]
 
     # ── finished ones ────────────────────────────────────────────────────────────────────────
 
     def finished(self, record: Record, now: float) -> None:
         """The record has its outcome."""
-        self._discount(record.task)
+        self._discount(record)
         record.place = DONE
         record.done_at = now
         self.shelve(record)

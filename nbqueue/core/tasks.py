@@ -7,7 +7,8 @@
                   └────────────┘                             │
       requeue ◀── lost, given back        revoke, fail ──────┘
 
-A step of a workflow waits for others before it is scheduled or dispatched (``core.steps``).
+A step of a workflow waits for others before it is scheduled or dispatched (``core.steps``).  What time brings
+stands in ``core.deadlines``, what an executor is told of a run that is to end in ``core.runs``.
 Every way out goes through :meth:`Tasks.settle`, which can be gone through once.
 """
 
@@ -19,13 +20,15 @@ from nbqueue import messages as m
 from nbqueue.core import deaths, lifecycle, timers, verdicts
 from nbqueue.core.audience import Audience, started
 from nbqueue.core.blobs import Blobs
-from nbqueue.core.dispatch import Dispatcher, limited_to, limits
+from nbqueue.core.deadlines import Deadlines
+from nbqueue.core.dispatch import Dispatcher, limited_to
 from nbqueue.core.entries import Joined
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.ledger import Ledger
 from nbqueue.core.outbox import Outbox
 from nbqueue.core.output import OutputLog
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record, Sender
+from nbqueue.core.runs import Runs
 from nbqueue.core.settings import BrokerSettings, too_large
 from nbqueue.core.steps import Steps
 from nbqueue.core.store import Records
@@ -69,8 +72,9 @@ class Tasks:
         self._dispatch = dispatch
         self._audience = audience
         self._timers = pending
-        self._outbox = outbox
         self._ledger = ledger
+        self.runs = Runs(dispatch, pending, outbox, settings.cancel_grace)
+        self.deadlines = Deadlines(self.records, dispatch, self.runs, pending, self._enqueue, self.end)
         self.steps = Steps(self.workflow, self.records, dispatch, audience, pending, ledger, self.settle)
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────
@@ -84,20 +88,24 @@ class Tasks:
             return task.captured_key
         return ""
 
-    def refusal(self, task: m.Task) -> str:
-        """Why there is no room for a task that is new, "" if there is."""
-        size, limit = len(task.payload) + len(task.captured), self._payload_limit
-        if size > limit:
-            return too_large(f"the arguments of {task.name}()", size, limit)
-        return self.records.refusal(task, self.blobs.used_bytes)
+    def refusal(self, task: m.Task, size: int) -> str:
+        """Why there is no room for a task that is new, of that size (``task_size``), "" if there is."""
+        length, limit = len(task.payload) + len(task.captured), self._payload_limit
+        if length > limit:
+            return too_large(f"the arguments of {task.name}()", length, limit)
+        return self.records.refusal(task, size, self.blobs.used_bytes)
 
     def accept(self, task: m.Task, sender: Sender, now: float) -> None:
-        """Keep a task; one that is known already is only told of again."""
+        """Keep a task; one that is known already is only told of again: its client sent it once more, since
+        it did not hear of its acceptance."""
         known = self.records.get(task.id)
         if known is not None:
-            # sent again by a client that did not hear of its acceptance
             self._audience.join(known, sender.client)
-            return
+        else:
+            self.keep(task, sender, now)
+
+    def keep(self, task: m.Task, sender: Sender, now: float) -> None:
+        """Accept a task that is not known."""
         parent = self.records.get(task.parent_id) if task.parent_id else None
         if parent is not None:
             sender = sender._replace(notebook=parent.sender.notebook)
@@ -147,7 +155,7 @@ class Tasks:
     def _current(self, id: str, token: int) -> Record | None:
         """The record, if the report is about its current lease."""
         record = self.records.get(id)
-        return record if record is not None and _holds(record, token) else None
+        return record if record is not None and record.is_held_by(token) else None
 
     def started(self, message: m.Started, executor: ExecutorState, now: float) -> None:
         record = self._current(message.id, message.token)
@@ -201,7 +209,7 @@ class Tasks:
     def ended(self, outcome: m.Outcome, executor: ExecutorState, now: float) -> None:
         """A run ended; its outcome counts if the lease is still the task's."""
         record = self._dispatch.release(executor, outcome.token, now)
-        if record is not None and _holds(record, outcome.token):
+        if record is not None and record.is_held_by(outcome.token):
             self._dispatch.durations.note(record.task, outcome.runtime)
             worker, limit = executor.worker, self._payload_limit
             worker.count(record.task.name)
@@ -217,7 +225,7 @@ class Tasks:
     def replaced(self, message: m.Replaced, executor: ExecutorState, now: float) -> None:
         """A run ended, and the task is to end as another one will."""
         record = self._dispatch.release(executor, message.token, now)
-        if record is None or not _holds(record, message.token):
+        if record is None or not record.is_held_by(message.token):
             return
         if record.revoked:
             self.cancel(message.by, now, terminate=False)
@@ -228,7 +236,7 @@ class Tasks:
     def retried(self, message: m.Retry, executor: ExecutorState, now: float) -> None:
         """A run asks for another one."""
         record = self._dispatch.release(executor, message.token, now)
-        if record is None or not _holds(record, message.token):
+        if record is None or not record.is_held_by(message.token):
             return
         ending = verdicts.retried(record, message, now)
         if ending is None and message.changes is not None:
@@ -258,7 +266,7 @@ class Tasks:
         those that wait."""
         record = self._dispatch.release(executor, token, now)
         if record is not None:
-            if last and self.events.on and _holds(record, token):
+            if last and self.events.on and record.is_held_by(token):
                 self.events.rejected(record, executor, now)
             self._requeue(record, "", now, last=last)
 
@@ -273,7 +281,7 @@ class Tasks:
     def died(self, executor: ExecutorState, token: int, death: m.ExecutorLost, now: float) -> None:
         """An executor died; a task that was running there is charged for it."""
         record = self._dispatch.release(executor, token, now)
-        if record is None or not _holds(record, token):
+        if record is None or not record.is_held_by(token):
             return
         if (ending := verdicts.died(record, death, self._settings.max_task_deaths)) is not None:
             self.end(record, ending, now)
@@ -419,16 +427,12 @@ class Tasks:
             if record.by:
                 self._cancel_replacement(record, now, terminate=terminate)
         elif terminate:
-            self._interrupt(record, "cancel")
-            grace = 0.0 if at_once else self._settings.cancel_grace
-            self._timers.set(now + grace, timers.KILL, record.executor, record.token)
+            self.runs.cancel(record, now, at_once=at_once)
             self.end(record, verdicts.CANCELLED, now)
         else:
             record.revoked = True
             self._ledger.changed(record)
-            executor = self._dispatch.executors.get(record.executor)
-            if executor is not None:
-                self._outbox.send(executor.control, m.Drop([record.token]))
+            self.runs.drop(record)
 
     def _cancel_replacement(self, record: Record, now: float, *, terminate: bool) -> None:
         """The last of those by which one after the other was replaced; the others end as it does."""
@@ -438,106 +442,9 @@ class Tasks:
         if last is not None:
             self.cancel(last.task.id, now, terminate=terminate)
 
-    def _interrupt(self, record: Record, reason: str) -> None:
-        executor = self._dispatch.executors.get(record.executor)
-        if executor is not None:
-            self._outbox.send(executor.control, m.Interrupt(record.task.id, record.token, reason))
-
-    def remind(self, executor: ExecutorState, now: float) -> None:
-        """Its control link was away: say again which leases are over."""
-        for token, record in executor.held.items():
-            if not _holds(record, token):
-                self._outbox.send(executor.control, m.Interrupt(record.task.id, token, "cancel"))
-                self._timers.set(now + self._settings.cancel_grace, timers.KILL, executor.id, token)
-            elif record.revoked:
-                self._outbox.send(executor.control, m.Drop([token]))
-
-    def _kill(self, executor_id: str, token: int, now: float) -> None:
-        """End the process that still runs this lease; again and again, until it is heard that it did."""
-        executor = self._dispatch.executors.get(executor_id)
-        if executor is not None and token in executor.held:
-            self._outbox.send(executor.worker.peer, m.Kill(executor.id, token, "its task is over"))
-            self._timers.set(now + self._settings.cancel_grace, timers.KILL, executor_id, token)
-
-    # ── time ─────────────────────────────────────────────────────────────────────────────────
-
-    def fire(self, timer: timers.Timer, now: float) -> None:
-        """What a timer asks for, if it still makes sense."""
-        if timer.kind == timers.KILL:
-            self._kill(timer.id, timer.token, now)
-        elif timer.kind == timers.RATE:
-            self._dispatch.rate_due(timer.id, now)
-        elif (record := self.records.get(timer.id)) is None:
-            return
-        elif timer.kind == timers.EXPIRY:
-            self._expire(record, now)
-        elif record.token == timer.token:  # else it is that of an earlier lease
-            self._fire_for(record, timer.kind, now)
-
-    def _fire_for(self, record: Record, kind: str, now: float) -> None:
-        if kind == timers.DUE and record.place == SCHEDULED:
-            self._enqueue(record, now)
-        elif kind == timers.HARD_LIMIT and record.place == LEASED:
-            self._hard_limit(record, now)
-        elif kind == timers.SOFT_LIMIT and record.place == LEASED:
-            self._soft_limit(record, now)
-
-    def _expire(self, record: Record, now: float) -> None:
-        if record.place == DONE or record.by:
-            return
-        if verdicts.is_fresh(record, self._began(record)):
-            if record.place == LEASED:
-                self._interrupt(record, "cancel")
-            self.end(record, verdicts.EXPIRED, now)
-
-    def _hard_limit(self, record: Record, now: float) -> None:
-        limit = self._limits(record)[0] or 0.0
-        if not self._is_early(record, timers.HARD_LIMIT, limit, now):
-            self._kill(record.executor, record.token, now)
-            self.end(record, verdicts.overran(limit), now)
-
-    def _soft_limit(self, record: Record, now: float) -> None:
-        limit = self._limits(record)[1] or 0.0
-        if not self._is_early(record, timers.SOFT_LIMIT, limit, now):
-            self._interrupt(record, "soft_time_limit")
-
-    def _limits(self, record: Record) -> tuple[float | None, float | None]:
-        return limits(record.task, self._dispatch.executors.get(record.executor))
-
-    def _is_early(self, record: Record, kind: str, limit: float, now: float) -> bool:
-        """Limits count from the start of the run: look again when that will have been so long ago."""
-        began = self._began(record)
-        due = (now if began is None else began) + limit
-        if due <= now:
-            return False
-        self._timers.set(due, kind, record.task.id, record.token)
-        return True
-
-    def _began(self, record: Record) -> float | None:
-        """When its run began, None if it has not.  A function that holds the GIL cannot report its start,
-        but then it is the first of what its executor holds."""
-        if record.started_at is not None or record.place != LEASED:
-            return record.started_at
-        executor = self._dispatch.executors.get(record.executor)
-        if executor is None or not executor.runs(record.token):
-            return None
-        return max(record.leased_at, executor.moved_at)
-
     def prune(self, now: float) -> None:
         """Drop timers, lanes, limiters and wishes that nobody needs any more."""
         self.streams.prune(now)
-        if len(self._timers) > 1000 + 2 * self.records.unfinished:
-            self._timers.keep(self._wants)
+        self.deadlines.prune()
         self._dispatch.lanes.prune()
         self.limits.prune(now, self._dispatch.lanes.limited)
-
-    def _wants(self, timer: timers.Timer) -> bool:
-        record = self.records.get(timer.id)
-        return timer.kind in (timers.KILL, timers.RATE, timers.ORDER) or (
-            record is not None and record.place != DONE
-        )
-
-
-def _holds(record: Record, token: int) -> bool:
-    """Whether a token is that of the record's current lease; older ones are refused."""
-    return record.token == token and record.place == LEASED

@@ -84,8 +84,10 @@ def changed(task: m.Task, changes: m.Changes, limit: int) -> m.Task | Ending:
 
     ``limit``: bytes that arguments may have.
     """
-    said = msgspec.structs.asdict(changes)
-    new: m.Task = msgspec.structs.replace(task, **{k: v for k, v in said.items() if v is not None})
+    said = {k: v for k, v in msgspec.structs.asdict(changes).items() if v is not None}
+    if changes.payload is not None:
+        said["payload_key"] = ""
+    new: m.Task = msgspec.structs.replace(task, **said)
     if changes.payload is not None and new.step is not None:
         # the arguments are all there: nothing comes before them
         new = msgspec.structs.replace(new, step=msgspec.structs.replace(new.step, takes=None))

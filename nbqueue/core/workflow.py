@@ -115,6 +115,17 @@ def consequence(step: Record, ended: Record, records: Known, now: float) -> Outc
     return _chord_error(step, ended, now)
 
 
+def depends_on_others(step: Record, ended: Record, records: Known) -> bool:
+    """Whether it makes a difference to how a step ends what becomes of the others that it waits for: they may
+    all end for the same task.  To be asked if there is a :func:`consequence`."""
+    place = step.task.step
+    if step.by or place is None or place.on == FAILURE or place.optional or len(place.after) == 1:
+        return False
+    if ended.outcome is None or not ended.outcome.origin:
+        return False
+    return any((found := records.get(id)) is not None and found.place != DONE for id in place.after)
+
+
 def _all_from(origin: str, place: Step, records: Known) -> bool:
     """Whether all that a step waits for were not run, for the end of the same task."""
     if not origin:

@@ -4,6 +4,7 @@
 
     None, rpc://         the broker keeps them, with the rest of the record
     disabled://          they are not kept
+    redis://, rediss://  a Redis keeps them, whatever the broker is; the broker's own one is the broker
     proj.backends:Mine   a class of your own (see ``results.base``), made with that text;
                          ``proj.backends:Mine://…`` will do, too
 """
@@ -11,6 +12,7 @@
 import importlib
 import re
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.results.base import ResultBackend
@@ -20,12 +22,13 @@ __all__ = ["DISABLED", "ResultBackend", "is_with_broker", "result_backend"]
 
 DISABLED: Final = "disabled://"
 # Loaded when a URL asks for them, so that nobody pays for a backend that he does not use.
-_BACKENDS: Final[dict[str, tuple[str, str]]] = {}
+_BACKENDS: Final[dict[str, tuple[str, str]]] = dict.fromkeys(
+    ("redis", "rediss", "sentinel"), ("nbqueue.results.redis", "RedisBackend")
+)
 #: backends of Celery's that are none of ours
 _ELSEWHERE: Final = (
     "amqp", "arangodb", "azureblockblob", "cache", "cassandra", "consul", "cosmosdbsql", "couchbase",
     "couchdb", "db", "django-cache", "django-db", "dynamodb", "elasticsearch", "file", "gs", "mongodb", "s3",
-    "sentinel",
 )  # fmt: skip
 _DOTTED: Final = re.compile(r"[A-Za-z_][\w.]*[.:][A-Za-z_]\w*")
 
@@ -33,9 +36,26 @@ _DOTTED: Final = re.compile(r"[A-Za-z_][\w.]*[.:][A-Za-z_]\w*")
 _made: dict[str, ResultBackend] = {}
 
 
-def is_with_broker(url: str | None) -> bool:
-    """Whether the broker keeps the values."""
-    return not url or url.partition("://")[0] == "rpc"
+def is_with_broker(url: str | None, broker: str = "") -> bool:
+    """Whether the broker keeps the values: because nothing else is named, or that one itself."""
+    if not url or url.partition("://")[0] == "rpc":
+        return True
+    return bool(broker) and _place(url) == _place(broker) and _scheme(url) in _BACKENDS
+
+
+def _scheme(url: str) -> str:
+    """``redis`` of ``redis+sentinel://…``."""
+    return url.partition("://")[0].partition("+")[0]
+
+
+def _place(url: str) -> tuple[object, ...]:
+    """What is the same of two URLs of one application in one Redis."""
+    try:
+        parts = urlsplit(url)
+        app = parse_qs(parts.query).get("app")
+        return parts.scheme, parts.hostname, parts.port or 6379, parts.path.strip("/") or "0", app
+    except ValueError:
+        return (url,)
 
 
 def result_backend(url: str) -> ResultBackend:

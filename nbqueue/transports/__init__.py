@@ -12,9 +12,10 @@ _TRANSPORTS = {
     "zmq": ("nbqueue.transports.zmq", "ZmqTransport"),
     "redis": ("nbqueue.transports.redis", "RedisTransport"),
     "rediss": ("nbqueue.transports.redis", "RedisTransport"),
+    "sentinel": ("nbqueue.transports.redis", "RedisTransport"),
     "memory": ("nbqueue.transports.memory", "MemoryTransport"),
 }
-_BROKERLESS = ("redis", "rediss")
+_BROKERLESS = ("redis", "rediss", "sentinel")
 
 #: a class of one's own: ``proj.transports:Mine://…``
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*[.:][A-Za-z_]\w*")
@@ -26,7 +27,6 @@ _ELSEWHERE = {
     "kafka": "Kafka",
     "confluentkafka": "Kafka",
     "mongodb": "MongoDB",
-    "sentinel": "Redis Sentinel",
     "zookeeper": "ZooKeeper",
     "consul": "Consul",
     "etcd": "etcd",
@@ -61,6 +61,7 @@ def transport(url: str, settings: Settings | None = None) -> Transport:
     scheme, separator, _ = url.partition("://")
     if separator and _DOTTED.fullmatch(scheme):
         return _own(scheme, url)
+    scheme = scheme.partition("+")[0]  # of redis+sentinel://
     if not separator or scheme not in _TRANSPORTS:
         known = ", ".join(f"{name}://" for name in _TRANSPORTS)
         shown = shown_url(url)

@@ -53,6 +53,9 @@ class Transport(ABC):
     url: str
     #: messages that its brokers do not understand, by their types, and what needs them
     lacks: Mapping[type, str] = {}
+    #: the result backend that keeps values of more than ``values_above`` bytes, since the broker does not; ""
+    values_url: str = ""
+    values_above: int = 0
 
     @abstractmethod
     def connect(self) -> Link:

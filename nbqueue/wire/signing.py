@@ -99,6 +99,26 @@ def remember(key: str) -> None:
     _remembered = key
 
 
+def hide() -> str:
+    """Take the key out of the environment, where what tasks start would find it, and use it; "" if it is not
+    there."""
+    if text := os.environ.pop(VARIABLE, "").strip():
+        remember(text)
+    return text
+
+
+def fingerprint() -> str:
+    """Eight characters by which two people see whether they have the same key."""
+    return hashlib.sha256(b"nbqueue signing key\0" + signing_key().encode()).hexdigest()[:8]
+
+
+def source() -> str:
+    """Where the key comes from: for people."""
+    if _remembered or os.environ.get(VARIABLE, "").strip():
+        return VARIABLE
+    return str(data_dir() / _FILE)
+
+
 def signing_key() -> str:
     """The key as a line of text: told in this process, ``NBQUEUE_SIGNING_KEY``, or the file, which is made if
     it is not there.

@@ -1,7 +1,7 @@
 """What a task knows of itself and can say while it runs: ``self`` of a task with ``bind=True``."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from numbers import Real
 from time import time
@@ -62,6 +62,9 @@ class TaskContext(Run):
     kwargs: Mapping[str, Any] = MappingProxyType({})
     #: of the task's class, whose methods are told of the run; None when it has none
     instance: Any = None
+    #: what runs
+    function: Callable[..., Any] | None = None
+    _made: Any = None
     #: the retry that :meth:`retry` has granted, and what is to be different then
     granted: Retry | None = None
     changes: Changes | None = None
@@ -70,11 +73,18 @@ class TaskContext(Run):
     _request: Request | None = None
 
     def __init__(
-        self, assignment: Assignment, reports: Reports, hostname: str, payload_limit: int = 0
+        self,
+        assignment: Assignment,
+        reports: Reports,
+        hostname: str,
+        payload_limit: int = 0,
+        event_limit: int = 0,
     ) -> None:
         self.reports = reports
         #: bytes of a value that the broker takes; 0 if it has not said
         self.payload_limit = payload_limit
+        #: and of a meta or an item
+        self.event_limit = event_limit
         #: options it was defined with; the defaults until they are loaded
         self.options = _DEFAULT_OPTIONS
         super().__init__(assignment.task)
@@ -94,6 +104,28 @@ class TaskContext(Run):
         the worker's broker."""
         # by the front door, which loads it on first use: workers do without clients as long as tasks do
         return nbqueue.current_app
+
+    def __getattr__(self, name: str) -> Any:
+        """What the task has as it was made by ``@app.task``: ``self.apply_async(…)``, ``self.s(…)``."""
+        if name.startswith("_") or self.function is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        if self._made is None:
+            self._made = self._own_task(self.function)
+        return getattr(self._made, name)
+
+    def _own_task(self, function: Callable[..., Any]) -> Any:
+        """The application's task of that name; or one of the function, whose calls go where this one did."""
+        known = self.app.tasks.get(self.name)
+        if known is not None and known.function is function:
+            return known
+        task = self._assignment.task
+        made = nbqueue.Task.on_worker(function, self.options)
+        made.queue = task.queue
+        if task.serializer:
+            made.serializer = task.serializer
+        if task.priority:
+            made.priority = task.priority
+        return made
 
     def get_logger(self) -> logging.Logger:
         """What ``nbqueue.utils.log.get_task_logger`` gives for its name."""
@@ -120,7 +152,9 @@ class TaskContext(Run):
             self._request = request_of(self._assignment, self.args, self.kwargs, self._hostname)
         return self._request
 
-    def update_state(self, state: str | None = None, meta: Any = None) -> None:
+    def update_state(
+        self, state: str | None = None, meta: Any = None, *, task_id: str | None = None, **_: Any
+    ) -> None:
         """Set a custom state; it is reported within 50 ms, the latest one only.
 
         ``current``, ``total`` and ``description`` in a meta dict also move the progress bar.  FAILURE and
@@ -133,13 +167,15 @@ class TaskContext(Run):
         TypeError
             The state is no text.
         ConfigurationError
-            The state is REVOKED, which only others can say.
+            The state is REVOKED, which only others can say; or ``task_id`` is that of another task.
         """
+        if task_id is not None and task_id != self._assignment.task.id:
+            raise ConfigurationError(f"a task sets its own state only, and {task_id!r} is another one")
         if state in (SUCCESS, FAILURE):
             self.claimed = (state, meta)
             return
         written_by = self._assignment.task.result_serializer
-        pickled = payload.dumps_value(meta, "the meta of update_state", self.payload_limit, written_by)
+        pickled = payload.dumps_value(meta, "the meta of update_state", self.event_limit, written_by)
         self.reports.update(PROGRESS if state is None else state, pickled)
         if isinstance(meta, dict) and isinstance(current := meta.get("current"), Real):
             total = meta.get("total")

@@ -28,7 +28,7 @@ def main(options: WorkerOptions) -> int:
     problem = ""
     registered = registry.Registry([], Settings())
     failed: Exception | None = None
-    worker_options.remember(options)
+    options = worker_options.remember(options)
     os.environ["NBQUEUE_BROKER"] = options.url  # whoever listens to signals may submit tasks
     import_from(os.getcwd())
     try:

@@ -119,12 +119,15 @@ class ExecutorOptions(msgspec.Struct, frozen=True, kw_only=True):
     broker: Connection | None = None
 
 
-def remember(options: WorkerOptions) -> None:
-    """Make the keys known to this process."""
+def remember(options: WorkerOptions) -> WorkerOptions:
+    """Make the keys known to this process; returns the options with those that it was told otherwise."""
     if options.connection:
         keys.remember(keys.decode_key(options.connection, keys.parse_url(options.url)))
+    hidden = signing.hide()
     if options.signing_key:
         signing.remember(options.signing_key)
+        return options
+    return msgspec.structs.replace(options, signing_key=hidden)
 
 
 def way_to_broker(options: WorkerOptions) -> Transport:

@@ -51,6 +51,18 @@ class OutputBuffer:
         Tells the time in seconds.
     """
 
+    __slots__ = (
+        "_clock",
+        "_dropped",
+        "_lock",
+        "_pending_limit",
+        "_pieces",
+        "_size",
+        "_tail_at",
+        "_taken",
+        "_total_limit",
+    )
+
     def __init__(self, kept: int = 2**20, clock: Callable[[], float] = monotonic) -> None:
         self._pending_limit = PENDING * kept
         self._total_limit = TOTAL * kept

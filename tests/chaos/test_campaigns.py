@@ -7,6 +7,8 @@ import pytest
 
 from tests.chaos.campaigns import cable_cut
 from tests.chaos.every import CAMPAIGNS
+from tests.chaos.redis_cluster import RedisCluster
+from tests.redis.server import require
 
 
 @pytest.mark.parametrize("letter", CAMPAIGNS)
@@ -17,4 +19,14 @@ def test_the_claims_hold(letter: str, tmp_path: Path) -> None:
     seed = random.randrange(10_000)
     print(f"again: make chaos CHAOS='{letter} --short --seed {seed}'")
     report = campaign.run(tmp_path, random.Random(seed), **campaign.SHORT)
+    assert not report.broken, "\n".join(report.broken)
+
+
+@pytest.mark.parametrize("letter", ["B", "W"])
+def test_the_claims_hold_over_redis(letter: str, tmp_path: Path) -> None:
+    require()
+    campaign = CAMPAIGNS[letter]
+    seed = random.randrange(10_000)
+    print(f"again: make chaos CHAOS='{letter} --short --broker redis --seed {seed}'")
+    report = campaign.run(tmp_path, random.Random(seed), **campaign.SHORT, site=RedisCluster)
     assert not report.broken, "\n".join(report.broken)

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from nbqueue.cli.examination import Finding
+from nbqueue.cli.finding import Finding
 from nbqueue.cli.show import console, show_finding, show_status
 
 BROKER = {

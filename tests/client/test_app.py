@@ -1,6 +1,7 @@
 """Applications: settings, tasks by name, shared ones, and what is current."""
 
 import asyncio
+import pickle
 import re
 import subprocess
 import sys
@@ -14,14 +15,22 @@ from typing import Any
 import pytest
 
 import nbqueue
-from nbqueue import App, current, shared_task
+from nbqueue import App, Task, current, shared_task
+from nbqueue import app as celery_app
 from nbqueue import messages as m
+from nbqueue.app import base as celery_base
+from nbqueue.app import control as celery_control
+from nbqueue.app import task as celery_task
+from nbqueue.client import options
 from nbqueue.client.registry import set_current_application
 from nbqueue.exceptions import ConfigurationError, NotRegistered
+from nbqueue.result import AsyncResult
 from nbqueue.settings import Settings
 from nbqueue.testing import InProcessCluster
 
 LIMIT = 20.0
+#: as a module has them that imports them
+CURRENT_TASK, CURRENT_APP = nbqueue.current_task, nbqueue.current_app
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +143,25 @@ def test_a_class_with_a_run_is_a_task_by_itself(app: App) -> None:
         task.delay(1)
 
 
+def test_a_class_is_called_as_its_task_when_it_was_registered_and_its_children_are_not(app: App) -> None:
+    class AddTask(Task):
+        def run(self, x: int, y: int) -> int:
+            return x + y
+
+    class AddMore(AddTask):
+        def run(self, x: int, y: int) -> int:
+            return x + y + 1
+
+    registered = app.register_task(AddTask())
+    assert app.tasks[AddTask.name] is registered
+    more = app.register_task(AddMore)
+    assert AddMore.name == more.name
+    assert more.name.endswith(".AddMore")
+    assert app.tasks[AddTask.name] is registered
+    assert (registered.delay(1, 2).get(LIMIT), more.delay(1, 2).get(LIMIT)) == (3, 4)
+    assert app.register_task(AddTask(), name="tasks.other").name == "tasks.other" == AddTask.name
+
+
 def test_what_is_no_class_of_tasks_is_refused(app: App) -> None:
     with pytest.raises(TypeError, match="subclass"):
         app.task(base=int)(add)
@@ -150,6 +178,64 @@ def test_a_task_sent_by_name_waits_for_a_worker_that_has_it(app: App) -> None:
     assert result.state == "PENDING"
     assert "elsewhere.add" in result.why()
     result.revoke()
+
+
+def test_a_result_is_found_by_its_id_alone_or_with_an_application(app: App) -> None:
+    sent = app.task(add, name="found.add").delay(1, 2)
+    assert sent.get(LIMIT) == 3
+    other = App("other", broker="memory://nobody")
+    assert AsyncResult(sent.id, app=app).get(LIMIT) == 3
+    assert AsyncResult(sent.id, backend=app.backend, task_name="x", app=app).status == "SUCCESS"
+    assert AsyncResult(sent.id).app.main == other.main
+    app.set_default()
+    assert AsyncResult(sent.id).get(LIMIT) == 3
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["shadow", "connection", "producer", "root_id", "parent_id", "reply_to", "mandatory", "route_name"],
+)
+def test_what_celerys_calls_may_say_and_ours_need_not_is_taken_with_a_word(app: App, option: str) -> None:
+    options._told.discard(option)
+    with pytest.warns(UserWarning, match=f"the option {option} has no effect: "):
+        result = app.task(add).apply_async((1, 2), **{option: "x"})
+    assert result.get(LIMIT) == 3
+
+
+def test_modules_have_the_names_that_other_peoples_code_imports(app: App) -> None:
+    assert (celery_app.Celery, celery_base.Celery) == (App, App)
+    assert celery_app.app_or_default() is celery_app.app_or_default(app) is app
+    assert isinstance(app.task(add), celery_task.Task)
+    assert isinstance(app.control.inspect(), celery_control.Inspect)
+    id = nbqueue.uuid()
+    assert app.task(add).apply_async((1, 2), task_id=id) == id
+
+
+def test_flasks_way_to_run_tasks_in_its_context(cluster: InProcessCluster) -> None:
+    entered: list[str] = []
+
+    class FlaskTask(Task):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            entered.append(self.name)
+            return self.run(*args, **kwargs)
+
+    flask = App("flask", broker=cluster.url, task_cls=FlaskTask)
+    flask.config_from_object({"task_ignore_result": False, "result_serializer": "json"})
+    flask.set_default()
+    shared = shared_task(ignore_result=False, name="flask.add")(add)
+    assert flask.tasks["flask.add"].apply((1, 2)).get() == 3
+    assert entered == ["flask.add"]
+    assert shared.delay(1, 2).get(LIMIT) == 3
+
+
+def test_a_function_may_mention_what_is_current(app: App) -> None:
+    @app.task
+    def mentions() -> tuple[str, str]:
+        nbqueue.current_task.update_state(state="HALF")
+        return CURRENT_TASK.request.task, type(CURRENT_APP.main).__name__
+
+    assert mentions.delay().get(LIMIT) == (mentions.name, "str")
+    assert pickle.loads(pickle.dumps(nbqueue.current_task)) is nbqueue.current_task
 
 
 def test_a_shared_task_is_that_of_the_current_application(app: App) -> None:

@@ -12,6 +12,14 @@ from tests.redis.server import RedisServer
 from tests.redis.worker import Worker
 
 
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis, which keeps values for any broker."""
+    server = RedisServer(tmp_path_factory.mktemp("values"))
+    yield server.url
+    server.stop()
+
+
 @pytest.fixture(scope="session", params=["memory", "zmq", "redis"])
 def broker_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a broker with two executors."""
@@ -30,14 +38,6 @@ def broker_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         workers.wait_ready(connection, timeout=20.0)
         yield connection.url
         teardown.stop()
-
-
-@pytest.fixture(autouse=True)
-def _own_broker_where_it_is_needed(request: pytest.FixtureRequest, broker_url: str) -> None:
-    """What Redis as the broker does not have yet is refused there: tests/redis/test_absent.py."""
-    marker = request.node.get_closest_marker("own_broker")
-    if marker is not None and broker_url.startswith("redis"):
-        pytest.skip(f"Redis as the broker has no {marker.args[0]} yet")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """What a task queue does, whatever carries its messages."""
 
-import asyncio
-import gc
 import logging
 import os
 import sys
@@ -18,32 +16,6 @@ from nbqueue import App
 from nbqueue.result import allow_join_result
 
 LIMIT = 20.0  # seconds for anything here; reached only when something is broken
-
-
-def test_a_value_comes_back(app: App) -> None:
-    add = app.task(lambda x, y: x + y, name="add")
-    assert add.delay(2, y=3).get(LIMIT) == 5
-
-
-def test_an_exception_comes_back_with_its_type_and_its_lines(app: App) -> None:
-    @app.task
-    def divide(x: float) -> float:
-        return 1 / x
-
-    result = divide.delay(0)
-    with pytest.raises(ZeroDivisionError) as raised:
-        result.get(LIMIT)
-    assert "divide" in [frame.name for frame in raised.traceback]
-    assert "return 1 / x" in (result.traceback or "")
-    assert (result.state, result.failed(), result.successful()) == ("FAILURE", True, False)
-    assert isinstance(result.get(propagate=False), ZeroDivisionError)
-
-
-def test_many_tasks_come_back_in_order(app: App) -> None:
-    square = app.task(lambda x: x * x, name="square")
-    group = square.map(range(2000))
-    assert group.get(LIMIT) == [x * x for x in range(2000)]
-    assert group.completed_count() == 2000
 
 
 def test_as_completed_yields_what_is_done_first(app: App) -> None:
@@ -222,7 +194,6 @@ def test_a_running_task_is_cancelled(app: App) -> None:
     result.cancel()
 
 
-@pytest.mark.own_broker("remote control")
 def test_a_task_that_heeds_nothing_is_killed_by_signal(app: App, broker_url: str) -> None:
     if broker_url.startswith("memory:"):
         pytest.skip("a thread cannot be killed")
@@ -309,40 +280,6 @@ def test_an_unknown_id_is_pending_and_has_no_result(app: App) -> None:
         result.get(LIMIT)
 
 
-def test_a_result_is_found_again_by_its_id(app: App, broker_url: str) -> None:
-    echo = app.task(lambda x: x, name="echo")
-    first = echo.delay([1, 2])
-    first.get(LIMIT)
-    other = App(broker=broker_url)
-    found = other.AsyncResult(first.id)
-    assert found.get(LIMIT) == [1, 2]
-    assert found == first
-    assert found == first.id
-    assert found.name == "echo"
-
-
-def test_the_same_id_is_one_task(app: App) -> None:
-    now = app.task(time.time_ns, name="now")
-    id = str(uuid.uuid4())
-    first = now.apply_async(task_id=id).get(LIMIT)
-    assert now.apply_async(task_id=id).get(LIMIT) == first
-
-
-def test_a_forgotten_result_is_gone(app: App) -> None:
-    echo = app.task(lambda x: x, name="echo")
-    result = echo.delay(1)
-    result.get(LIMIT)
-    result.forget()
-    assert not app.AsyncResult(result.id).exists()
-
-
-def test_an_ignored_result_keeps_only_its_state(app: App) -> None:
-    echo = app.task(lambda x: x, name="echo", ignore_result=True)
-    result = echo.delay(1)
-    assert result.get(LIMIT) is None
-    assert result.successful()
-
-
 def test_accepted_is_said(app: App) -> None:
     echo = app.task(lambda x: x, name="echo")
     result = echo.delay(1)
@@ -351,47 +288,12 @@ def test_accepted_is_said(app: App) -> None:
     assert app.flush(LIMIT)
 
 
-def test_results_are_awaited(app: App) -> None:
-    @app.task
-    def slow(x: int) -> int:
-        time.sleep(0.3)
-        return x
-
-    async def main() -> list[int]:
-        result = slow.delay(1)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(_awaited(result)), 0.01)
-        return [await result, *await slow.map([2, 3])]
-
-    async def _awaited(result: Any) -> Any:
-        return await result
-
-    assert asyncio.run(main()) == [1, 2, 3]
-
-
-def test_a_future_has_the_outcome(app: App) -> None:
-    echo = app.task(lambda x: 1 / x, name="inverse")
-    assert echo.delay(2).future().result(LIMIT) == 0.5
-    assert isinstance(echo.delay(0).future().exception(LIMIT), ZeroDivisionError)
-
-
 def test_what_cannot_be_pickled_is_said_at_once(app: App) -> None:
     import threading
 
     echo = app.task(lambda x: x, name="echo")
     with pytest.raises(nbqueue.SerializationError, match="argument 1"):
         echo.delay(threading.Lock())
-
-
-def test_a_value_that_cannot_be_pickled_fails_the_task(app: App) -> None:
-    @app.task
-    def lock() -> Any:
-        import threading
-
-        return threading.Lock()
-
-    with pytest.raises(nbqueue.SerializationError, match="return"):
-        lock.delay().get(LIMIT)
 
 
 def test_a_wrong_call_raises_at_once(app: App) -> None:
@@ -413,12 +315,6 @@ def test_a_missing_module_is_named(app: App) -> None:
 
     with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):
         needs.delay().get(LIMIT)
-
-
-def test_a_large_array_travels_both_ways(app: App) -> None:
-    data = bytes(range(256)) * 40_000  # 10 MB
-    echo = app.task(lambda x: x, name="echo")
-    assert echo.delay(data).get(LIMIT) == data
 
 
 def _waits_where_it_may(inner: Any) -> int:
@@ -456,6 +352,25 @@ def test_a_bound_task_has_an_application_and_a_logger(app: App, broker_url: str)
     assert "sending" in result.output
 
 
+def test_a_bound_task_sends_itself_again(app: App, broker_url: str) -> None:
+    if broker_url.startswith("memory"):
+        pytest.skip("in this process, the default broker is not that of the test")
+
+    @app.task(bind=True, priority=4)
+    def pages(self: Any, number: int) -> Any:
+        if number == 0:
+            return self.delay(1).id
+        if number == 1:
+            return self.apply_async((2,), countdown=0.01).id, self.AsyncResult("x").id, repr(self.s(3))
+        return self.queue, self.priority, self.request.parent_id
+
+    first = pages.delay(0)
+    second = app.AsyncResult(first.get(LIMIT))
+    third, asked, said = second.get(LIMIT)
+    assert (asked, said) == ("x", f"{pages.name}(3)")
+    assert app.AsyncResult(third).get(LIMIT) == ("default", 4, second.id)
+
+
 def test_a_task_sends_tasks_and_they_know_where_they_came_from(app: App, broker_url: str) -> None:
     if broker_url.startswith("memory"):
         pytest.skip("in this process, the default broker is not that of the test")
@@ -469,16 +384,6 @@ def test_a_task_sends_tasks_and_they_know_where_they_came_from(app: App, broker_
     assert app.AsyncResult(inner_id).get(LIMIT) == (middle_id, result.id)
 
 
-def test_the_same_id_twice_is_one_task_with_one_result(app: App) -> None:
-    add = app.task(lambda x, y: x + y, name="add")
-    id = str(uuid.uuid4())
-    first = add.apply_async((1, 2), task_id=id)
-    second = add.apply_async((1, 2), task_id=id)
-    assert (first.get(LIMIT), second.get(LIMIT)) == (3, 3)
-    third = add.apply_async((1, 2), task_id=id)
-    assert third.get(LIMIT) == 3
-
-
 def test_one_badly_typed_option_harms_no_other_task(app: App) -> None:
     add = app.task(lambda x, y: x + y, name="add")
     before = add.delay(1, 2)
@@ -486,25 +391,6 @@ def test_one_badly_typed_option_harms_no_other_task(app: App) -> None:
         add.apply_async((1, 2), expires="soon")  # type: ignore[arg-type]
     assert add.apply_async((1, 2), countdown=np.float64(0.01), queue=np.str_("default")).get(LIMIT) == 3
     assert before.get(LIMIT) == 3
-
-
-def test_a_future_keeps_what_it_waits_for(app: App) -> None:
-    """Nobody but the callback holds the result."""
-
-    @app.task
-    def slow() -> str:
-        time.sleep(0.5)
-        return "done"
-
-    called: list[str] = []
-    future = slow.delay().future()
-    slow.delay().then(lambda result: called.append(result.get()))
-    gc.collect()
-    assert future.result(LIMIT) == "done"
-    end = time.monotonic() + LIMIT
-    while not called:
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_all_that_a_task_printed_is_there_as_long_as_it_is_little(app: App) -> None:
@@ -546,15 +432,6 @@ def test_a_class_with_a_run_is_a_task(app: App) -> None:
             return self.twice(x) + y + super().twice(0)
 
     assert app.register_task(Add()).delay(1, y=2).get(LIMIT) == 4
-
-
-@pytest.mark.parametrize("serializer", ["json", "msgpack"])
-def test_plain_data_travels_without_pickles(app: App, serializer: str) -> None:
-    plain = App("plain", broker=app.conf.broker, task_serializer=serializer, result_serializer=serializer)
-    task = plain.task(lambda *args, **kwargs: [args, kwargs], name="plain.echo")
-    result = task.delay(1, [2.5, None], key="ä")
-    assert result.get(LIMIT) == [[1, [2.5, None]], {"key": "ä"}]
-    assert result.record.outcome.value[:1] == serializer[:1].encode()
 
 
 def test_items_of_a_generator_are_read_as_they_are_yielded(app: App) -> None:

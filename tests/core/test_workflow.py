@@ -190,6 +190,22 @@ def test_a_failure_before_a_chord_is_its_bodys_failure_too(scene: Scene) -> None
     assert body.failure.type == "ValueError"
 
 
+def test_it_is_however_far_the_ways_from_there_to_the_body_are(scene: Scene) -> None:
+    first = scene.task(fails=True)
+    short, long = scene.after(first), scene.after(scene.after(scene.after(first)))
+    bodies = [scene.after(short, long), scene.after(long, short)]
+    last = scene.after(*bodies)
+    scene.settle(last)
+    for step in (*bodies, last):
+        assert step.failure is not None
+        assert step.failure.type == "ValueError"
+    slow = scene.task(5.0)
+    other = scene.after(short, slow)
+    scene.settle(other, slow)
+    assert other.failure is not None
+    assert other.failure.type == "ChordError"
+
+
 def test_a_step_that_waits_is_cancelled_at_once(scene: Scene) -> None:
     first = scene.task(3.0)
     second = scene.after(first)

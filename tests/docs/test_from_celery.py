@@ -10,7 +10,7 @@ import nbqueue
 from nbqueue import App
 from nbqueue.cli import celery_words
 from nbqueue.cli.main import COMMANDS
-from nbqueue.client.connection import ELSEWHERE
+from nbqueue.client.elsewhere import OF_APPS
 from nbqueue.settings import canonical
 
 PAGE = Path(__file__).parents[2] / "docs" / "explain" / "from-celery.md"
@@ -57,7 +57,7 @@ def test_modules_have_celerys_names(module: str) -> None:
 def test_commands_and_parts_that_are_not_here_are_listed() -> None:
     assert [name for name in celery_words.COMMANDS if f"`{name}`" not in TEXT and name != "help"] == []
     assert [
-        name for name in re.findall(r"`app\.(amqp|pool|loader|steps|Worker)`", TEXT) if name not in ELSEWHERE
+        name for name in re.findall(r"`app\.(amqp|pool|loader|steps|Worker)`", TEXT) if name not in OF_APPS
     ] == []
 
 

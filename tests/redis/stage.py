@@ -59,10 +59,10 @@ class Hand:
             return None
         assignment = self.held.pop(id)
         stage.runs.append(id)
-        if (by := stage.replaced.get(id)) is not None:
-            return m.Replaced(id, assignment.token, by)
         if id in stage.failing:
             return m.Settle([m.Outcome(id, assignment.token, FAILURE, failure=ERROR)])
+        if (by := stage.replaced.get(id)) is not None:
+            return m.Replaced(id, assignment.token, by)
         return m.Settle([m.Outcome(id, assignment.token, SUCCESS, b"value of " + id.encode())])
 
     def die(self) -> None:

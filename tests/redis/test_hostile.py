@@ -13,12 +13,14 @@ import pytest
 import nbqueue
 from nbqueue import App
 from nbqueue import messages as m
+from nbqueue.core import inputs
 from nbqueue.core.limits import TimeLimits
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.names import entry_of, lane_of
 from nbqueue.transports.redis.records import Envelope, Kept, Sealed, Summons, Tuned
 from nbqueue.wire.signing import Signer, signing_key
 from tests.redis.conftest import Keys
+from tests.redis.stage import Stage
 from tests.redis.threads import executor
 from tests.redis.worker import Worker
 from tests.worker.cluster import PYTHON
@@ -308,3 +310,73 @@ def test_limits_that_somebody_else_set_do_not_hold(
     with executor(url):
         assert echo.delay(1).get(LIMIT) == 1
     assert "refused, unread" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["garbage", "of another task", "another key"])
+def test_by_what_a_task_was_replaced_is_read_only_if_we_wrote_it(
+    how: str, url: str, keys: Keys, bomb: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever writes into Redis cannot make one task end as another did."""
+    stage = Stage(url)
+    other, third, first = stage.task(), stage.task(), stage.task(held=True)
+    step = stage.after(first)
+    stage.settle(other, third)
+    stage.until(lambda: step in stage.accepted and stage.holds(first))
+    ours = Sealed(Signer(signing_key().encode(), url.partition("app=")[2]))
+    by = {
+        "garbage": "?",
+        "of another task": ours.replaced(third, other),
+        "another key": forged().replaced(step, other),
+    }
+    turn = msgspec.msgpack.decode(keys.redis.hget(keys("steps"), step))
+    turn |= {"by": by[how], "bad": other, "on": "BY", "after": [other]}
+    keys.redis.hset(keys("steps"), step, msgspec.msgpack.encode(turn))
+    keys.redis.zadd(keys("timers"), {f"step:0:{step}": 0.0})
+    stage.until(lambda: "refused, unread" in caplog.text)
+    assert step not in stage.outcomes
+    stage.release(first)
+    stage.settle(first)
+    stage.close()
+
+
+def test_nothing_breaks_over_garbage_in_the_books_of_workflows(url: str, keys: Keys) -> None:
+    stage = Stage(url)
+    first, second = stage.task(held=True), stage.task(held=True)
+    step, good = stage.after(first), stage.after(second)
+    stage.until(lambda: good in stage.accepted and stage.holds(first) and stage.holds(second))
+    keys.redis.hset(keys("steps"), step, b"\xc1garbage")
+    keys.redis.hset(keys("steps"), "evil", b"garbage")
+    keys.redis.hset(keys(f"after:{second}"), mapping={"evil": "SUCCESS", "nobody": "x", "": "y"})
+    keys.redis.hset(keys(f"wishes:{first}"), mapping={"evil": b"\xc1", "nobody": msgspec.msgpack.encode([1])})
+    keys.redis.set(keys(f"call:{first}"), b"\xc1garbage")
+    keys.redis.zadd(keys("timers"), {"step:0:evil": 0.0, "join:0:nobody": 0.0, f"step:0:{good}": 0.0})
+    stage.client.send([m.Stream(first, 0, 10)])
+    stage.turn_for(0.3)
+    stage.release(first, second)
+    assert stage.states(first, second, good) == ["SUCCESS"] * 3
+    assert stage.states(stage.after(second)) == ["SUCCESS"]
+    stage.close()
+
+
+def test_a_step_that_somebody_lines_up_before_its_turn_gets_no_values_of_others(url: str, keys: Keys) -> None:
+    stage = Stage(url)
+    first = stage.task(held=True)
+    step = stage.after(first, held=True)
+    stage.until(lambda: step in stage.accepted and stage.holds(first))
+    task = stage.tasks[step]
+    lane = lane_of(task)
+    keys.redis.set(keys(f"result:{first}"), forged().result(_kept(m.Outcome(first, 1, "SUCCESS", b"evil"))))
+    keys.redis.rpush(keys(f"ready:{lane}:0"), entry_of(task))
+    keys.redis.hincrby(keys("lanes"), lane, 1)
+    stage.until(lambda: stage.holds(step))
+    (given,) = (a for a in stage.given if a.task.id == step)
+    assert given.inputs == []
+    key = inputs.key_of(step, 0)
+    stage.hands[0].main.send([m.Need(key)])
+    stage.until(lambda: key in stage.defined)
+    assert stage.defined[key] == b""
+    stage.close()
+
+
+def _kept(outcome: m.Outcome) -> Kept:
+    return Kept(outcome, "f", "default", "", 0.0, "")

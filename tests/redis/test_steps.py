@@ -65,6 +65,19 @@ def test_a_step_after_what_is_done_already_runs_at_once(stage: Stage) -> None:
     assert stage.states(both) == [SUCCESS]
 
 
+def test_of_what_has_succeeded_already_nobody_has_to_look(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link.steps, "attend", lambda desk: pytest.fail(f"to look at: {desk.to_look}"))
+    first, second = stage.task(), stage.task(held=True)
+    stage.settle(first)
+    alone, both = stage.after(first), stage.after(first, second)
+    stage.settle(alone)
+    assert both not in stage.outcomes
+    stage.release(second)
+    assert stage.states(both) == [SUCCESS]
+
+
 def test_a_task_may_be_waited_for_twice(stage: Stage) -> None:
     first = stage.task()
     body = stage.after(first, first)
@@ -154,6 +167,16 @@ def test_a_failure_before_a_chord_is_its_bodys_failure_too(stage: Stage) -> None
     stage.release(first)
     (outcome,) = stage.settle(body)
     assert (outcome.origin, outcome.failure) == (first, stage.outcomes[first].failure)
+
+
+def test_it_is_however_far_the_ways_from_there_to_the_body_are(stage: Stage) -> None:
+    first = stage.task(fails=True, held=True)
+    short, long = stage.after(first), stage.after(stage.after(stage.after(first)))
+    bodies = [stage.after(short, long), stage.after(long, short)]
+    last = stage.after(*bodies)
+    stage.until(lambda: last in stage.accepted)
+    stage.release(first)
+    assert [outcome.origin for outcome in stage.settle(*bodies, last)] == [first] * 3
 
 
 def test_a_revoked_step_revokes_what_takes_its_value_and_fails_what_takes_a_list(stage: Stage) -> None:

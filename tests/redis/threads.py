@@ -11,6 +11,7 @@ import msgspec
 from nbqueue import messages as m
 from nbqueue.transports import transport
 from nbqueue.worker.executor import Executor
+from nbqueue.worker.executor.storage import Storage
 from tests.worker.cluster import PYTHON
 
 _numbers = itertools.count(1)
@@ -35,7 +36,8 @@ def executor(url: str) -> Iterator[Executor]:
         link.close()
 
     made_id = f"executor{next(_numbers)}"
-    made = Executor(way, msgspec.structs.replace(hello, role=m.EXECUTOR, id=made_id))
+    storage = Storage(large=(way.values_url, way.values_above))
+    made = Executor(way, msgspec.structs.replace(hello, role=m.EXECUTOR, id=made_id), storage=storage)
     threads = [threading.Thread(target=made.run, name="executor"), threading.Thread(target=supervise)]
     for thread in threads:
         thread.start()

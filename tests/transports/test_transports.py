@@ -20,7 +20,9 @@ def test_the_scheme_chooses() -> None:
 
 @pytest.mark.parametrize("url", ["amqp://localhost", "localhost:7001", "", "http://x"])
 def test_a_scheme_that_is_not_there_is_an_error_that_names_those_that_are(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="there are: zmq://, redis://, rediss://, memory://"):
+    with pytest.raises(
+        ConfigurationError, match="there are: zmq://, redis://, rediss://, sentinel://, memory://"
+    ):
         transport(url)
 
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from nbqueue import progress
+from nbqueue import App, progress
+from nbqueue.client.registry import keep_current
 from nbqueue.exceptions import ConfigurationError, MaxRetriesExceededError, Retry, SerializationError
 from nbqueue.messages import Assignment, Progress, Task, Update
 from nbqueue.wire import payload
@@ -177,3 +178,45 @@ def test_retry_ends_with_the_exception_or_a_message_when_none_are_left():
         make(retries=3).retry(exc=KeyError("x"))
     with pytest.raises(MaxRetriesExceededError, match=r"tasks\.f\[id1\] was retried 3 times"):
         make(retries=3).retry()
+
+
+def own(self, x):
+    """A bound function."""
+    return x
+
+
+def test_self_has_what_the_task_of_the_application_has():
+    current = make()
+    with keep_current():
+        app = App("context", broker="memory://nobody")
+        task = app.task(own, bind=True, name="tasks.f", queue="gpu")
+        current.function = task.function
+        assert (current.queue, repr(current.s(1)), current.s(1).type) == ("gpu", "tasks.f(1)", task)
+
+
+def test_self_of_a_function_that_was_sent_calls_where_its_own_call_went():
+    current = make(queue="gpu", priority=4, serializer="json")
+    current.function = own
+    assert (current.queue, current.priority, current.serializer) == ("gpu", 4, "json")
+    assert current.s is not None
+    assert current.name == "tasks.f"
+
+
+def test_what_a_task_does_not_have_names_the_way_out():
+    current = make()
+    current.function = own
+    with pytest.raises(AttributeError, match=r"'send_event': self\.update_state"):
+        _ = current.send_event
+    with pytest.raises(AttributeError, match="has no attribute 'colour'"):
+        _ = current.colour
+    with pytest.raises(AttributeError, match="TaskContext has no attribute '_private'"):
+        _ = current._private
+
+
+def test_a_task_may_name_itself_when_it_sets_its_state_and_nobody_else():
+    current = make()
+    current.update_state(task_id="id1", state="HALF", meta={"done": 1})
+    (update,) = [told for told in current.reports.collect() if isinstance(told, Update)]
+    assert update.state == "HALF"
+    with pytest.raises(ConfigurationError, match="its own state only, and 'id2' is another one"):
+        current.update_state(task_id="id2", state="HALF")

@@ -1,10 +1,12 @@
 """What a worker is told."""
 
+import os
 import socket
 
 import pytest
 
 from nbqueue.exceptions import ConfigurationError
+from nbqueue.wire import signing
 from nbqueue.worker import options
 from nbqueue.worker.options import WorkerOptions, checked
 
@@ -68,3 +70,13 @@ def test_options_that_do_not_go_together_are_refused(options, words):
 def test_how_many_processes_and_tasks_at_once(options, processes, slots):
     made = checked(WorkerOptions(url=""), **options)
     assert (made.processes, made.slots) == (processes, slots)
+
+
+def test_the_signing_key_is_hidden_from_tasks_and_handed_on_to_executors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(signing, "_remembered", "")
+    monkeypatch.setenv(signing.VARIABLE, "a key for all that tasks return")
+    told = options.remember(WorkerOptions(url="zmq://"))
+    assert told.signing_key == signing.signing_key() == "a key for all that tasks return"
+    assert signing.VARIABLE not in os.environ

@@ -15,11 +15,13 @@ from nbqueue.core.settings import too_large
 from nbqueue.core.validation import flaw
 from nbqueue.exceptions import NBQueueError, ProtocolError
 from nbqueue.messages import MAX_BATCH, AnyMessage
-from nbqueue.transports.redis import answers, periodic, steps
+from nbqueue.transports.redis import answers, periodic, steps, tuning
+from nbqueue.transports.redis.blobs import Blobs
 from nbqueue.transports.redis.chores import Chores
 from nbqueue.transports.redis.desk import Desk, Part, frames, said
 from nbqueue.transports.redis.listening import Listening
-from nbqueue.transports.redis.names import entry_of, lane_of, size_of
+from nbqueue.transports.redis.names import entry_of, lane_of, size_of, unfit
+from nbqueue.transports.redis.pieces import LARGE
 from nbqueue.transports.redis.records import Call, Envelope, blobs_of
 from nbqueue.transports.redis.remote import TOPICS, Remote
 from nbqueue.transports.redis.streams import Readings
@@ -35,24 +37,6 @@ _KNOWN: Final = 1
 _FULL: Final = 2
 
 
-#: what tasks may ask for that Redis does not see to yet, by the field that says so
-_LACKS: Final = {
-    "rate": "rate limits",
-    "demand": "demands on workers",
-}
-
-
-def _absent(what: str) -> str:
-    return f"{what} need nbqueue's own broker: Redis as the broker does not have them yet"
-
-
-def _lack(task: m.Task) -> str:
-    """Why a task is not for Redis, "" if it is."""
-    if not task.rate and task.demand is None:
-        return ""
-    return next((_absent(what) for field, what in _LACKS.items() if getattr(task, field)), "")
-
-
 #: a task, and how it is submitted unless that is as a whole
 Planned: TypeAlias = tuple[m.Task, Plan | None]
 
@@ -66,18 +50,23 @@ class ClientPart(Part):
         self._outcomes: list[m.Outcome] = []
         #: tasks that were submitted again, whose story is to be told
         self._to_watch: list[str] = []
+        self._blobs = Blobs(desk)
         self._weaver = Weaver(desk, hello, self._to_watch)
         self._readings = Readings(desk, hello.id)
         self._plans = Plans(desk.sealed, hello.id, hello.notebook)
         #: templates that were sent on this connection
         self._defined: dict[str, Plan] = {}
+        #: set at runtime, of tasks that do not say one
+        self._rates: dict[str, float] = {}
 
     def greet(self) -> None:
-        self.desk.subscribe(f"c:{self.hello.id}")
+        self.desk.subscribe(f"c:{self.hello.id}", "news")
+        self._rates = tuning.rates(self.desk)
         self._sign_of_life()
         self._chores = Chores(self.desk, _LOOK)
         self._remote = Remote(self.desk, self.hello.id)
         self._listening = Listening(self.desk, self.hello.id)
+        self.desk.wire.ask(b"PING")  # what we may not do is said before anybody relies on us
         self.desk.deliver(self.desk.welcome())
 
     def _sign_of_life(self) -> None:
@@ -127,9 +116,7 @@ class ClientPart(Part):
         if size > limit:
             self.desk.deliver(m.Refused(too_large("a function", size, limit)))
             return
-        sealed, key = self.desk.sealed.blob(message.key, message.blob), self.desk.names(f"blob:{message.key}")
-        # what is there already stays; of what no task needs yet, the hour begins anew
-        self.desk.wire.call(b"SET", key, sealed, b"EX", 3600, b"NX", then=_nothing)
+        self._blobs.define(message.key, message.blob)
 
     def _submit(self, tasks: Sequence[m.Task]) -> None:
         for batch in self._batches(tasks):
@@ -146,13 +133,18 @@ class ClientPart(Part):
         batch: dict[str, Planned] = {}
         room, limit, plan_of = _SUBMIT_BYTES, self.desk.payload_limit, self._plans.of
         for task in tasks:
+            if self._rates and not task.rate and (rate := self._rates.get(task.name)):
+                task = msgspec.structs.replace(task, rate=rate)
             size, plan = len(task.payload) + len(task.captured), plan_of(task)
-            reason = (flaw(task) if plan is None else plan.flaw) or _lack(task)
+            reason = (flaw(task) or unfit(task)) if plan is None else plan.flaw
             if size > limit:
                 reason = reason or too_large(f"the arguments of {task.name}()", size, limit)
             if reason:
                 self._weaver.reject(task.id, reason)
                 continue
+            if len(task.payload) > LARGE and not (task.step is not None and task.step.on == m.SAVED):
+                task, plan = self._blobs.apart(task), None
+                size = len(task.captured)
             if batch and (size > room or len(batch) == MAX_BATCH or task.id in batch):
                 yield batch
                 batch, room = {}, _SUBMIT_BYTES
@@ -203,13 +195,15 @@ class ClientPart(Part):
 
     def _keep_template(self, plan: Plan) -> None:
         self._defined[plan.name] = plan
-        # as in _define
+        # as in Blobs.define
         key = self.desk.names(f"blob:{plan.name}")
         self.desk.wire.call(b"SET", key, plan.template, b"EX", 3600, b"NX", then=_nothing)
 
     def _on_submitted(self, tasks: list[m.Task], reply: Any) -> None:
         deliver = self.desk.deliver
         if isinstance(reply, hiredis.ReplyError):
+            for task in tasks:
+                self._blobs.drop(task)
             self._weaver.refused(tasks, str(reply))
             return
         if not reply:
@@ -222,12 +216,14 @@ class ClientPart(Part):
         missing: dict[str, list[m.Task]] = {}
         for task, answer in zip(tasks, reply, strict=True):
             if answer == _FULL:
+                self._blobs.drop(task)
                 self._weaver.reject(task.id, full(task, self.desk.settings.max_queued))
             elif isinstance(answer, bytes):
                 missing.setdefault(answer.decode(), []).append(task)
             else:
                 accepted.append(task.id)
                 if answer == _KNOWN:
+                    self._blobs.drop(task)
                     known.append(task.id)
         for key, those in missing.items():
             self._on_missing(key, those)
@@ -249,6 +245,8 @@ class ClientPart(Part):
         """A blob has gone, since no task needed it for an hour."""
         if self._defined.pop(key, None) is not None:
             self._submit(tasks)
+        elif self._blobs.was_refused(key):
+            self._weaver.refused(tasks, "OOM")
         else:
             self._weaver.miss(key, [task.id for task in tasks])
 
@@ -266,7 +264,7 @@ class ClientPart(Part):
             self.desk.deliver(m.NotFound(absent))
 
     def _schedule(self, message: m.Schedule) -> None:
-        lack = next((lack for entry in message.entries if (lack := _lack(entry.task))), "")
+        lack = next((lack for entry in message.entries if (lack := unfit(entry.task))), "")
         objection = lack or periodic.register(self.desk, message, self.hello.notebook)
         if objection:
             self.desk.deliver(m.Answer(message.number, None, objection))
@@ -283,7 +281,8 @@ class ClientPart(Part):
             return
         topic = answers.TOPICS.get(question.topic)
         if topic is None and question.topic not in TOPICS:
-            error = _absent(f"questions about {question.topic!r}")
+            topics = sorted({*answers.TOPICS, *TOPICS})
+            error = f"no question is about {question.topic!r}; there are: {', '.join(topics)}"
             desk.deliver(m.Answer(number, None, error))
             return
         try:
@@ -297,6 +296,10 @@ class ClientPart(Part):
     # ── hearing ──────────────────────────────────────────────────────────────────────────────
 
     def pushed(self, channel: bytes, message: bytes) -> None:
+        if channel.endswith(b":news"):
+            if message == tuning.CHANGED:
+                self._rates = tuning.rates(self.desk)
+            return
         if channel == self._listening.channel:
             self._tell()
             self._listening.heard(message)

@@ -23,16 +23,19 @@ from nbqueue.messages import AnyMessage
 from nbqueue.transports.redis import records
 from nbqueue.transports.redis.feed import Publisher
 from nbqueue.transports.redis.names import Names
+from nbqueue.transports.redis.reach import Broken
 from nbqueue.transports.redis.records import Origin, Sealed, Turn
 from nbqueue.transports.redis.templates import Templates
-from nbqueue.transports.redis.wire import Broken, Then, Wire, Word
+from nbqueue.transports.redis.wire import Then, Wire, Word
 from nbqueue.wire.signing import ForgedError
 
 logger = logging.getLogger(__name__)
 
-#: bytes of a payload: Redis hangs up on those who listen to channels and are sent more than 32 MB at once
-#: (client-output-buffer-limit)
-MAX_PAYLOAD: Final = 24 * 2**20
+#: bytes of a payload: Redis takes no larger word (proto-max-bulk-len), and that of a function is signed
+MAX_PAYLOAD: Final = 2**29 - 2**10
+#: bytes of what is passed on in one push: Redis hangs up on those who listen to channels and are sent more
+#: than 32 MB at once (client-output-buffer-limit)
+MAX_EVENT: Final = 8 * 2**20
 #: ids that are looked up in one call
 LOOK: Final = 64
 
@@ -117,7 +120,7 @@ class Desk:
         settings = self.settings
         return m.Welcome(
             1, __version__, settings.worker_heartbeat, settings.worker_lease, 0.0, "", 0,
-            self.payload_limit, settings.max_output_bytes,
+            self.payload_limit, settings.max_output_bytes, min(self.payload_limit, MAX_EVENT),
         )  # fmt: skip
 
     # ── scripts ──────────────────────────────────────────────────────────────────────────────

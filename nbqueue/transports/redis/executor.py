@@ -27,14 +27,15 @@ from nbqueue.core.lifecycle import START, follow
 from nbqueue.messages import AnyMessage
 from nbqueue.states import READY_STATES
 from nbqueue.transports.redis import inputs, losses, records, steps, streams, tuning
-from nbqueue.transports.redis.desk import NOT_OURS, Desk, Part, said
+from nbqueue.transports.redis.blobs import Blobs
+from nbqueue.transports.redis.desk import MAX_EVENT, NOT_OURS, Desk, Part, said
 from nbqueue.transports.redis.feed import Publisher
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
-from nbqueue.transports.redis.names import lane_key, queue_of
+from nbqueue.transports.redis.names import lane_key, queue_of, rate_of
+from nbqueue.transports.redis.pieces import LARGE
 from nbqueue.transports.redis.records import Origin, Tuned
-from nbqueue.wire.signing import ForgedError
 
 #: seconds that an idle executor sleeps before it looks for tasks, whether or not it was woken
 _LOOK: Final = 1.0
@@ -58,7 +59,10 @@ class ExecutorPart(Part):
         self._is_main = hello.role == m.EXECUTOR
         self._leases = leases_of(f"{desk.url} {desk.names.app}", self._seat)
         self._leases.slots = max(1, hello.slots)
-        self._lanes: list[tuple[str, str]] = []
+        self._blobs = Blobs(desk)
+        self._lanes: list[tuple[Any, ...]] = []
+        #: some start at a rate, or occupy something
+        self._has_special = False
         self._claims = self._is_main
         self._claiming = False
         self._idle = False
@@ -97,7 +101,17 @@ class ExecutorPart(Part):
 
     def _serve(self, lanes: Sequence[bytes]) -> None:
         """Find the lanes that this executor can run tasks of."""
-        self._lanes = [(lane.decode(), queue_of(lane)) for lane in lanes if self._serves(lane)]
+        self._lanes = [self._described_lane(lane.decode()) for lane in lanes if self._serves(lane)]
+        self._has_special = any(len(lane) > 2 for lane in self._lanes)
+
+    def _described_lane(self, lane: str) -> tuple[Any, ...]:
+        """A lane as a claim has it: see ``claim.lua``."""
+        key = lane_key(lane)
+        if key.is_plain:
+            return lane, key.queue
+        tuned = self._tuned.get(key.limited)
+        rate = rate_of(lane) if tuned is None or tuned.rate is None else tuned.rate
+        return lane, key.queue, {"rate": rate, "name": key.limited, "wants": dict(key.resources)}
 
     def _serves(self, lane: bytes) -> bool:
         try:
@@ -165,7 +179,7 @@ class ExecutorPart(Part):
     def _consume(self, queues: list[str]) -> None:
         """It serves other queues from now on."""
         desk, hello = self.desk, self.hello
-        for lane, _ in self._lanes:
+        for lane, *_ in self._lanes:
             desk.command(b"ZREM", f"idle:{lane}", self._seat)
         self._idle = False
         self.hello = msgspec.structs.replace(hello, queues=queues)
@@ -174,26 +188,16 @@ class ExecutorPart(Part):
         self._serve(lanes)
 
     def _need(self, key: str) -> None:
-        if (parsed := core_inputs.parsed(key)) is not None:
-            id, start = parsed
-            record = self._leases.record(id)
-            inputs.portion(self.desk, key, record.task.step if record is not None else None, start)
+        if (parsed := core_inputs.parsed(key)) is None:
+            self._blobs.fetch(key)
             return
-        blob = self.desk.names(f"blob:{key}")
-        self.desk.wire.call(b"GET", blob, then=lambda reply: self._on_blob(key, reply))
-
-    def _on_blob(self, key: str, reply: Any) -> None:
-        blob = b""
-        if isinstance(reply, bytes):
-            try:
-                blob = self.desk.sealed.open_blob(key, reply)
-            except ForgedError as error:
-                self.desk.report_forgery(str(error))
-        self.desk.deliver(m.Define(key, blob))
+        id, start = parsed
+        record = self._leases.record(id)
+        inputs.portion(self.desk, key, record.task.step if record is not None else None, start)
 
     def _goodbye(self) -> None:
         """The main link: it takes no more; the control link: it holds nothing, or its worker will say."""
-        lanes = [lane for lane, _ in self._lanes]
+        lanes = [lane for lane, *_ in self._lanes]
         if self._is_main:
             self._claims = False
             for lane in lanes:
@@ -244,7 +248,7 @@ class ExecutorPart(Part):
         task, desk = lease.task, self.desk
         self._leases.ran(task, outcome.runtime)
         self._leases.count(task.name)
-        ending = verdicts.flaw_of(outcome, task, desk.payload_limit)
+        ending = verdicts.flaw_of(outcome, task, MAX_EVENT)  # what is larger is not in it
         if ending is None:
             counts = verdicts.accepted(outcome, task, lease.standing.retries, self.hello.name, now)
         else:
@@ -320,7 +324,7 @@ class ExecutorPart(Part):
                 task = verdicts.changed(record.task, message.changes, desk.payload_limit)
                 if not isinstance(task, m.Task):
                     return move.end(task, release=True)
-                record.task = task
+                record.task = self._blobs.apart(task) if len(task.payload) > LARGE else task
             event = m.Retrying(message.id, record.retries, message.failure, record.due)
             return move.wait(event, again=True)
 
@@ -400,6 +404,8 @@ class ExecutorPart(Part):
             "estimates": leases.estimates,
             "unknown": TARGET,
         }
+        if self._has_special:
+            head["resources"] = self.hello.resources
         self._claiming = True
         self._claim_at = time.monotonic() + _LOOK
         self.desk.tell("claim", said(head), then=partial(self._on_claimed, leases.free))
@@ -478,7 +484,7 @@ class ExecutorPart(Part):
             return
         if channel.endswith(b":news") and message == tuning.CHANGED:
             self._tuned = tuning.everything(self.desk)
-        elif channel.endswith(b":news"):
+        if channel.endswith(b":news"):
             self._serve(self.desk.command(b"HKEYS", "lanes"))
         self._claim_at = 0.0
 

@@ -26,8 +26,10 @@ from nbqueue.transports.redis.client import ClientPart
 from nbqueue.transports.redis.desk import Desk, Part
 from nbqueue.transports.redis.executor import ExecutorPart
 from nbqueue.transports.redis.names import Names
+from nbqueue.transports.redis.pieces import LARGE
+from nbqueue.transports.redis.reach import Broken
 from nbqueue.transports.redis.records import Sealed
-from nbqueue.transports.redis.wire import Broken, Wire
+from nbqueue.transports.redis.wire import Wire
 from nbqueue.transports.redis.worker import WorkerPart
 from nbqueue.wire.signing import Signer, signing_key
 
@@ -54,6 +56,7 @@ class RedisTransport(Transport):
     def __init__(self, url: str, settings: Settings | None = None) -> None:
         self._address = Address(url)
         self.url = self._address.url
+        self.values_url, self.values_above = url, LARGE
         self._settings = BrokerSettings.of(settings or Settings())
         self._sealed = Sealed(Signer(signing_key().encode(), self._address.app))
 
@@ -173,6 +176,8 @@ class RedisLink(Link):
         self._part = _PARTS[hello.role](desk, hello)
         desk.events_of.begin()
         self._part.greet()
+        self.trouble = None  # only now: a replica lets us in, too
+        self._pause = _SOON
 
     def _turn(self, wire: Wire) -> None:
         """Take in what is there, and do what is due."""
@@ -227,8 +232,6 @@ class RedisLink(Link):
         except Broken as broken:
             self._lose(broken)
             return
-        self._pause = _SOON
-        self.trouble = None
         if self._was_connected:
             self._inbox.append(m.Unknown())
             return
@@ -241,10 +244,12 @@ class RedisLink(Link):
             self._wire.close()
             self._wire = None
             logger.debug("%s", broken)
+            if broken.final:  # we are let in, but may not do what we have to: see `rights`
+                self._inbox.append(m.Refused(f"{broken}: `nbqueue doctor` names the rights that are missing"))
         if self._part is not None:
             self._part.gone()
             self._part = None
         self._node = broken.moved
-        self.trouble = None if broken.moved else broken.trouble
+        self.trouble = self.trouble if broken.moved else broken.trouble
         self._connect_at = time.monotonic() + (0.0 if broken.moved else self._pause)
         self._pause = min(_LATEST, 2 * self._pause)

@@ -133,6 +133,7 @@ class Move:
                 "due": record.due,
                 "blobs": self._blobs,
                 "dropped": [] if task is self._task else [b for b in self._blobs if b not in blobs_of(task)],
+                "added": [] if task is self._task else [b for b in blobs_of(task) if b not in self._blobs],
                 "expires": desk.expires,
                 "again": again,
                 "last": last,

@@ -440,4 +440,4 @@ def add_traces(record: Record, traces: Iterable[AnyMessage], limit: int) -> None
 
 def blobs_of(task: Task) -> list[str]:
     """What must be there for the task to run."""
-    return [key for key in (task.definition, task.captured_key) if key]
+    return [key for key in (task.definition, task.captured_key, task.payload_key) if key]

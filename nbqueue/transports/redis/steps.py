@@ -19,11 +19,13 @@ from typing import Final
 from nbqueue import messages as m
 from nbqueue.core import lifecycle, verdicts
 from nbqueue.core.records import DONE, LEASED, WAITING, Record
-from nbqueue.core.workflow import consequence
+from nbqueue.core.workflow import consequence, depends_on_others
 from nbqueue.states import FAILURE
 from nbqueue.transports.redis.desk import Desk
 from nbqueue.transports.redis.moves import Move, decide, interruption, kill_timer, killing
 
+#: steps that wait which are looked at to see what becomes of one
+_FAR: Final = 1000
 #: steps that are looked at in one turn
 _A_FEW: Final = 64
 
@@ -37,7 +39,10 @@ def attend(desk: Desk) -> None:
 def look_at(desk: Desk, id: str) -> bool:
     """Deal with a step of which one before it has ended: end it, if that is what follows.  False if there is
     none that waits."""
-    return decide(desk, id, None, partial(_decision, desk, ahead=True))
+    if decide(desk, id, None, partial(_decision, desk, ahead=True)):
+        return True
+    record = _records(desk, [id]).get(id)
+    return record is not None and record.place == WAITING
 
 
 def _decision(desk: Desk, move: Move, *, ahead: bool) -> bool | None:
@@ -52,22 +57,34 @@ def _decision(desk: Desk, move: Move, *, ahead: bool) -> bool | None:
     for record in list(found.values()):
         if record.place != DONE:
             continue
-        if ahead and not step.by and record.outcome is not None and record.outcome.origin:
-            _let_others_end(desk, step)
-            found |= _records(desk, step.predecessors)
         outcome = consequence(step, record, found, desk.now)
-        if outcome is not None:
-            return move.settle(outcome, release=False)
-    desk.run("confirm", step.task.id)
-    return True
+        if outcome is None:
+            continue
+        if record.outcome is not None and record.outcome.origin and len(step.predecessors) > 1:
+            found |= _records(desk, step.predecessors)
+            if ahead and depends_on_others(step, record, found):
+                _let_others_end(desk, step)
+                found |= _records(desk, step.predecessors)
+            outcome = consequence(step, record, found, desk.now) or outcome
+        return move.settle(outcome, release=False)
+    return bool(desk.run("confirm", step.task.id)) or None
 
 
 def _let_others_end(desk: Desk, step: Record) -> None:
-    """Of those before it, some may have to end for the same task: whether all do makes a difference to how it
-    ends itself."""
-    if len(step.predecessors) > 1:
-        for id in step.predecessors:
-            decide(desk, id, None, partial(_decision, desk, ahead=False))
+    """Of those before a step, and before these, some may be about to end for the same task: it waits for
+    what follows from that."""
+    seen: dict[str, None] = {}
+    level = list(step.predecessors)
+    while level and len(seen) < _FAR:
+        waiting = [each for each in _records(desk, level).values() if each.place == WAITING]
+        seen |= dict.fromkeys(each.task.id for each in waiting)
+        level = [id for each in waiting for id in each.predecessors if id not in seen]
+    decision = partial(_decision, desk, ahead=False)
+    ended = True
+    while ended:
+        left = [id for id in reversed(seen) if not decide(desk, id, None, decision)]
+        ended = len(left) < len(seen)
+        seen = dict.fromkeys(reversed(left))
 
 
 def _records(desk: Desk, ids: Iterable[str]) -> dict[str, Record]:

@@ -19,6 +19,7 @@ from nbqueue.transports.redis import records
 from nbqueue.transports.redis.desk import Desk, said
 from nbqueue.transports.redis.moves import turn_of
 from nbqueue.transports.redis.records import Envelope
+from nbqueue.wire.signing import SIZE
 
 #: ids that are listed, of all and of each notebook
 RECENT: Final = 10_000
@@ -94,6 +95,7 @@ class Weaver:
             "keep": desk.expires,
             "notebook": hello.notebook,
             "force": force,
+            "seal": SIZE,
             "shapes": [dict(zip(fields, shape, strict=True)) for shape in shapes],
         }
         desk.tell("weave", said(head), *words, then=partial(self._on_woven, steps))

@@ -23,16 +23,15 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import hiredis
-import redis.exceptions
-from redis.connection import AbstractConnection
 
 from nbqueue.exceptions import AuthenticationError, ConnectionLostError
 from nbqueue.transports.redis import scripts
-from nbqueue.transports.redis.address import Address
+from nbqueue.transports.redis.address import Address, Node
+from nbqueue.transports.redis.reach import DENIED, Broken, connected
 
 #: takes a reply: bytes, int, list, None, or a ReplyError
 Then: TypeAlias = Callable[[Any], object]
-Word: TypeAlias = bytes | str | int | float
+Word: TypeAlias = bytes | memoryview | str | int | float
 
 #: seconds that a reply may take
 PATIENCE: Final = 5.0
@@ -44,18 +43,6 @@ _ELSEWHERE: Final = (
     "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOSCRIPT", "UNBLOCKED", "NOREPLICAS",
     "BUSY",
 )  # fmt: skip
-#: and of those that no other will mend
-_DENIED: Final = ("NOAUTH", "WRONGPASS", "NOPERM")
-
-
-class Broken(Exception):
-    """The connection is of no use any more; ``trouble`` is what its owner is to be told."""
-
-    def __init__(self, trouble: ConnectionLostError, moved: tuple[str, int] | None = None) -> None:
-        super().__init__(str(trouble))
-        self.trouble = trouble
-        #: where to connect instead
-        self.moved = moved
 
 
 class Wire:
@@ -65,11 +52,13 @@ class Wire:
     ------
     Broken
         It cannot be made; so does each method, from then on when there is nothing to be had from it.
+
+    ``with_scripts``: scripts will be called, and are to be known there.
     """
 
-    def __init__(self, address: Address, node: tuple[str, int] | None = None) -> None:
+    def __init__(self, address: Address, node: Node | None = None, *, with_scripts: bool = True) -> None:
         self._address = address
-        self._connection = _connected(address, node)
+        self._connection = connected(address, node)
         self._socket: socket.socket = self._connection._sock  # type: ignore[assignment]
         self._socket.setblocking(False)
         with contextlib.suppress(OSError):  # not of a unix socket
@@ -81,7 +70,8 @@ class Wire:
         self.pushes: deque[tuple[bytes, bytes]] = deque()
         #: when the last bytes came
         self.heard = time.monotonic()
-        self._load_scripts()
+        if with_scripts:
+            self._load_scripts()
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -184,11 +174,26 @@ class Wire:
         """The same for a script."""
         return self.ask(b"EVALSHA", scripts.digests()[name], 1, prefix, *arguments)
 
+    def hear(self) -> None:
+        """Send what waits, and take in what comes, waiting for it a while."""
+        self.flush()
+        if not self.take():
+            self._wait_for_socket(PATIENCE)
+
+    def relieve(self, most: int) -> None:
+        """Wait until no more than so many bytes are still to be sent."""
+        self.flush()
+        while len(self._out) > most:
+            self.hear()
+
+    def finish(self) -> None:
+        """Wait until everything that was said has been answered."""
+        while self._pending:
+            self.hear()
+
     def _await(self, box: list[Any]) -> None:
         while not box:
-            self.flush()
-            if not self.take() and not box:
-                self._wait_for_socket(PATIENCE)
+            self.hear()
 
     def _wait_for_socket(self, seconds: float) -> None:
         poller = select.poll()
@@ -200,11 +205,13 @@ class Wire:
     def _check(self, error: str) -> None:
         """Raise if an error concerns more than the command that it answers."""
         word, _, rest = error.partition(" ")
-        if word in ("MOVED", "ASK"):
+        if word == "ASK":  # no script has begun, and none will before all keys are there
+            raise self._broken("the application is being moved to another node")
+        if word == "MOVED":
             host, _, port = rest.split(" ")[-1].rpartition(":")
             trouble = ConnectionLostError(f"{self._address.url}: the application is on another node now")
             raise Broken(trouble, (host or self._address.host, int(port)))
-        if word in _DENIED:
+        if word in DENIED:
             raise Broken(AuthenticationError(f"{self._address.url}: {error}"))
         if word in _ELSEWHERE:
             raise self._broken(error)
@@ -230,18 +237,3 @@ def _pack(words: tuple[Word, ...]) -> bytes:
 
 def _as_read(word: Word) -> Word:
     return word.encode(errors="surrogateescape") if isinstance(word, str) else word
-
-
-def _connected(address: Address, node: tuple[str, int] | None) -> AbstractConnection:
-    connection = address.connection(*node) if node else address.connection()
-    try:
-        connection.connect()  # type: ignore[no-untyped-call]
-    except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise Broken(AuthenticationError(f"{address.url}: {error}")) from None
-    except redis.exceptions.ResponseError as error:
-        if str(error).startswith(_DENIED):
-            raise Broken(AuthenticationError(f"{address.url}: {error}")) from None
-        raise Broken(ConnectionLostError(f"{address.url}: {error}")) from None
-    except (redis.exceptions.RedisError, OSError) as error:
-        raise Broken(ConnectionLostError(f"no Redis answers at {address.url}: {error}")) from None
-    return connection

@@ -5,11 +5,12 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from nbqueue import signals
+from nbqueue import results, signals
 from nbqueue.conversions import SERIALIZERS
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.platform import import_from, in_forked_children
@@ -68,6 +69,8 @@ def main() -> int:
 def _prepare(options: ExecutorOptions) -> None:
     """Make this process a place where tasks feel at home."""
     faulthandler.enable(sys.__stderr__ or 2)
+    # its supervisor, which imports the same, has said so
+    warnings.filterwarnings("ignore", "the (setting|option) .* has no effect")
     remember(options.worker)
     if options.broker is not None:
         keys.remember(options.broker)
@@ -85,16 +88,21 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> "Executor | Sever
     logs.set_up_tasks(worker, output.logging_handler())
     slot = Slot(options.slot)
     slot.close_file()
+    way, identity = way_to_broker(worker), executor_identity(options, [task.name for task in tasks])
     parts: dict[str, Any] = {
         "tasks": tasks,
         "accepted": _accepted(settings),
-        "storage": Storage(settings.backend, settings.result_expires, trusts=_trusts(settings)),
+        "storage": Storage(
+            _backend(settings, worker),
+            settings.result_expires,
+            trusts=_trusts(settings),
+            large=(way.values_url, way.values_above),
+        ),
         "slot": slot,
         "log": logs.TaskLog(log),
         "quota": _quota(worker),
         "on_welcome": lifeline.ready,
     }
-    way, identity = way_to_broker(worker), executor_identity(options, [task.name for task in tasks])
     if worker.slots == 1:
         return Executor(way, identity, whole_process=True, **parts)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # tasks are interrupted in their threads
@@ -102,6 +110,12 @@ def _executor(options: ExecutorOptions, lifeline: Lifeline) -> "Executor | Sever
     from nbqueue.worker.executor.several import SeveralExecutor
 
     return SeveralExecutor(way, identity, one_at_a_time=worker.pool != "threads", **parts)
+
+
+def _backend(settings: Settings, worker: WorkerOptions) -> str | None:
+    """The worker's own result backend, None if that is the broker."""
+    url: str | None = settings.backend
+    return None if results.is_with_broker(url, worker.url) else url
 
 
 def _quota(worker: WorkerOptions) -> Quota | None:

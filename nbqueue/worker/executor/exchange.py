@@ -100,6 +100,12 @@ class Exchange:
         return 0 if welcome is None else welcome.max_payload_bytes
 
     @property
+    def event_limit(self) -> int:
+        """The same of a meta or an item."""
+        welcome = self._core.welcome
+        return 0 if welcome is None else welcome.max_event_bytes or welcome.max_payload_bytes
+
+    @property
     def draining(self) -> bool:
         return self._core.draining
 

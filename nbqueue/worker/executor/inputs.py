@@ -102,9 +102,10 @@ class Inputs:
         args: tuple[Any, ...] = ()
         kwargs: dict[str, Any] = {}
         task = assignment.about or assignment.task
-        if assignment.about is not None and assignment.about.payload:
+        written = task.payload or (self._fetch(task.payload_key) if task.payload_key else b"")
+        if assignment.about is not None and written:
             with contextlib.suppress(SerializationError):
-                args, kwargs = payload.loads(assignment.about.payload, self._accepted)
+                args, kwargs = payload.loads(written, self._accepted)
         run = Assignment(task, failed.token, failed.retries, failed.retries + 1)
         return request_of(run, args, kwargs, failed.worker)
 

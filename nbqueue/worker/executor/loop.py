@@ -144,6 +144,7 @@ def runner(
         whole_process=whole_process,
         fetch=exchange.fetch,
         payload_limit=lambda: exchange.payload_limit,
+        event_limit=lambda: exchange.event_limit,
         lease=lambda: exchange.lease,
         log=log,
         accepted=accepted,

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, TypeAlias
 
+from nbqueue import platform
 from nbqueue.core.worker import RunEnd
-from nbqueue.exceptions import Ignore, Reject, TaskRevokedError
+from nbqueue.exceptions import Ignore, Reject, SerializationError, TaskRevokedError
 from nbqueue.messages import Assignment, Failure, Outcome, Replaced, Returned
 from nbqueue.messages import Retry as RetryMessage
 from nbqueue.signals import Signal, task_received
@@ -34,6 +35,9 @@ from nbqueue.worker.log import TaskLog
 from nbqueue.worker.options import LEASE
 from nbqueue.worker.reports import Reports
 from nbqueue.worker.stream import ItemStream
+
+#: how often this process was forked: each run asks, and this costs less than os.getpid()
+_forks = 0
 
 
 class Unready(Exception):
@@ -52,9 +56,11 @@ class Runner:
     whole_process
         See :mod:`nbqueue.worker.context`.
     fetch
-        Gets what a step takes from others, where it did not come along; b"" if it cannot be had.
+        Gets what did not come along: a large payload, what a step takes from others; b"" if it cannot be had.
     payload_limit
         Returns how many bytes of a value the broker takes; 0 if it has not said.
+    event_limit
+        The same of a meta or an item.
     accepted
         Serializers whose arguments are loaded; None: all.
     storage
@@ -76,6 +82,7 @@ class Runner:
         whole_process: bool,
         fetch: Fetch = lambda key: b"",
         payload_limit: Callable[[], int] = lambda: 0,
+        event_limit: Callable[[], int] = lambda: 0,
         accepted: frozenset[str] | None = None,
         storage: Storage | None = None,
         log: TaskLog | None = None,
@@ -88,18 +95,20 @@ class Runner:
         self._worker = worker
         self._whole_process = whole_process
         self._payload_limit = payload_limit
+        self._event_limit = event_limit
         self._accepted = accepted
         self._storage = storage if storage is not None else Storage()
+        self._fetch = fetch
         self._inputs = Inputs(fetch, self._storage, accepted)
         self._log = log
         self._call = caller
         self._push = push
         self._lease = lease
-        self._pid = os.getpid()
+        self._forks = _forks
 
     def run(self, assignment: Assignment, reports: Reports) -> RunEnd:
         """Run the task.  Raises nothing."""
-        current = TaskContext(assignment, reports, self._worker, self._payload_limit())
+        current = TaskContext(assignment, reports, self._worker, self._payload_limit(), self._event_limit())
         context.enter(current, whole_process=self._whole_process)
         if Signal.used:
             task_received.send(current, request=current.request)
@@ -110,7 +119,7 @@ class Runner:
                 kept = self._kept(current, assignment, value)
             finally:
                 self._gate.leave()
-                if os.getpid() != self._pid:
+                if _forks != self._forks:
                     os._exit(0)  # a child that the task forked and let return
             told = self._returned(current, assignment, value, kept, perf_counter() - began)
         except Unready:
@@ -131,10 +140,11 @@ class Runner:
         task = assignment.task
         loaded = self._definitions.load(task)
         current.options, instance = loaded.options, loaded.instance
-        current.instance = instance
+        current.instance, current.function = instance, loaded.function
         outcomes = self._inputs.outcomes(assignment) if task.step is not None else ()
+        written = task.payload if not task.payload_key else self._fetched(task.payload_key)
         self._gate.enter(assignment.token)
-        args, kwargs = payload.loads(task.payload, self._accepted)
+        args, kwargs = payload.loads(written, self._accepted)
         if task.step is not None:
             args = self._inputs.arguments(assignment, outcomes, loaded, args, kwargs)
         current.called_with(args, kwargs)
@@ -146,6 +156,12 @@ class Runner:
             args = (current, *args)
         return self._call(loaded.function, args, kwargs, lambda: self._stream(current))
 
+    def _fetched(self, key: str) -> bytes:
+        """A payload that was too large to come along."""
+        if not (written := self._fetch(key)):
+            raise SerializationError("the broker no longer has the task's arguments: submit the task again")
+        return written
+
     def _stream(self, current: TaskContext) -> ItemStream:
         """Where the items of a generator go."""
         task = current.task
@@ -155,7 +171,7 @@ class Runner:
                 current.reports.token,
                 keep=not task.ignore_result,
                 what=f"an item of {task.name}()",
-                limit=current.payload_limit,
+                limit=current.event_limit,
                 serializer=task.result_serializer,
                 push=self._push,
                 lease=self._lease(),
@@ -278,6 +294,14 @@ class Runner:
             hooks.finish(current, current.instance, "", exc)
         outcome = self._outcome(assignment, state, runtime, value=value, failed=failed, stored=stored)
         return outcome, False
+
+
+def _after_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+platform.in_forked_children(_after_fork)
 
 
 def _claimed_failure(meta: Any) -> Failure:

@@ -21,12 +21,22 @@ class Storage:
         Seconds for which a result backend keeps values; 0: for ever.
     trusts
         Whether a task may name a class that is imported here.
+    large
+        The backend for values of more than so many bytes, where the broker leaves them to one.
     """
 
-    def __init__(self, backend: str | None = None, expires: float = 0.0, *, trusts: bool = True) -> None:
+    def __init__(
+        self,
+        backend: str | None = None,
+        expires: float = 0.0,
+        *,
+        trusts: bool = True,
+        large: tuple[str, int] = ("", 0),
+    ) -> None:
         self._own = "" if backend is None or results.is_with_broker(backend) else backend
         self._expires = expires
         self._trusts = trusts
+        self._large, self._above = large
 
     def keep(self, assignment: Assignment, data: bytes) -> tuple[bytes, str]:
         """What of a value goes to the broker, and which backend has the rest ("" for none).
@@ -38,7 +48,9 @@ class Storage:
         """
         url = (assignment.task.backend if self._trusts else "") or self._own
         if not url or not data or results.is_with_broker(url):
-            return data, ""
+            if not self._large or len(data) <= self._above:
+                return data, ""
+            url = self._large
         if url == results.DISABLED:
             return b"", ""
         value = StoredValue(assignment.task.id, assignment.token, data)
@@ -60,7 +72,9 @@ class Storage:
             It cannot be asked, or has the value no longer.
         """
         named = assignment.task.backend if self._trusts else ""
-        url = next((url for url in (named, self._own) if url and shown_url(url) == outcome.stored), "")
+        url = next(
+            (url for url in (named, self._own, self._large) if url and shown_url(url) == outcome.stored), ""
+        )
         if not url:
             raise ResultBackendError(
                 f"this step takes a value that {outcome.stored} keeps, which this worker does not use"

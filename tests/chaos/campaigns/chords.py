@@ -12,7 +12,7 @@ from tests.chaos.client import Call
 from tests.chaos.cluster import Cluster, kill
 
 LETTER = "W"
-SHORT = {"chords": 20, "workers": 2, "worker_kills": 2, "broker_kills": 2, "longest": 0.1, "lease": 3.0}
+SHORT = {"chords": 30, "workers": 2, "worker_kills": 2, "broker_kills": 2, "longest": 0.15, "lease": 3.0}
 FULL = {"chords": 1_000, "workers": 4, "worker_kills": 20, "broker_kills": 10, "longest": 0.1, "lease": 5.0}
 #: members of a chord, executors of a worker
 MEMBERS, EXECUTORS = 10, 2

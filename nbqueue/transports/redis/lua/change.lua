@@ -2,13 +2,13 @@
 --
 -- KEYS[1]   the namespace, of which it uses: tasks, standing, held:*, due, lanes, ready:*, idle:*, running, queued,
 --           references, blob:*, watchers, result:*, output:*, live:*, call:*, timers, and what workflow.lua does
--- ARGV[1]   {id, to, queue, into, lane, priority, entry, sender, executor, token, release, due, blobs, dropped, expires, again,
---           last, timers = {{at, name}, …}, state, own, turn}
+-- ARGV[1]   {id, to, queue, into, lane, priority, entry, sender, executor, token, release, due, blobs, dropped, added, expires,
+--           again, last, timers = {{at, name}, …}, state, own, turn}
 --           to        "ready", "due", "waiting", "done", or "" to stay
 --           into      the queue that it is in from now on
 --           last      it lines up after all others, not before them
 --           executor  that has the lease, "" if none has
---           dropped   blobs that it refers to no longer, if there is another envelope
+--           dropped, added  blobs that it refers to no longer, or from now on, if there is another envelope
 --           release   it no longer holds the lease; else that is marked as void until it is given back
 --           expires   milliseconds until the result goes, 0 for never
 --           again     what those who watch are told is kept for those who ask: why it is to run again
@@ -70,6 +70,7 @@ else
     call('HSET', P .. 'standing', id, ARGV[3])
     if ARGV[6] ~= '' then
         call('HSET', P .. 'tasks', id, ARGV[6])
+        for _, blob in ipairs(said.added) do refer(blob, 1) end
         for _, blob in ipairs(said.dropped) do refer(blob, -1) end
     end
     if said.into ~= said.queue then
@@ -87,7 +88,7 @@ else
         wake(said.lane, 1)
     elseif said.to == 'waiting' then
         flow.leave(id)
-        flow.join(id, said.turn)
+        flow.join(id, said.turn, 0)
     end
 end
 for _, timer in ipairs(said.timers) do call('ZADD', P .. 'timers', timer[1], timer[2]) end

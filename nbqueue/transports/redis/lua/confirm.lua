@@ -2,8 +2,10 @@
 --
 -- KEYS[1]  the namespace, of which it uses what workflow.lua does
 -- ARGV[1]  id of the step
+--
+-- Returns 0 if nobody waited for that.
 
 local flow = workflow(clock(), 0)
-flow.confirm(ARGV[1])
+local confirmed = flow.confirm(ARGV[1])
 flow.finish()
-return 1
+return confirmed and 1 or 0

@@ -1,6 +1,6 @@
 -- Delete records of finished tasks; of others, tell the client no more.
 --
--- KEYS[1]   the namespace, of which it uses: tasks, watchers, result:*, output:*, after:*
+-- KEYS[1]   the namespace, of which it uses: tasks, watchers, result:*, output:*, value:*, after:*
 -- ARGV[1]   id of the client
 -- ARGV[2…]  ids
 
@@ -9,7 +9,7 @@ for i = 2, #ARGV do
     if call('HEXISTS', P .. 'tasks', id) == 0 and call('EXISTS', P .. 'after:' .. id) == 1 then
         call('HSET', P .. 'after:' .. id, '', '') -- as soon as no step needs it
     elseif call('HEXISTS', P .. 'tasks', id) == 0 then
-        call('DEL', P .. 'result:' .. id, P .. 'output:' .. id)
+        call('UNLINK', P .. 'result:' .. id, P .. 'output:' .. id, P .. 'value:' .. id)
     else
         local left = {}
         for watcher in string.gmatch(call('HGET', P .. 'watchers', id) or '', '%S+') do

@@ -64,15 +64,27 @@ local function count(hash, field, by)
     if by ~= 0 and call('HINCRBY', P .. hash, field, by) <= 0 then call('HDEL', P .. hash, field) end
 end
 
--- So many tasks more (or fewer) need a blob; one that none needs stays for an hour, for the next call.
+-- So many tasks more (or fewer) need a blob; one that none needs stays for an hour, for the next call;
+-- a payload goes at once.
 local function refer(blob, by)
     local references = call('HINCRBY', P .. 'references', blob, by)
     if references <= 0 then
         call('HDEL', P .. 'references', blob)
-        call('EXPIRE', P .. 'blob:' .. blob, 3600)
+        if string.sub(blob, 1, 2) == 'p.' then
+            call('UNLINK', P .. 'blob:' .. blob)
+        else
+            call('EXPIRE', P .. 'blob:' .. blob, 3600)
+        end
     elseif references == by then
         call('PERSIST', P .. 'blob:' .. blob)
     end
+end
+
+-- Whether a blob is here: of a large payload, all its pieces and the seal.
+local function is_there(blob)
+    local pieces = string.match(blob, '^p%.(%d+)%.')
+    if pieces then return call('HLEN', P .. 'blob:' .. blob) == pieces + 1 end
+    return call('EXISTS', P .. 'blob:' .. blob) == 1
 end
 
 -- Tell those who are told of a task: its sender, and who asked for it since (`watchers`, or false).

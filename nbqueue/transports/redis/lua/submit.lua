@@ -56,12 +56,8 @@ for _, shape in ipairs(said.shapes) do
         ids[i] = id_of(ARGV[at + 2 * i - 2])
         keys[i] = result .. ids[i]
     end
-    local blobs = {}
-    for i, blob in ipairs(shape.blobs) do blobs[i] = P .. 'blob:' .. blob end
-    if #blobs > 0 and call('EXISTS', unpack(blobs)) < #blobs then
-        for i, blob in ipairs(shape.blobs) do
-            if call('EXISTS', blobs[i]) == 0 then shape.missing = blob end
-        end
+    for _, blob in ipairs(shape.blobs) do
+        if not is_there(blob) then shape.missing = blob end
     end
     local room = said.max_queued - (call('HGET', P .. 'queued', shape.queue) or 0)
     local entries = keep(shape, ids, keys, room) or sift(shape, ids, keys, room)

@@ -2,9 +2,10 @@
 --
 -- KEYS[1]   the namespace, of which it uses: tasks, result:*, blob:*, references, queued, recent, recent:*, and
 --           what workflow.lua does
--- ARGV[1]   {max_queued, recent, expires, keep, notebook, force, shapes = {{queue, lane, priority, blobs, delay,
---           expires, on}, …}}: as submit.lua has it; `keep`: milliseconds that results are kept, 0 for ever;
---           `force`: one that waits for a task that is not there is taken, too, and will end for that
+-- ARGV[1]   {max_queued, recent, expires, keep, notebook, force, seal, shapes = {{queue, lane, priority, blobs,
+--           delay, expires, on}, …}}: as submit.lua has it; `keep`: milliseconds that results are kept, 0 for
+--           ever; `force`: one that waits for a task that is not there is taken, too, and will end for that;
+--           `seal`: bytes of a signature
 -- ARGV[2…]  of each step: the number of its shape, its id, its entry, its envelope, {ids that it waits for}
 --
 -- Returns {answers, ids of steps to be looked at}; of each step 0 (kept), 1 (known), 2 (its queue is full), the key
@@ -17,7 +18,7 @@ for i = 2, #ARGV, 5 do
     local shape, id, after = said.shapes[tonumber(ARGV[i])], ARGV[i + 1], cmsgpack.unpack(ARGV[i + 4])
     local missing, answer
     for _, blob in ipairs(shape.blobs) do
-        if call('EXISTS', P .. 'blob:' .. blob) == 0 then missing = blob end
+        if not is_there(blob) then missing = blob end
     end
     local unknown = not said.force and flow.unknown(after)
     if call('EXISTS', P .. 'result:' .. id) == 1 or call('HEXISTS', P .. 'tasks', id) == 1 then
@@ -37,7 +38,7 @@ for i = 2, #ARGV, 5 do
         flow.join(id, {
             queue = shape.queue, lane = shape.lane, priority = shape.priority, entry = ARGV[i + 2],
             delay = shape.delay, expires = shape.expires, on = shape.on, after = after, by = '', bad = '', due = 0,
-        })
+        }, said.seal)
     end
     table.insert(answers, answer)
 end

@@ -3,11 +3,11 @@
 --
 -- A step waits as long as `left` has a count of it: of those before it that have not ended as it wants.  One
 -- that ends otherwise is never counted off, so the step cannot run by counting: somebody has to look at it, and
--- end it.  Of those that had ended when the step came nobody knows here how: they count as one, which a look
--- takes off.  Whoever called the script looks at once; a timer sees to it if he dies.
+-- end it.  Those that had ended when the step came, and not in success, count as one, which a look takes off if
+-- they have ended as it wants.  Whoever called the script looks at once; a timer sees to it if he dies.
 --
 -- `expires`: milliseconds that results are kept, 0 for ever.  Uses: steps, left, waiting, after:*, call:*,
--- result:*, output:*, tasks, timers, due, lanes, ready:*, idle:*
+-- result:*, value:*, output:*, tasks, timers, due, lanes, ready:*, idle:*
 
 local function workflow(now, expires)
     local ready, look = {}, {}
@@ -74,15 +74,26 @@ local function workflow(now, expires)
         end
     end
 
-    -- A step is there, and waits.
-    function flow.join(id, turn)
+    -- Whether a result is one of success, of which `seal` bytes are the signature: a `records.Kept` begins with
+    -- an outcome, and that with id, token and state.  What is unsigned here is signed for whoever takes the value.
+    local function has_succeeded(id, seal)
+        local head = call('GETRANGE', P .. 'result:' .. id, 0, seal + 511)
+        local kept, outcome = string.byte(head, seal + 1, seal + 2)
+        if not outcome or math.floor(kept / 16) ~= 9 or math.floor(outcome / 16) ~= 9 then return false end
+        local read, _, _, _, state = pcall(cmsgpack.unpack_limit, head, 3, seal + 2)
+        return read and state == 'SUCCESS'
+    end
+
+    -- A step is there, and waits; `seal`: bytes of a signature.
+    function flow.join(id, turn, seal)
         local left, seen = 0, false
         for _, before in ipairs(turn.after) do
             if call('HSET', P .. 'after:' .. before, id, turn.on) == 1 then -- else it was named twice
                 if call('EXISTS', P .. 'result:' .. before) == 1 then
                     call('PERSIST', P .. 'result:' .. before)
+                    call('PERSIST', P .. 'value:' .. before)
                     if turn.on == 'FAILURE' then call('PERSIST', P .. 'call:' .. before) end
-                    seen = true
+                    seen = seen or not (turn.on == 'SUCCESS' and has_succeeded(before, seal))
                 else
                     left = left + 1
                 end
@@ -106,6 +117,7 @@ local function workflow(now, expires)
     function flow.confirm(id)
         if call('ZREM', P .. 'timers', 'join:0:' .. id) == 0 or call('HEXISTS', P .. 'left', id) == 0 then return end
         if call('HINCRBY', P .. 'left', id, -1) <= 0 then go(id) end
+        return true
     end
 
     -- A task has ended, by itself (`own`) or for the end of another; `envelope`: what an errback is to be told
@@ -114,6 +126,7 @@ local function workflow(now, expires)
         local steps = call('HGETALL', P .. 'after:' .. id)
         if #steps == 0 then return end
         call('PERSIST', P .. 'result:' .. id)
+        call('PERSIST', P .. 'value:' .. id)
         local wanted = (state == 'SUCCESS' or (state == 'FAILURE' and own)) and state
         for i = 1, #steps, 2 do
             local step, on = steps[i], steps[i + 1]
@@ -142,10 +155,13 @@ local function workflow(now, expires)
             if call('HDEL', after, id) == 1 then
                 local others = call('HLEN', after)
                 if others == 1 and call('HEXISTS', after, '') == 1 then -- see forget.lua
-                    call('DEL', after, P .. 'result:' .. before, P .. 'output:' .. before)
+                    call('UNLINK', after, P .. 'result:' .. before, P .. 'output:' .. before, P .. 'value:' .. before)
                     drop_call(before)
                 elseif others == 0 then
-                    if expires > 0 then call('PEXPIRE', P .. 'result:' .. before, expires) end
+                    if expires > 0 then
+                        call('PEXPIRE', P .. 'result:' .. before, expires)
+                        call('PEXPIRE', P .. 'value:' .. before, expires)
+                    end
                     drop_call(before)
                 end
             end
