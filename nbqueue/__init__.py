@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from nbqueue.client.result import AsyncResult as AsyncResult
     from nbqueue.client.task import Task as Task
     from nbqueue.schedules import crontab as crontab
+    from nbqueue.utils import uuid as uuid
     from nbqueue.worker.progress import progress as progress
 
 # Loaded on first use, so that `import nbqueue` costs nothing and a worker loads no client.
@@ -72,6 +73,7 @@ _HOMES = {
     "start": "nbqueue.client.cluster",
     "stop": "nbqueue.client.cluster",
     "progress": "nbqueue.worker.progress",
+    "uuid": "nbqueue.utils",
     "crontab": "nbqueue.schedules",
     **dict.fromkeys(
         (

@@ -228,7 +228,7 @@ class Broker:
         ready = dict(self._poller.poll(math.ceil(timeout * 1000))) if self._waker.arm() else {}
         self._waker.disarm()
         now = time.monotonic()
-        self._mind_pause(now - self._turned_at - timeout, now)
+        self._mind_pause(now - self._turned_at - timeout)
         self._turned_at = now
         if self._door.socket in ready:
             self._look_at = now  # the key may have been made just now
@@ -255,10 +255,10 @@ class Broker:
         due = self._core.next_deadline()
         return None if due is None else max(due, self._rests_until)
 
-    def _mind_pause(self, late: float, now: float) -> None:
+    def _mind_pause(self, late: float) -> None:
         if late > _PAUSE:
             log.warning("did not listen for %.1f s: it was stopped, or had too much to do", late)
-            self._core.paused(late, now)
+            self._core.paused(late)
 
     def _mind_clock(self, now: float) -> None:
         """The monotonic clock stands still while a laptop sleeps; and the wall's may be set."""

@@ -17,6 +17,7 @@ from nbqueue._version import __version__
 from nbqueue.client import eager, names
 from nbqueue.client.backends import Backend
 from nbqueue.client.canvas import Signature, signature
+from nbqueue.client.classes import give_name
 from nbqueue.client.client import Client
 from nbqueue.client.connection import BrokerConnection
 from nbqueue.client.connections import Router, client_for, default_router, default_settings
@@ -254,6 +255,7 @@ class App(PeriodicTasks):
         vars(task).update(app=self, _router=self._router)
         task._become(task.function, {"bind": True, **options, "name": named})
         self._tasks[task.name] = task
+        give_name(type(task), task.name)
         return task
 
     @property

@@ -58,13 +58,6 @@ class CallOptions(TypedDict, total=False):
     headers: dict[str, Any]
 
 
-class TaskCallOptions(CallOptions, total=False):
-    """What may be said of a task's calls, but not of a single one."""
-
-    #: False: it is started at most once, even if its worker dies of it
-    acks_late: bool
-
-
 def call_options(defaults: CallOptions, options: Mapping[str, Any]) -> CallOptions:
     """The defaults of a task with the options of a call, as they are sent; None leaves the default.
 

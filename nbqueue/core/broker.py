@@ -271,7 +271,7 @@ class BrokerCore:
         until they are named no longer."""
         self.audience.behind(peers)
 
-    def paused(self, duration: float, now: float) -> None:
+    def paused(self, duration: float) -> None:
         """The broker itself did not run for so long: silence in that time says nothing of the others."""
         self.sessions.paused(duration)
 

@@ -8,7 +8,7 @@ from nbqueue.core import kinship
 from nbqueue.core.dispatch import Dispatcher
 from nbqueue.core.executors import ExecutorState
 from nbqueue.core.firings import Recurrence
-from nbqueue.core.limits import spoken
+from nbqueue.core.limits import Limiter, spoken
 from nbqueue.core.overview import overview
 from nbqueue.core.queues import Lane, LaneKey
 from nbqueue.core.records import DONE, LEASED, READY, SCHEDULED, WAITING, Record
@@ -213,14 +213,20 @@ def in_line(ahead: int, shortage: str = "") -> str:
     return f"waiting for a free worker, {before} before it"
 
 
+def rate_shortage(limiter: Limiter, now: float) -> str:
+    """Of a task whose name starts at a limited rate: when it may, "" if at once."""
+    if limiter.is_open(now):
+        return ""
+    return (
+        f"rate limit of {spoken(limiter.rate)} for {limiter.name}: the next one starts in"
+        f" {limiter.due - now:.1f} s"
+    )
+
+
 def _shortage(books: Books, lane: Lane, now: float) -> str:
     """What the first task of a lane waits for although executors are idle, "" if for an executor."""
-    limiter = lane.limiter
-    if limiter is not None and not limiter.is_open(now):
-        return (
-            f"rate limit of {spoken(limiter.rate)} for {limiter.name}: the next one starts in"
-            f" {limiter.due - now:.1f} s"
-        )
+    if lane.limiter is not None and (text := rate_shortage(lane.limiter, now)):
+        return text
     able = {e.worker: None for e in books.dispatch.executors.values() if lane.key.served_by(e)}
     for resource, amount in lane.key.resources:
         free = max((worker.free(resource) for worker in able), default=0.0)

@@ -149,7 +149,7 @@ def test_a_pause_of_the_broker_itself_is_told_to_the_core(
     paused: list[float] = []
     done = threading.Event()
 
-    def note(duration: float, now: float) -> None:
+    def note(duration: float) -> None:
         paused.append(duration)
         done.set()
 

@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 
 import nbqueue
-from nbqueue import App, current, shared_task
+from nbqueue import App, Task, current, shared_task
+from nbqueue import app as celery_app
 from nbqueue import messages as m
+from nbqueue.app import base as celery_base
+from nbqueue.app import control as celery_control
+from nbqueue.app import task as celery_task
 from nbqueue.client import options
 from nbqueue.client.registry import set_current_application
 from nbqueue.exceptions import ConfigurationError, NotRegistered
@@ -139,6 +143,25 @@ def test_a_class_with_a_run_is_a_task_by_itself(app: App) -> None:
         task.delay(1)
 
 
+def test_a_class_is_called_as_its_task_when_it_was_registered_and_its_children_are_not(app: App) -> None:
+    class AddTask(Task):
+        def run(self, x: int, y: int) -> int:
+            return x + y
+
+    class AddMore(AddTask):
+        def run(self, x: int, y: int) -> int:
+            return x + y + 1
+
+    registered = app.register_task(AddTask())
+    assert app.tasks[AddTask.name] is registered
+    more = app.register_task(AddMore)
+    assert AddMore.name == more.name
+    assert more.name.endswith(".AddMore")
+    assert app.tasks[AddTask.name] is registered
+    assert (registered.delay(1, 2).get(LIMIT), more.delay(1, 2).get(LIMIT)) == (3, 4)
+    assert app.register_task(AddTask(), name="tasks.other").name == "tasks.other" == AddTask.name
+
+
 def test_what_is_no_class_of_tasks_is_refused(app: App) -> None:
     with pytest.raises(TypeError, match="subclass"):
         app.task(base=int)(add)
@@ -177,6 +200,32 @@ def test_what_celerys_calls_may_say_and_ours_need_not_is_taken_with_a_word(app: 
     with pytest.warns(UserWarning, match=f"the option {option} has no effect: "):
         result = app.task(add).apply_async((1, 2), **{option: "x"})
     assert result.get(LIMIT) == 3
+
+
+def test_modules_have_the_names_that_other_peoples_code_imports(app: App) -> None:
+    assert (celery_app.Celery, celery_base.Celery) == (App, App)
+    assert celery_app.app_or_default() is celery_app.app_or_default(app) is app
+    assert isinstance(app.task(add), celery_task.Task)
+    assert isinstance(app.control.inspect(), celery_control.Inspect)
+    id = nbqueue.uuid()
+    assert app.task(add).apply_async((1, 2), task_id=id) == id
+
+
+def test_flasks_way_to_run_tasks_in_its_context(cluster: InProcessCluster) -> None:
+    entered: list[str] = []
+
+    class FlaskTask(Task):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            entered.append(self.name)
+            return self.run(*args, **kwargs)
+
+    flask = App("flask", broker=cluster.url, task_cls=FlaskTask)
+    flask.config_from_object({"task_ignore_result": False, "result_serializer": "json"})
+    flask.set_default()
+    shared = shared_task(ignore_result=False, name="flask.add")(add)
+    assert flask.tasks["flask.add"].apply((1, 2)).get() == 3
+    assert entered == ["flask.add"]
+    assert shared.delay(1, 2).get(LIMIT) == 3
 
 
 def test_a_function_may_mention_what_is_current(app: App) -> None:

@@ -40,14 +40,6 @@ def broker_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         teardown.stop()
 
 
-@pytest.fixture(autouse=True)
-def _own_broker_where_it_is_needed(request: pytest.FixtureRequest, broker_url: str) -> None:
-    """What Redis as the broker does not have yet is refused there: tests/redis/test_absent.py."""
-    marker = request.node.get_closest_marker("own_broker")
-    if marker is not None and broker_url.startswith("redis"):
-        pytest.skip(f"Redis as the broker has no {marker.args[0]} yet")
-
-
 @pytest.fixture(scope="session")
 def app(broker_url: str) -> Iterator[App]:
     application = App(broker=broker_url)

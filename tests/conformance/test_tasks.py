@@ -194,7 +194,6 @@ def test_a_running_task_is_cancelled(app: App) -> None:
     result.cancel()
 
 
-@pytest.mark.own_broker("remote control")
 def test_a_task_that_heeds_nothing_is_killed_by_signal(app: App, broker_url: str) -> None:
     if broker_url.startswith("memory:"):
         pytest.skip("a thread cannot be killed")

@@ -253,7 +253,6 @@ def test_ids_of_a_workflow_are_known_before_it_is_sent(tasks: Tasks) -> None:
     assert frozen.parent.parent.get(LIMIT) == 2
 
 
-@pytest.mark.own_broker("remote control")
 def test_stamps_reach_the_tasks_and_revoke_them(app: App, tasks: Tasks) -> None:
     @app.task(bind=True)
     def stamps(self: Any, *_: Any) -> Any:

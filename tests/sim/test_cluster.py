@@ -235,7 +235,7 @@ def test_the_brokers_own_pause_costs_nobody_his_lease() -> None:
     record = world.add_client().submit(duration=3.0)
     world.run_for(1)
     world.now += 3600
-    world.core.paused(3600, world.now)
+    world.core.paused(3600)
     assert world.run_until(lambda: record.settled, limit=10)
     assert [run[0] for run in world.runs] == [record.id]
 

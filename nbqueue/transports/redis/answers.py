@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from nbqueue.core import inspect
+from nbqueue.core.limits import Limiter
 from nbqueue.core.queues import PRIORITIES
 from nbqueue.core.records import LEASED, READY, WAITING, Record
 from nbqueue.exceptions import ConfigurationError
 from nbqueue.messages import SAVED, Hello
-from nbqueue.transports.redis import kin, periodic
+from nbqueue.transports.redis import kin, periodic, tuning
 from nbqueue.transports.redis.desk import Desk
 from nbqueue.transports.redis.losses import held
 from nbqueue.transports.redis.moves import is_first
@@ -138,7 +139,21 @@ def why(desk: Desk, args: dict[str, Any]) -> dict[str, Any]:
         return inspect.reason(inspect.why_not_ready(record, desk.now))
     if text := inspect.obstacle(record.task, list(executors.values())):
         return inspect.reason(text, stuck=True)
-    return inspect.reason(inspect.in_line(_ahead(desk, record)))
+    return inspect.reason(inspect.in_line(_ahead(desk, record), _shortage(desk, record)))
+
+
+def _shortage(desk: Desk, record: Record) -> str:
+    """What the first task of a lane waits for although executors are idle, "" if for an executor."""
+    name = record.task.name
+    rate = tuning.of(desk, name).rate
+    limiter = Limiter(name, record.task.rate if rate is None else rate)
+    if record.task.rate and limiter.rate:
+        limiter.last = float(desk.command(b"HGET", "starts", name) or 0.0)
+        return inspect.rate_shortage(limiter, desk.now)
+    if record.task.demand is not None and record.task.demand.resources:
+        wanted = ", ".join(record.task.demand.resources)
+        return f"waiting for a worker with enough {wanted} free"
+    return ""
 
 
 def _why_waiting(desk: Desk, record: Record) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from nbqueue.core.settings import too_large
 from nbqueue.core.validation import flaw
 from nbqueue.exceptions import NBQueueError, ProtocolError
 from nbqueue.messages import MAX_BATCH, AnyMessage
-from nbqueue.transports.redis import answers, periodic, steps
+from nbqueue.transports.redis import answers, periodic, steps, tuning
 from nbqueue.transports.redis.blobs import Blobs
 from nbqueue.transports.redis.chores import Chores
 from nbqueue.transports.redis.desk import Desk, Part, frames, said
 from nbqueue.transports.redis.listening import Listening
-from nbqueue.transports.redis.names import entry_of, lane_of, size_of
+from nbqueue.transports.redis.names import entry_of, lane_of, size_of, unfit
 from nbqueue.transports.redis.pieces import LARGE
 from nbqueue.transports.redis.records import Call, Envelope, blobs_of
 from nbqueue.transports.redis.remote import TOPICS, Remote
@@ -35,24 +35,6 @@ _LOOK: Final = 2.0
 _SUBMIT_BYTES: Final = 8 * 2**20
 _KNOWN: Final = 1
 _FULL: Final = 2
-
-
-#: what tasks may ask for that Redis does not see to yet, by the field that says so
-_LACKS: Final = {
-    "rate": "rate limits",
-    "demand": "demands on workers",
-}
-
-
-def _absent(what: str) -> str:
-    return f"{what} need nbqueue's own broker: Redis as the broker does not have them yet"
-
-
-def _lack(task: m.Task) -> str:
-    """Why a task is not for Redis, "" if it is."""
-    if not task.rate and task.demand is None:
-        return ""
-    return next((_absent(what) for field, what in _LACKS.items() if getattr(task, field)), "")
 
 
 #: a task, and how it is submitted unless that is as a whole
@@ -74,9 +56,12 @@ class ClientPart(Part):
         self._plans = Plans(desk.sealed, hello.id, hello.notebook)
         #: templates that were sent on this connection
         self._defined: dict[str, Plan] = {}
+        #: set at runtime, of tasks that do not say one
+        self._rates: dict[str, float] = {}
 
     def greet(self) -> None:
-        self.desk.subscribe(f"c:{self.hello.id}")
+        self.desk.subscribe(f"c:{self.hello.id}", "news")
+        self._rates = tuning.rates(self.desk)
         self._sign_of_life()
         self._chores = Chores(self.desk, _LOOK)
         self._remote = Remote(self.desk, self.hello.id)
@@ -148,8 +133,10 @@ class ClientPart(Part):
         batch: dict[str, Planned] = {}
         room, limit, plan_of = _SUBMIT_BYTES, self.desk.payload_limit, self._plans.of
         for task in tasks:
+            if self._rates and not task.rate and (rate := self._rates.get(task.name)):
+                task = msgspec.structs.replace(task, rate=rate)
             size, plan = len(task.payload) + len(task.captured), plan_of(task)
-            reason = (flaw(task) if plan is None else plan.flaw) or _lack(task)
+            reason = (flaw(task) or unfit(task)) if plan is None else plan.flaw
             if size > limit:
                 reason = reason or too_large(f"the arguments of {task.name}()", size, limit)
             if reason:
@@ -277,7 +264,7 @@ class ClientPart(Part):
             self.desk.deliver(m.NotFound(absent))
 
     def _schedule(self, message: m.Schedule) -> None:
-        lack = next((lack for entry in message.entries if (lack := _lack(entry.task))), "")
+        lack = next((lack for entry in message.entries if (lack := unfit(entry.task))), "")
         objection = lack or periodic.register(self.desk, message, self.hello.notebook)
         if objection:
             self.desk.deliver(m.Answer(message.number, None, objection))
@@ -294,7 +281,8 @@ class ClientPart(Part):
             return
         topic = answers.TOPICS.get(question.topic)
         if topic is None and question.topic not in TOPICS:
-            error = _absent(f"questions about {question.topic!r}")
+            topics = sorted({*answers.TOPICS, *TOPICS})
+            error = f"no question is about {question.topic!r}; there are: {', '.join(topics)}"
             desk.deliver(m.Answer(number, None, error))
             return
         try:
@@ -308,6 +296,10 @@ class ClientPart(Part):
     # ── hearing ──────────────────────────────────────────────────────────────────────────────
 
     def pushed(self, channel: bytes, message: bytes) -> None:
+        if channel.endswith(b":news"):
+            if message == tuning.CHANGED:
+                self._rates = tuning.rates(self.desk)
+            return
         if channel == self._listening.channel:
             self._tell()
             self._listening.heard(message)

@@ -33,7 +33,7 @@ from nbqueue.transports.redis.feed import Publisher
 from nbqueue.transports.redis.leases import Lease, leases_of
 from nbqueue.transports.redis.losses import seat
 from nbqueue.transports.redis.moves import Move, decide
-from nbqueue.transports.redis.names import lane_key, queue_of
+from nbqueue.transports.redis.names import lane_key, queue_of, rate_of
 from nbqueue.transports.redis.pieces import LARGE
 from nbqueue.transports.redis.records import Origin, Tuned
 
@@ -60,7 +60,9 @@ class ExecutorPart(Part):
         self._leases = leases_of(f"{desk.url} {desk.names.app}", self._seat)
         self._leases.slots = max(1, hello.slots)
         self._blobs = Blobs(desk)
-        self._lanes: list[tuple[str, str]] = []
+        self._lanes: list[tuple[Any, ...]] = []
+        #: some start at a rate, or occupy something
+        self._has_special = False
         self._claims = self._is_main
         self._claiming = False
         self._idle = False
@@ -99,7 +101,17 @@ class ExecutorPart(Part):
 
     def _serve(self, lanes: Sequence[bytes]) -> None:
         """Find the lanes that this executor can run tasks of."""
-        self._lanes = [(lane.decode(), queue_of(lane)) for lane in lanes if self._serves(lane)]
+        self._lanes = [self._described_lane(lane.decode()) for lane in lanes if self._serves(lane)]
+        self._has_special = any(len(lane) > 2 for lane in self._lanes)
+
+    def _described_lane(self, lane: str) -> tuple[Any, ...]:
+        """A lane as a claim has it: see ``claim.lua``."""
+        key = lane_key(lane)
+        if key.is_plain:
+            return lane, key.queue
+        tuned = self._tuned.get(key.limited)
+        rate = rate_of(lane) if tuned is None or tuned.rate is None else tuned.rate
+        return lane, key.queue, {"rate": rate, "name": key.limited, "wants": dict(key.resources)}
 
     def _serves(self, lane: bytes) -> bool:
         try:
@@ -167,7 +179,7 @@ class ExecutorPart(Part):
     def _consume(self, queues: list[str]) -> None:
         """It serves other queues from now on."""
         desk, hello = self.desk, self.hello
-        for lane, _ in self._lanes:
+        for lane, *_ in self._lanes:
             desk.command(b"ZREM", f"idle:{lane}", self._seat)
         self._idle = False
         self.hello = msgspec.structs.replace(hello, queues=queues)
@@ -185,7 +197,7 @@ class ExecutorPart(Part):
 
     def _goodbye(self) -> None:
         """The main link: it takes no more; the control link: it holds nothing, or its worker will say."""
-        lanes = [lane for lane, _ in self._lanes]
+        lanes = [lane for lane, *_ in self._lanes]
         if self._is_main:
             self._claims = False
             for lane in lanes:
@@ -392,6 +404,8 @@ class ExecutorPart(Part):
             "estimates": leases.estimates,
             "unknown": TARGET,
         }
+        if self._has_special:
+            head["resources"] = self.hello.resources
         self._claiming = True
         self._claim_at = time.monotonic() + _LOOK
         self.desk.tell("claim", said(head), then=partial(self._on_claimed, leases.free))
@@ -470,7 +484,7 @@ class ExecutorPart(Part):
             return
         if channel.endswith(b":news") and message == tuning.CHANGED:
             self._tuned = tuning.everything(self.desk)
-        elif channel.endswith(b":news"):
+        if channel.endswith(b":news"):
             self._serve(self.desk.command(b"HKEYS", "lanes"))
         self._claim_at = 0.0
 

@@ -38,11 +38,14 @@ key                       type    holds                                         
 ``loads``                 hash    worker → its last heartbeat: load of its machine      with the worker
 ``total:WORKER``          hash    name → tasks that ended there                         with it, or 1 d
 ``silent``                set     workers of which no events are told                   with it, or 30 d
-``tuned``                 hash    name → time limits that were set at runtime           30 d after all workers
+``tuned``                 hash    name → limits that were set at runtime                30 d after all workers
 ``periodic``              hash    application, name → a periodic task                   when it is removed
 ``firings``               zset    periodic tasks: when each fires next                  when it is removed
 ``keeper``                string  the worker that sees to it that they fire             a lease later
 ``listeners``             zset    client that is told of events → until when            2 leases later
+``starts``                hash    name → when a task with a rate last started           1 d later
+``occupied:WORKER``       hash    lease token → what its task occupies                  with the worker
+``awaits:WORKER``         hash    lane → since when its first task lacks room there     with the worker
 ``recent``, ``recent:N``  list    the newest ids, of all and of one notebook            ``result_expires``
 ``token``                 string  the last lease token                                  1 d after all workers
 ========================  ======  ====================================================  =====================
@@ -71,6 +74,8 @@ from nbqueue.messages import Task
 
 #: between the parts of a lane; no part has one
 _SEPARATOR: Final = "\x1f"
+#: between tags, and between resources
+_LIST: Final = "\x1e"
 _SIZES: Final = "".join(chr(ord("A") + bits) for bits in range(64))
 
 
@@ -87,9 +92,28 @@ class Names:
 
 def lane_of(task: Task) -> str:
     """The lane of a task, as it is written."""
+    if task.demand is not None or task.rate:
+        return _special(task)
     if task.definition:
         return _SEPARATOR.join((task.queue, task.python, task.env, ""))
     return _SEPARATOR.join((task.queue, "", "", task.name))
+
+
+def _special(task: Task) -> str:
+    """The lane of a task that demands something, or starts at a limited rate."""
+    key = LaneKey.of(task, limited=task.rate > 0)
+    resources = (f"{name}={amount!r}" for name, amount in key.resources)
+    rate = repr(task.rate) if key.limited else "0.0"
+    return _SEPARATOR.join((*key[:4], _LIST.join(key.tags), _LIST.join(resources), key.limited, rate))
+
+
+def unfit(task: Task) -> str:
+    """Why what a task demands cannot be written as a lane, "" if it can."""
+    if task.demand is None and not task.rate:
+        return ""
+    words = [task.name, *(() if task.demand is None else (*task.demand.tags, *task.demand.resources))]
+    wrong = next((word for word in words if not word or not word.isprintable()), None)
+    return "" if wrong is None else f"{wrong!r} is no name for a tag, a resource or a task with a rate"
 
 
 def lane_key(lane: str) -> LaneKey:
@@ -100,8 +124,19 @@ def lane_key(lane: str) -> LaneKey:
     ValueError
         It is not one of ours.
     """
-    queue, python, env, name = lane.split(_SEPARATOR)
-    return LaneKey(queue, python, env, name)
+    queue, python, env, name, *more = lane.split(_SEPARATOR)
+    if not more:
+        return LaneKey(queue, python, env, name)
+    tags, resources, limited, _ = more
+    amounts = (each.rpartition("=") for each in resources.split(_LIST) if each)
+    wanted = tuple((resource, float(amount)) for resource, _, amount in amounts)
+    return LaneKey(queue, python, env, name, tuple(filter(None, tags.split(_LIST))), wanted, limited)
+
+
+def rate_of(lane: str) -> float:
+    """Starts a second of a lane's tasks, as they say; 0 for as many as there can be."""
+    parts = lane.split(_SEPARATOR)
+    return float(parts[7]) if len(parts) == 8 else 0.0
 
 
 def queue_of(lane: bytes) -> str:
@@ -138,4 +173,5 @@ def tag_of(task: Task) -> str:
     ``core.executors.Durations`` has it."""
     function = task.definition or task.name
     fills = task.time_limit is not None or task.soft_time_limit is not None or not task.acks_late
+    fills = fills or task.demand is not None or task.rate > 0
     return tag(function + "!" if fills else function)

@@ -23,6 +23,7 @@ from nbqueue.core.firings import MAX_ENTRIES, Recurrence, flaw_of, registered
 from nbqueue.core.inspect import of_entry
 from nbqueue.core.records import DONE, Record, Sender
 from nbqueue.exceptions import ProtocolError
+from nbqueue.transports.redis import tuning
 from nbqueue.transports.redis.desk import Desk, said
 from nbqueue.transports.redis.names import entry_of, lane_of
 from nbqueue.transports.redis.records import Envelope, blobs_of
@@ -199,7 +200,9 @@ class Keeper:
             self._note_trouble(field, written, entry, refused[-1])
 
     def _task(self, entry: Recurrence, firing: float) -> m.Task:
-        return msgspec.structs.replace(entry.periodic.task, id=entry.id_of(firing))
+        task = entry.periodic.task
+        rate = task.rate or tuning.of(self._desk, task.name).rate or 0.0
+        return msgspec.structs.replace(task, id=entry.id_of(firing), rate=rate)
 
     def _is_running(self, id: str) -> bool:
         found = self._desk.look([id])[0][1] if id else None
@@ -208,7 +211,7 @@ class Keeper:
     def _submission(self, entry: Recurrence, tasks: Sequence[m.Task]) -> list[bytes | str]:
         """What ``submit.lua`` is told; they differ in nothing but their ids."""
         desk, sender = self._desk, entry.sender
-        task = entry.periodic.task
+        task = tasks[0] if tasks else entry.periodic.task
         shape = {
             "number": len(tasks),
             "queue": task.queue,

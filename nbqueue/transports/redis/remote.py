@@ -187,7 +187,12 @@ class Remote:
         return commands.TIMES_SET
 
     def _rate_limit(self, worker: WorkerState | None, args: dict[str, Any]) -> Any:
-        raise ValueError("rate limits need nbqueue's own broker: Redis as the broker does not have them yet")
+        name, rate = commands.rate(args)
+        known = tuning.of(self._desk, name)
+        # one reply for each worker, and the rate is all workers'
+        if known.rate != rate:
+            tuning.keep(self._desk, msgspec.structs.replace(known, rate=rate))
+        return commands.rate_set(rate)
 
     def _revoke(self, worker: WorkerState | None, args: dict[str, Any]) -> Any:
         wanted = commands.revocation(args)

@@ -19,7 +19,7 @@ import msgspec
 
 from nbqueue.core.validation import flaw
 from nbqueue.messages import Task
-from nbqueue.transports.redis.names import lane_of, tag_of
+from nbqueue.transports.redis.names import lane_of, tag_of, unfit
 from nbqueue.transports.redis.records import Envelope, Origin, Sealed, blobs_of
 from nbqueue.wire.signing import ForgedError
 
@@ -101,7 +101,8 @@ class Plans:
         key = hashlib.blake2b(msgspec.msgpack.encode(written), digest_size=_SIZE).digest()
         name = name_of(key)
         shape = Shape(task.queue, lane_of(task), str(task.priority), (*blobs_of(task), name))
-        return Plan(key, name, self._sealed.template(name, written), shape, tag_of(task), flaw(task))
+        wrong = flaw(task) or unfit(task)
+        return Plan(key, name, self._sealed.template(name, written), shape, tag_of(task), wrong)
 
 
 class Templates:

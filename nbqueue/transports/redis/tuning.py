@@ -1,4 +1,5 @@
-"""What was said at runtime of all tasks of a name, and holds for all workers: how long runs may take.
+"""What was said at runtime of all tasks of a name, and holds for all workers: how long runs may take, and how
+often they start.
 
 It is kept in ``tuned``, signed with its name.  Executors read it when they come and when it changes
 (``news``), and whoever ends a run that is past its limit reads it again.
@@ -36,6 +37,11 @@ def everything(desk: Desk) -> dict[str, Tuned]:
         if (tuned := _opened(desk, name, sealed)) is not None:
             found[name] = tuned
     return found
+
+
+def rates(desk: Desk) -> dict[str, float]:
+    """Starts a second of the tasks of each name, where they were limited at runtime."""
+    return {name: said.rate for name, said in everything(desk).items() if said.rate}
 
 
 def _opened(desk: Desk, name: str, sealed: bytes) -> Tuned | None:

@@ -1,7 +1,8 @@
 -- An executor is gone for good, and holds nothing that is still to be dealt with; or a worker, with no executor.
 --
 -- KEYS[1]   the namespace, of which it uses: executors:*, held:*, beats, idle:*, alive, workers, loads,
---           silent, total:*, keeper, lanes, token
+--           silent, total:*, occupied:*,
+--           awaits:*, keeper, lanes, token
 -- ARGV[1]   id of the worker
 -- ARGV[2]   id of the executor, "" for the worker itself
 -- ARGV[3…]  lanes in which it may be lined up
@@ -28,7 +29,7 @@ if call('GET', P .. 'keeper') == worker then -- another worker may have the role
     call('PUBLISH', P .. 'firings', '')
 end
 call('SREM', P .. 'silent', worker)
-call('DEL', P .. 'total:' .. worker)
+call('DEL', P .. 'total:' .. worker, P .. 'occupied:' .. worker, P .. 'awaits:' .. worker)
 if call('EXISTS', P .. 'alive') == 0 then -- the last one: nobody waits for any lane
     for _, lane in ipairs(call('HKEYS', P .. 'lanes')) do
         call('DEL', P .. 'idle:' .. lane)

@@ -53,7 +53,9 @@ end
 -- So many tasks of a lane wait no longer.  When none is left, entries of those that were withdrawn go too.
 local function withdraw(lane, count)
     if call('HINCRBY', P .. 'lanes', lane, -count) > 0 then return end
-    for priority = 0, 9 do call('DEL', P .. 'ready:' .. lane .. ':' .. priority) end
+    local lists, list = {}, P .. 'ready:' .. lane .. ':'
+    for priority = 0, 9 do lists[priority + 1] = list .. priority end
+    call('DEL', unpack(lists))
     if call('EXISTS', P .. 'alive') == 0 then call('HDEL', P .. 'lanes', lane) end
 end
 
@@ -95,6 +97,8 @@ end
 
 -- Tasks whose time has come line up.  Returns when the next one is due, 0 for none.
 local function line_up_due(now)
+    local next = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
+    if tonumber(next[2] or now + 1) > now then return next[2] or '0' end
     local due = call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, 256)
     local groups = {}
     for _, member in ipairs(due) do
@@ -108,7 +112,7 @@ local function line_up_due(now)
     for place, entries in pairs(groups) do
         line_up(string.sub(place, 1, -3), string.sub(place, -1), entries)
     end
-    local next = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
+    next = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
     return next[2] or '0'
 end
 
@@ -125,8 +129,8 @@ local function list_recent(said, ids)
     local lists = {P .. 'recent'}
     if said.notebook ~= '' then table.insert(lists, P .. 'recent:' .. said.notebook) end
     for _, list in ipairs(lists) do
-        call('RPUSH', list, unpack(ids))
-        call('LTRIM', list, -said.recent, -1)
+        -- not one by one, which costs as much as a few hundred
+        if call('RPUSH', list, unpack(ids)) > said.recent * 1.1 then call('LTRIM', list, -said.recent, -1) end
         if said.expires > 0 then call('EXPIRE', list, said.expires) end
     end
 end
