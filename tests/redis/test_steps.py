@@ -300,14 +300,19 @@ def test_a_full_queue_refuses_steps_too(url: str) -> None:
 
 def test_what_a_step_needs_does_not_expire(url: str, keys: Keys) -> None:
     stage = Stage(url, result_expires=0.3)
-    first, slow = stage.task(), stage.task(held=True)
+    first, slow = stage.task(held=True), stage.task(held=True)
     body = stage.after(first, slow)
+    stage.until(lambda: stage.holds(first) and body in stage.accepted)
+    keys.redis.hset(keys(f"value:{first}"), "large", "value")
+    keys.redis.pexpire(keys(f"value:{first}"), 300)
+    stage.release(first)
     stage.settle(first)
     stage.turn_for(0.6)
-    assert keys.redis.pttl(keys(f"result:{first}")) == -1
+    for kind in ("result", "value"):
+        assert keys.redis.pttl(keys(f"{kind}:{first}")) == -1
     stage.release(slow)
     assert stage.states(body) == [SUCCESS]
-    stage.until(lambda: not [name for name in keys.all() if name.startswith("result:")], keys.all)
+    stage.until(lambda: not [n for n in keys.all() if n.startswith(("result:", "value:"))], keys.all)
     stage.close()
 
 
