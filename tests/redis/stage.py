@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from nbqueue import messages as m
 from nbqueue.client.ids import new_id
 from nbqueue.settings import Settings
@@ -24,7 +26,7 @@ _numbers = itertools.count(1)
 class Hand:
     """An executor; it takes what it is assigned, and ends it as the stage says."""
 
-    def __init__(self, stage: "Stage", transport: RedisTransport) -> None:
+    def __init__(self, stage: "Stage", transport: RedisTransport, slots: int) -> None:
         self.stage = stage
         self.worker = f"hand{next(_numbers)}"
         self.hello = m.Hello(
@@ -34,9 +36,12 @@ class Hand:
         self.seat = f"{self.worker}/one"
         self.supervisor, self.main, self.control = (transport.connect() for _ in range(3))
         self.supervisor.send([self.hello])
-        for link, role in ((self.main, m.EXECUTOR), (self.control, m.CONTROL)):
-            link.send([m.Hello(role, "one", worker=self.worker, name=self.worker, python=PYTHON,
-                               queues=["default"], registered=["f"], slots=8)])  # fmt: skip
+        self.hellos = {
+            role: msgspec.structs.replace(self.hello, role=role, id="one", slots=slots)
+            for role in (m.EXECUTOR, m.CONTROL)
+        }
+        self.main.send([self.hellos[m.EXECUTOR]])
+        self.control.send([self.hellos[m.CONTROL]])
         self.held: dict[str, m.Assignment] = {}
 
     def turn(self) -> None:
@@ -77,7 +82,7 @@ class Hand:
 class Stage:
     """See the module's docstring."""
 
-    def __init__(self, url: str, hands: int = 1, **settings: Any) -> None:
+    def __init__(self, url: str, hands: int = 1, slots: int = 8, **settings: Any) -> None:
         self.transport = RedisTransport(url, Settings(worker_heartbeat=0.2, worker_lease=1.0, **settings))
         self.client = self.open_client()
         self.outcomes: dict[str, m.Outcome] = {}
@@ -94,7 +99,7 @@ class Stage:
         self.runs: list[str] = []
         self.given: list[m.Assignment] = []
         self.defined: dict[str, bytes] = {}
-        self.hands = [Hand(self, self.transport) for _ in range(hands)]
+        self.hands = [Hand(self, self.transport, slots) for _ in range(hands)]
 
     def open_client(self) -> Link:
         link = self.transport.connect()

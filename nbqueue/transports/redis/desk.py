@@ -257,6 +257,9 @@ def _nothing(reply: object) -> None:
 class Part(ABC):
     """What a link does for a peer of one role, on one connection."""
 
+    #: whether this is not its first Hello on the connection
+    again = False
+
     def __init__(self, desk: Desk, hello: m.Hello) -> None:
         self.desk = desk
         self.hello = hello

@@ -123,6 +123,8 @@ class ExecutorPart(Part):
     def _reconcile(self, held: dict[int, str]) -> None:
         """After a new connection: what was on its way to the executor is lost, what it still has is not."""
         has = {token for _, token in self.hello.held}
+        if self.again:  # what it was given since its first Hello need not be in this one, and arrives
+            has |= self._leases.tokens
         for token in sorted(held.keys() - has, reverse=True):
             losses.give_back(self.desk, self._seat, token, held[token])
         self._leases.keep(has & held.keys())

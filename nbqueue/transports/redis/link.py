@@ -173,7 +173,8 @@ class RedisLink(Link):
             wire, self._names, self._sealed, self._settings, self._inbox.append, self._address.url,
             self._memory,
         )  # fmt: skip
-        self._part = _PARTS[hello.role](desk, hello)
+        before, self._part = self._part, _PARTS[hello.role](desk, hello)
+        self._part.again = before is not None and before.hello.id == hello.id
         desk.events_of.begin()
         self._part.greet()
         self.trouble = None  # only now: a replica lets us in, too

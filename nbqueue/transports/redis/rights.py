@@ -12,14 +12,13 @@ from nbqueue.transports.redis.names import Names
 _HASH: Final = "{hash}"
 _LIST: Final = "{list}"
 _TEXT: Final = "{text}"
-_SET: Final = "{set}"
 _ZSET: Final = "{zset}"
 _CHANNEL: Final = "{channel}"
 
 #: each command, as it may be tried
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "CLUSTER|SLOTS": (),
-    "DEL": (_HASH, _LIST, _SET, _TEXT, _ZSET),
+    "DEL": (_HASH, _LIST, _TEXT, _ZSET),
     "EVALSHA": ("0" * 40, "1", _TEXT),
     "EXISTS": (_TEXT,),
     "EXPIRE": (_TEXT, "60"),
@@ -48,18 +47,13 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "PTTL": (_TEXT,),
     "PUBLISH": (_CHANNEL, ""),
     "RPUSH": (_LIST, "item"),
-    "SADD": (_SET, "member"),
     "SCRIPT|EXISTS": ("0" * 40,),
     "SCRIPT|LOAD": ("return 0",),
     "SET": (_TEXT, "text"),
-    "SMEMBERS": (_SET,),
-    "SREM": (_SET, "member"),
     "STRLEN": (_TEXT,),
     "SUBSCRIBE": (_CHANNEL,),
     "TIME": (),
-    "TTL": (_TEXT,),
     "UNLINK": (_TEXT,),
-    "UNSUBSCRIBE": (_CHANNEL,),
     "ZADD": (_ZSET, "0", "member"),
     "ZCARD": (_ZSET,),
     "ZCOUNT": (_ZSET, "0", "0"),
@@ -67,11 +61,10 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "ZRANGE": (_ZSET, "0", "0"),
     "ZRANGEBYSCORE": (_ZSET, "0", "0"),
     "ZREM": (_ZSET, "member"),
-    "ZREMRANGEBYSCORE": (_ZSET, "1", "1"),
     "ZSCORE": (_ZSET, "member"),
 }
 #: what is answered by a push
-PUSHED: Final = ("SUBSCRIBE", "UNSUBSCRIBE")
+PUSHED: Final = ("SUBSCRIBE",)
 #: what is tried last: it removes what the others have made
 _LAST: Final = "DEL"
 
@@ -86,9 +79,7 @@ def rule(app: str) -> str:
 def trials(app: str) -> list[tuple[str, tuple[str, ...]]]:
     """Each command, and the words by which it is tried."""
     names = Names(app)
-    stand_ins = {
-        word: names(f"doctor:{word.strip('{}')}") for word in (_HASH, _LIST, _SET, _TEXT, _ZSET, _CHANNEL)
-    }
+    stand_ins = {word: names(f"doctor:{word.strip('{}')}") for word in (_HASH, _LIST, _TEXT, _ZSET, _CHANNEL)}
     tried = [
         (command, (*command.split("|"), *(stand_ins.get(word, word) for word in words)))
         for command, words in COMMANDS.items()

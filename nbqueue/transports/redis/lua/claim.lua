@@ -194,6 +194,10 @@ if taken > 0 then
 end
 if taken < said.free then
     for _, lane in ipairs(said.lanes) do call('ZADD', P .. 'idle:' .. lane[1], now, said.executor) end
+else -- it may have been woken for more than it took: one that was idle in several lanes was so in each
+    for i, lane in ipairs(said.lanes) do
+        if waiting[i] > 0 then wake(lane[1], 1) end
+    end
 end
 if soonest > 0 and (tonumber(due) == 0 or soonest < tonumber(due)) then due = string.format('%.6f', soonest) end
 return {1, due, string.format('%.6f', now), string.format('%.0f', first), batches}
