@@ -180,6 +180,8 @@ def flaw(step: Step) -> str:
     """Why a step cannot be accepted, for a person; "" if it can."""
     if step.on not in (SUCCESS, FAILURE, SAVED):
         return f"a step is on {SUCCESS} or {FAILURE} of others, not on {step.on!r}"
+    if not all(step.after):
+        return "a step names those before it by their ids, of which none is empty"
     lists = [(step.takes, 0)]
     while lists:
         takes, depth = lists.pop()

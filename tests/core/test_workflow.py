@@ -519,6 +519,7 @@ def test_a_saved_value_is_there_without_a_run(scene: Scene) -> None:
         m.Step(["a"], takes=[0, None]),
         m.Step(["a"], takes=[[[1]]]),
         m.Step([], takes=0),
+        m.Step(["a", ""]),
     ],
 )
 def test_a_step_that_takes_what_is_not_there_is_refused(step: m.Step) -> None:
