@@ -15,8 +15,6 @@ MAX_DEMANDS: Final = 100
 
 def flaw(task: Task) -> str:
     """Why a task cannot be accepted, for a person; "" if it can."""
-    if not task.id:
-        return "a task needs an id"
     if not 0 <= task.priority < PRIORITIES:
         return f"a priority is 0 to {PRIORITIES - 1}, not {task.priority}"
     # most have none of these

@@ -37,11 +37,6 @@ def lease_of(core: BrokerCore, id: str = "t", **fields: Any) -> m.Assignment:
     raise AssertionError("it was not assigned")
 
 
-def test_a_task_without_an_id_is_rejected(core: BrokerCore) -> None:
-    ((_, answer),) = told(core, "client", m.Submit([m.Task("", "f", "d", b"")]))
-    assert answer == m.Rejected("", "a task needs an id")
-
-
 @pytest.mark.parametrize("name", ["countdown", "expires", "time_limit", "soft_time_limit"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_duration_that_is_none_is_rejected(core: BrokerCore, name: str, value: float) -> None:
