@@ -77,7 +77,7 @@ types: .venv/.with-test  ## mypy, strict
 	@$(BIN)/mypy
 
 unit: .venv/.with-test  ## all tests but those of notebooks, hosts and browser
-	@$(PYTEST) -n 2 --dist worksteal -m 'not slow' $(ALONE) tests
+	@$(PYTEST) -n 3 --dist worksteal -m 'not slow' $(ALONE) tests
 
 SEEDS ?= 2000
 sim: .venv/.with-test  ## the core under virtual time and random schedules: SEEDS=100000 plays so many
