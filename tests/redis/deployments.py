@@ -183,6 +183,8 @@ class Cluster:
         until(lambda: of.id.encode() in made.say("CLUSTER", "NODES"), "the replica knows nobody")
         until(lambda: made.say("CLUSTER", "REPLICATE", of.id), "it does not replicate")
         until(lambda: b"connected_slaves:1" in _raw(of), "it is not connected")
+        # a replica takes nothing over from a master of whose slots it has not heard
+        until(lambda: self._is_whole(made), "the replica does not know all slots")
         for node in self.nodes:
             until(lambda node=node: made.id.encode() in node.say("CLUSTER", "NODES"), "not all know it")
         return made
@@ -195,6 +197,23 @@ class Cluster:
                     if first <= slot <= last and servers[0][2].decode() == node.id:
                         return node
         raise AssertionError(f"nobody has slot {slot}")
+
+    def wait_for_owner(self, slot: int, node: Node) -> None:
+        """Until the Cluster has made a replica the master; what the others think of it is told if not."""
+
+        def is_owner() -> bool:
+            with contextlib.suppress(AssertionError):
+                return self.owner(slot) is node
+            return False
+
+        try:
+            until(is_owner, "the Cluster has not failed over")
+        except AssertionError as error:
+            for each in self.nodes:
+                with contextlib.suppress(redis.RedisError):
+                    error.add_note(f"{each.port} thinks:\n{each.say('CLUSTER', 'NODES')!r}")
+                error.add_note((each.folder / "redis.log").read_text()[-3000:])
+            raise
 
     def slot(self, app: str) -> int:
         return int(self.nodes[0].say("CLUSTER", "KEYSLOT", f"nbq:{{{app}}}:"))
