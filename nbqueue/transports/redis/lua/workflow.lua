@@ -35,11 +35,12 @@ local function workflow(now, expires)
         ask_for_look('step', id)
     end
 
-    -- No errback needs to know any more with what a task was called.
+    -- No errback that is here needs to know any more with what a task was called.
     local function drop_call(id)
         local read, kept = pcall(cmsgpack.unpack, call('GET', P .. 'call:' .. id) or '')
         if call('DEL', P .. 'call:' .. id) == 0 or not read or type(kept) ~= 'table' then return end
         for _, blob in ipairs(type(kept[2]) == 'table' and kept[2] or {}) do refer(blob, -1) end
+        keep_call(id, type(kept[1]) == 'string' and kept[1]) -- for a while: another may still be on its way
     end
 
     -- It waits for nobody any more; its times count from now.
