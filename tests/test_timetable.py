@@ -25,11 +25,11 @@ ALWAYS = {
 
 
 def calendar(zone: str = "UTC", **fields: tuple[int, ...]) -> Timetable:
-    return Timetable(**{**ALWAYS, **fields}, zone=zone)  # type: ignore[arg-type]
+    return Timetable(**{**ALWAYS, **fields}, zone=zone)
 
 
 def unix(*when: int, zone: str = "UTC", fold: int = 0) -> float:
-    return datetime(*when, tzinfo=zone_of(zone), fold=fold).timestamp()  # type: ignore[arg-type, misc]
+    return datetime(*when, tzinfo=zone_of(zone), fold=fold).timestamp()
 
 
 def fits(timetable: Timetable, wall: datetime) -> bool:

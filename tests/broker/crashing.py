@@ -23,5 +23,5 @@ def _turn_until_told(broker: Broker) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, _note)
-    Broker._turn = _turn_until_told  # type: ignore[method-assign]
+    Broker._turn = _turn_until_told
     sys.exit(main_from_stdin())

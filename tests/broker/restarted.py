@@ -102,5 +102,5 @@ def state(client: Peer, id: str) -> str:
 
 def submit(client: Peer, *ids: str, **fields: object) -> None:
     client.send(m.Define("d", b"definition"))
-    client.send(m.Submit([m.Task(id, "f", "d", b"", **fields) for id in ids]))  # type: ignore[arg-type]
+    client.send(m.Submit([m.Task(id, "f", "d", b"", **fields) for id in ids]))
     assert client.hear(m.Accepted).ids == list(ids)

@@ -21,6 +21,7 @@ from nbqueue.transports.base import Link
 from nbqueue.transports.zmq import ZmqTransport
 from nbqueue.wire import keys
 from nbqueue.wire.keys import Connection
+from tests.waiting import until
 
 
 @contextlib.contextmanager
@@ -78,14 +79,6 @@ def broker_process(
         process.stderr.close()
 
 
-def until(condition: Callable[[], object], timeout: float = 20.0) -> None:
-    """Wait for something that another thread or process does."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
-
-
 def over_tcp(connection: Connection) -> Connection:
     """The same broker, as it is seen from elsewhere."""
     return msgspec.structs.replace(connection, ipc="")
@@ -122,7 +115,7 @@ def receive_trouble(
         link.receive(0.05)
         return isinstance(link.trouble, kind)
 
-    until(in_trouble, timeout)
+    until(in_trouble, timeout=timeout)
     assert link.trouble is not None
     return link.trouble
 

@@ -91,7 +91,7 @@ def test_a_peer_that_did_not_say_hello_is_told_so(broker: Broker) -> None:
 def test_what_a_peer_is_told_in_one_turn_is_one_frame(broker: Broker) -> None:
     with linked(broker.connection) as link:
         link.send([Ping()] * 100)
-        until(lambda: link._dealer.poll(10))  # type: ignore[attr-defined]
+        until(lambda: link._dealer.poll(10))
         assert link.receive(1.0) == [Pong(broker._home.boot)] * 100
 
 

@@ -111,7 +111,7 @@ def test_wrong_keys_are_logged_once(broker: Broker, caplog: pytest.LogCaptureFix
 )
 def test_garbage_from_an_admitted_peer_is_answered_by_one_refusal(broker: Broker, frame: bytes) -> None:
     with linked(broker.connection) as link:
-        dealer = link._dealer  # type: ignore[attr-defined]
+        dealer = link._dealer
         for _ in range(3):
             dealer.send(frame)
         assert "install the same version" in str(receive_trouble(link, ProtocolError))
@@ -123,7 +123,7 @@ def test_garbage_from_an_admitted_peer_is_answered_by_one_refusal(broker: Broker
 
 def test_frames_of_several_parts_are_read_as_one_batch_or_refused(broker: Broker) -> None:
     with linked(broker.connection) as link:
-        dealer = link._dealer  # type: ignore[attr-defined]
+        dealer = link._dealer
         dealer.send_multipart([codec.encode([Ping()])[0], codec.encode([Ping()])[0]])
         receive_one(link, Pong)
         dealer.send_multipart([b"", codec.encode([Ping()])[0], b"x" * 1000])

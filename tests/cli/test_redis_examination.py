@@ -13,6 +13,7 @@ from nbqueue.transports.redis.checkup import Facts
 from nbqueue.wire import signing
 from tests.redis.server import RedisServer, free_port
 from tests.redis.threads import executor
+from tests.waiting import until
 
 SAFE = {
     "redis_version": "7.0.15", "role": "master", "maxmemory": "1000000000", "used_memory": "1000000",
@@ -37,7 +38,7 @@ def facts(info: dict[str, str] | None = None, **changes: object) -> Facts:
         "info": {**SAFE, **(info or {})}, "settings": {"appendfsync": "everysec"}, "latency": 0.0001,
         "ahead": 0.0,
     }  # fmt: skip
-    return Facts(**{**known, **changes})  # type: ignore[arg-type]
+    return Facts(**{**known, **changes})
 
 
 def notes(found: Facts) -> list[Finding]:
@@ -102,7 +103,8 @@ def test_a_worker_with_another_signing_key_is_found(
     server: RedisServer, folders: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = server.url + "?app=strangers"
-    with executor(url):
+    with executor(url), server.client() as redis:
+        until(lambda: redis.hlen("nbq:{strangers}:workers"), "no worker comes")
         monkeypatch.setenv("NBQUEUE_SIGNING_KEY", "another key than theirs")
         texts = [finding.text for finding in examine_redis(url, "broker") if finding.ok is False]
     assert len(texts) == 1

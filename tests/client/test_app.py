@@ -110,7 +110,7 @@ def test_calls_are_checked_unless_the_task_says_otherwise(app: App) -> None:
 
 
 def test_self_of_a_task_with_a_base_is_an_object_of_it_one_a_process(app: App) -> None:
-    class Counting(app.Task):  # type: ignore[name-defined]  # a class that is only known at run time
+    class Counting(app.Task):
         max_retries = 7
         calls = 0
 
@@ -129,7 +129,7 @@ def test_self_of_a_task_with_a_base_is_an_object_of_it_one_a_process(app: App) -
 
 
 def test_a_class_with_a_run_is_a_task_by_itself(app: App) -> None:
-    class Add(app.Task):  # type: ignore[name-defined]  # as above
+    class Add(app.Task):
         queue = "low"
 
         def run(self, x: int, y: int) -> tuple[int, str]:

@@ -8,7 +8,7 @@ import pytest
 from nbqueue.client.arguments import checker
 
 
-def plain(a: int, b: "list[Nowhere]" = object(), /, *args: int, key: Any = lambda: 0, **kwargs: Any) -> None:  # type: ignore[name-defined, assignment]  # noqa: F821, B008
+def plain(a: int, b: "list[Nowhere]" = object(), /, *args: int, key: Any = lambda: 0, **kwargs: Any) -> None:  # noqa: F821, B008
     """Every kind of parameter."""
 
 

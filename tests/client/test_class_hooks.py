@@ -18,9 +18,9 @@ LIMIT = 20.0
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Where tasks, which travel by value to threads of this process, say what happened."""
     place = types.ModuleType("class_hooks_told")
-    place.told = []  # type: ignore[attr-defined]
+    place.told = []
     monkeypatch.setitem(sys.modules, place.__name__, place)
-    return place.told  # type: ignore[attr-defined,no-any-return]
+    return place.told
 
 
 @pytest.fixture

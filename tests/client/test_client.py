@@ -276,7 +276,7 @@ def test_a_result_is_equal_to_its_id_and_refuses_none(connect: Connect) -> None:
     assert AsyncResult("1", client) != AsyncResult("2", client)
     assert repr(AsyncResult("1", client)) == "<AsyncResult 1>"
     with pytest.raises(ValueError, match="None"):
-        AsyncResult(None, client)  # type: ignore[arg-type]
+        AsyncResult(None, client)
 
 
 # ── nothing that a caller says ends the I/O thread, or harms its neighbours ──────────────────────
@@ -294,7 +294,7 @@ def test_a_task_that_cannot_be_written_is_refused_alone() -> None:
     client = Client(ScriptedTransport(WritingLink(polite)), Settings())
     good, bad = AsyncResult("1", client), AsyncResult("2", client)
     client.submit(task("1"), ())
-    client.submit(m.Task("2", "f", "", b"", countdown=object()), ())  # type: ignore[arg-type]
+    client.submit(m.Task("2", "f", "", b"", countdown=object()), ())
     client.submit(task("3"), ())
     with pytest.raises(SubmissionRefused, match="cannot be sent"):
         bad.get(5.0)
@@ -410,11 +410,11 @@ def test_silence_counts_only_while_we_listen(connect: Connect) -> None:
         time.sleep(2 * WELCOME.lease)  # as after SIGSTOP, or under C code that keeps the GIL
         return []
 
-    link.receive = stopped  # type: ignore[method-assign]
+    link.receive = stopped
     link.wake()
     time.sleep(1.5 * WELCOME.lease)
     assert not client.flush(0.1)
-    link.receive = receive  # type: ignore[method-assign]
+    link.receive = receive
     assert not client.flush(0.3)
 
 

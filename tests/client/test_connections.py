@@ -32,7 +32,7 @@ def links(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ScriptedLink]]:
     monkeypatch.setattr(connections, "_clients", clients)
     yield made
     for client in clients.values():
-        client.close(drain=False)  # type: ignore[attr-defined]
+        client.close(drain=False)
 
 
 def end(link: ScriptedLink) -> None:

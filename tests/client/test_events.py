@@ -83,7 +83,7 @@ def test_what_is_not_read_in_time_is_counted(
     app: App, cluster: InProcessCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "KEPT", 2)
-    with app.events() as stream:
+    with app.events("x") as stream:  # and no heartbeats
         stream.put([{"type": "x", "n": n} for n in range(5)], 4)
         lost = next(stream)
         assert (lost["type"], lost["count"]) == ("events-lost", 7)
@@ -98,7 +98,7 @@ def test_it_goes_on_over_another_connection(app: App, cluster: InProcessCluster)
     broker = memory.broker(cluster.url)
     with app.events("task-sent") as stream:
         is_heard(app, cluster)
-        broker.disconnect(app.client._link)  # type: ignore[arg-type]  # it is one of memory
+        broker.disconnect(app.client._link)
         deadline = time.monotonic() + LIMIT
         event = None
         while event is None:

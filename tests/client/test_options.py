@@ -38,7 +38,7 @@ NAIVE = datetime.datetime(2030, 1, 1)  # noqa: DTZ001 - that is the point
     ],
 )
 def test_values_become_the_protocols_own_types(name: str, value: Any, sent: object) -> None:
-    converted = call_options({}, {name: value})[name]  # type: ignore[literal-required]
+    converted = call_options({}, {name: value})[name]
     assert converted == sent
     assert type(converted) is type(sent)
 
@@ -89,7 +89,7 @@ def test_limits_of_the_task_and_of_the_call_must_agree() -> None:
 def test_a_wrong_option_is_refused_before_anything_is_sent() -> None:
     task = App(broker="memory://options").task(print)
     with pytest.raises(ValueError, match="task_id"):
-        task.apply_async(task_id=5)  # type: ignore[arg-type]
+        task.apply_async(task_id=5)
 
 
 @pytest.mark.parametrize("classes", [[OSError, ValueError], {OSError, ValueError}, (OSError, ValueError)])

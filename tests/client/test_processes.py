@@ -229,7 +229,7 @@ def test_a_broker_is_connected_to_by_host_and_port_alone() -> None:
     assert nbqueue.connect(url.removeprefix("zmq://")).client.url == url
     assert nbqueue.default_app().conf.broker == url
     with pytest.raises(nbqueue.ConfigurationError, match="'zmq://HOST:PORT' is expected"):
-        nbqueue.connect(5)  # type: ignore[arg-type]
+        nbqueue.connect(5)
 
 
 def test_the_local_cluster_is_stopped_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,12 +29,12 @@ def cluster() -> Iterator[InProcessCluster]:
 @pytest.fixture
 def app(cluster: InProcessCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[nbqueue.App]:
     place = types.ModuleType("stream_tests_meet")
-    place.yielded, place.go = 0, threading.Event()  # type: ignore[attr-defined]
+    place.yielded, place.go = 0, threading.Event()
     monkeypatch.setitem(sys.modules, "stream_tests_meet", place)
     app = nbqueue.App("tasks", broker=cluster.url)
-    app.meet = place  # type: ignore[attr-defined]
+    app.meet = place
     yield app
-    place.go.set()  # type: ignore[attr-defined]
+    place.go.set()
     app.close()
 
 

@@ -109,9 +109,9 @@ def test_a_restarted_broker_knows_what_is_occupied() -> None:
     hand.restart()
     hello = {"worker": "w", "name": "w", "queues": ["default"], "resources": {"gpu": 1.0}}
     other = ({"w.0", "w.1"} - {holder}).pop()
-    hand.say(other, m.Hello(m.EXECUTOR, other, **hello))  # type: ignore[arg-type]
+    hand.say(other, m.Hello(m.EXECUTOR, other, **hello))
     assert hand.taken() == []
-    hand.say(holder, m.Hello(m.EXECUTOR, holder, held=[("a", token)], **hello))  # type: ignore[arg-type]
+    hand.say(holder, m.Hello(m.EXECUTOR, holder, held=[("a", token)], **hello))
     hand.finish("a")
     assert hand.taken() == ["b"]
 

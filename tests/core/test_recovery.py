@@ -29,7 +29,7 @@ DEFINED = Defined("d", b"definition")
 
 
 def took(*ids: str, order: int = 1, at: float = 0.0, **fields: object) -> Took:
-    return Took(order, at, SENDER, [m.Task(id, "f", "d", b"", **fields) for id in ids])  # type: ignore[arg-type]
+    return Took(order, at, SENDER, [m.Task(id, "f", "d", b"", **fields) for id in ids])
 
 
 def ended(id: str, at: float = 5.0) -> Ended:

@@ -11,7 +11,7 @@ NOW = 100.0
 
 
 def running(**task: object) -> Record:
-    record = Record(m.Task("1", "f", "d", b"", **task), 90.0, 1, Sender("c"), LEASED, STARTED, 7)  # type: ignore[arg-type]
+    record = Record(m.Task("1", "f", "d", b"", **task), 90.0, 1, Sender("c"), LEASED, STARTED, 7)
     record.started_at = 95.0
     return record
 

@@ -35,6 +35,6 @@ def test_an_executor_of_the_standard_library_has_workers() -> None:
         names: dict[str, object] = {"__name__": "__main__"}
         exec(EXAMPLES[2], names)
         assert names["squares"] == [0, 1, 4, 9, 16]
-        assert names["future"].result(LIMIT) == 144  # type: ignore[attr-defined]
+        assert names["future"].result(LIMIT) == 144
         app.close()
     app.conf.broker = None

@@ -24,13 +24,13 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_the_notebook_has_periodic_tasks_at_once_and_can_remove_them(url: str) -> None:
     names = {"__name__": "__main__"}
     exec(NOTEBOOK, names)
-    kept = names["app"].periodic_tasks()  # type: ignore[attr-defined]
+    kept = names["app"].periodic_tasks()
     assert {task.name: task.schedule for task in kept} == {
         "fetch ACME": "every 1 minute",
         "prices.fetch('INDEX')": "30 7 * * mon-fri",
     }
     exec(REMOVAL, names)
-    (left,) = names["app"].periodic_tasks()  # type: ignore[attr-defined]
+    (left,) = names["app"].periodic_tasks()
     assert left.name == "prices.fetch('INDEX')"
 
 
@@ -38,8 +38,8 @@ def test_the_module_has_them_when_somebody_says_so(url: str) -> None:
     names = {"__name__": "tasks"}
     exec("from nbqueue import App\nfrom nbqueue.schedules import crontab\n" + MODULE + HANDLER, names)
     app = names["app"]
-    assert app.periodic_tasks() == []  # type: ignore[attr-defined]
-    kept = {task.name: task for task in app.beat()}  # type: ignore[attr-defined]
+    assert app.periodic_tasks() == []
+    kept = {task.name: task for task in app.beat()}
     assert sorted(kept) == ["add every 10", "add-every-30-seconds", "add-every-monday-morning"]
     monday = kept["add-every-monday-morning"]
     assert (monday.queue, f"{monday.next_run_at:%H:%M %w}") == ("early", "07:30 1")

@@ -24,7 +24,7 @@ AN_HOUR = 3600
 def check(command: list[str]) -> None:
     """Parse a command line as nbqueue does."""
     name, *arguments = command
-    found = cli.get_command(cli.make_context("nbqueue", [name]), name)  # type: ignore[arg-type]
+    found = cli.get_command(cli.make_context("nbqueue", [name]), name)
     assert found is not None, command
     found.make_context(name, arguments)
     assert "NBQUEUE_KEY" not in " ".join(command)
@@ -38,7 +38,7 @@ def program(line: str) -> list[str]:
 
 def unit(name: str) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.optionxform = str
     parser.read(FOLDER / name)
     return parser
 

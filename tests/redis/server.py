@@ -75,7 +75,7 @@ class RedisServer:
 
     def client(self, **options: object) -> "redis.Redis":
         """For looking into it."""
-        return redis.Redis(port=self.port, **options)  # type: ignore[arg-type]
+        return redis.Redis(port=self.port, **options)
 
     def kill(self) -> None:
         """As if its machine had lost power, except that the page cache is written."""

@@ -73,9 +73,9 @@ class Hand:
     def die(self) -> None:
         """As if its machine had: what it has not sent is never said."""
         for link in (self.main, self.control, self.supervisor):
-            link._waker.close()  # type: ignore[attr-defined]
-            if link._wire is not None:  # type: ignore[attr-defined]
-                link._wire.close()  # type: ignore[attr-defined]
+            link._waker.close()
+            if link._wire is not None:
+                link._wire.close()
         self.stage.hands.remove(self)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from nbqueue.cli.main import cli
 from tests.redis.conftest import Keys
 from tests.redis.threads import executor
 from tests.redis.worker import Worker
+from tests.waiting import until
 
 LIMIT = 20.0
 #: seconds that workers have to answer on a busy machine
@@ -35,14 +36,6 @@ def nap(app: App) -> Any:
         time.sleep(seconds)
 
     return app.task(nap, name="nap")
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + LIMIT
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
 
 
 def inspect(app: App) -> Any:

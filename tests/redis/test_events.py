@@ -1,7 +1,7 @@
 """Events of everything over Redis: told while somebody listens, by whoever does what they tell of."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from nbqueue.wire.signing import Signer, signing_key
 from tests.redis.conftest import Keys
 from tests.redis.threads import executor
 from tests.redis.worker import Worker
+from tests.waiting import until
 
 LIMIT = 20.0
 
@@ -25,14 +26,6 @@ def other(url: str) -> Iterator[App]:
     app = App(broker=url)
     yield app
     app.close()
-
-
-def until(condition: Callable[[], Any], what: str = "waited in vain") -> Any:
-    deadline = time.monotonic() + LIMIT
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
 
 
 def heard(keys: Keys) -> None:

@@ -5,7 +5,6 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -23,6 +22,7 @@ from tests.redis.conftest import Keys
 from tests.redis.stage import Stage
 from tests.redis.threads import executor
 from tests.redis.worker import Worker
+from tests.waiting import until
 from tests.worker.cluster import PYTHON
 
 LIMIT = 10.0
@@ -75,7 +75,7 @@ def test_a_task_that_is_not_ours_is_not_read(
         }
         task = m.Task("evil", "echo", "x", b"", python=PYTHON)
         put(keys, task, envelopes[how])
-        _until(lambda: not keys.redis.hexists(keys("tasks"), "evil"))
+        until(lambda: not keys.redis.hexists(keys("tasks"), "evil"))
         assert echo.delay(2).get(LIMIT) == 2
     assert not (tmp_path / "exploded").exists()
     assert "refused, unread" in caplog.text
@@ -128,7 +128,7 @@ def test_news_that_are_not_ours_are_not_read(
         keys.redis.publish(channel, struct.pack(">I", len(message)) + message)
     keys.redis.publish(channel, b"\xff\xff\xff\xff not a frame")
     keys.redis.publish(channel, b"\x01")
-    _until(lambda: caplog.text.count("refused, unread") >= 6)
+    until(lambda: caplog.text.count("refused, unread") >= 6)
     assert result.state == "PENDING"
     assert not (tmp_path / "exploded").exists()
     result.revoke()
@@ -175,7 +175,7 @@ def test_a_template_that_is_not_ours_is_not_read(
     else:
         keys.redis.set(keys(template), templates[how])
     with executor(url):
-        _until(lambda: not keys.redis.hexists(keys("tasks"), result.id))
+        until(lambda: not keys.redis.hexists(keys("tasks"), result.id))
         assert app.task(lambda x: x, name="third").delay(2).get(LIMIT) == 2
     assert "refused, unread" in caplog.text
     assert not keys.redis.exists(keys(f"result:{result.id}"))
@@ -190,7 +190,7 @@ def test_a_call_is_not_read_under_another_id(
     keys.redis.hset(keys("tasks"), two.id, keys.redis.hget(keys("tasks"), one.id))
     with executor(url):
         assert one.get(LIMIT) == 1
-        _until(lambda: not keys.redis.hexists(keys("tasks"), two.id))
+        until(lambda: not keys.redis.hexists(keys("tasks"), two.id))
     assert "refused, unread" in caplog.text
 
 
@@ -200,7 +200,7 @@ def test_orders_that_are_not_ours_are_not_followed(
     nap = app.task(lambda: (time.sleep(1.0), "done")[1], name="nap")
     with executor(url):
         result = nap.delay()
-        _until(lambda: result.state == "STARTED")
+        until(lambda: result.state == "STARTED")
         (held,) = [name for name in keys.all() if name.startswith("held:")]
         (token,) = keys.redis.hkeys(keys(held))
         order = forged().events([m.Interrupt(result.id, int(token), "cancel")])
@@ -244,18 +244,10 @@ def test_a_task_is_not_run_again_by_replaying_it(app: App, url: str, keys: Keys)
         keys.redis.hset(keys("tasks"), result.id, envelope)
         keys.redis.rpush(keys(f"ready:{lane}:0"), entry_of(task))
         keys.redis.hincrby(keys("lanes"), lane, 1)
-        _until(lambda: not keys.redis.hexists(keys("tasks"), result.id))
+        until(lambda: not keys.redis.hexists(keys("tasks"), result.id))
         assert echo.delay(2).get(LIMIT) == 2
     assert keys.redis.get(keys(f"result:{result.id}")) == before
     assert not calls
-
-
-def _until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + LIMIT
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 @pytest.mark.parametrize(
@@ -274,8 +266,8 @@ def test_workers_obey_no_orders_but_ours(
         if how == "once more":  # as somebody has heard it
             grown = app.control.pool_grow(1, reply=True, timeout=LIMIT)
             assert list(grown[0].values()) == [{"ok": "pool will grow"}]
-            _until(lambda: len(worker.executors()) == 2)
-            sealed = _until(lambda: (listener.get_message(timeout=1.0) or {}).get("data"))
+            until(lambda: len(worker.executors()) == 2)
+            sealed = until(lambda: (listener.get_message(timeout=1.0) or {}).get("data"))
         else:
             sealed = {
                 "unsigned": b"\0" * 32 + msgspec.msgpack.encode(shutdown),

@@ -1,7 +1,6 @@
 """What is left in Redis: nothing, once results have expired and everybody has gone."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,15 +11,9 @@ from nbqueue.transports.redis import names
 from tests.redis.conftest import Keys
 from tests.redis.threads import executor
 from tests.redis.worker import Worker
+from tests.waiting import until
 
 LIMIT = 20.0
-
-
-def until(condition: Callable[[], Any], what: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
 
 
 def test_nothing_is_left_after_results_have_expired_and_workers_have_left(

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,9 @@ from nbqueue import App, SubmissionRefused
 from tests.redis.conftest import Keys
 from tests.redis.threads import executor
 from tests.redis.worker import Worker
+from tests.waiting import until
 
 LIMIT = 20.0
-
-
-def until(condition: Callable[[], Any], what: str = "waited in vain") -> Any:
-    deadline = time.monotonic() + LIMIT
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Periodic tasks over Redis: each firing takes place once, whoever the keeper is."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from nbqueue.wire.signing import Signer, signing_key
 from tests.redis.conftest import Keys
 from tests.redis.threads import executor
 from tests.redis.worker import Worker
+from tests.waiting import until
 
 LIMIT = 20.0
 
@@ -36,14 +36,6 @@ def noted(app: App, tmp_path: Path) -> Any:
 def runs(tmp_path: Path) -> list[str]:
     path = tmp_path / "runs"
     return path.read_text().splitlines() if path.exists() else []
-
-
-def until(condition: Callable[[], Any], what: str = "waited in vain") -> Any:
-    deadline = time.monotonic() + LIMIT
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
 
 
 def sealed(keys: Keys) -> Sealed:

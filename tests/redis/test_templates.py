@@ -1,7 +1,5 @@
 """What many tasks have in common is kept once, as long as one of them needs it."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,6 +12,7 @@ from nbqueue.transports.redis.templates import Plans, Templates
 from nbqueue.wire.signing import ForgedError, Signer
 from tests.redis.conftest import Keys
 from tests.redis.threads import executor
+from tests.waiting import until
 
 LIMIT = 10.0
 
@@ -34,13 +33,6 @@ def task(**fields: Any) -> m.Task:
 
 def templates_of(keys: Keys) -> list[str]:
     return [name for name in keys.all() if name.startswith("blob:t.")]
-
-
-def until(condition: Callable[[], Any], what: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.02)
 
 
 def test_calls_with_other_arguments_share_a_plan(plans: Plans) -> None:

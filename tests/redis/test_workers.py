@@ -12,6 +12,7 @@ import nbqueue
 from nbqueue import App
 from tests.redis.conftest import Keys
 from tests.redis.worker import Worker
+from tests.waiting import until
 
 LIMIT = 20.0
 #: short leases, so that the tests are short
@@ -34,14 +35,6 @@ def start(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., W
     yield started
     for worker in workers:
         worker.stop()
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + LIMIT
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
 
 
 def test_the_tasks_of_a_killed_worker_run_elsewhere(

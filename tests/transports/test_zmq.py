@@ -120,7 +120,7 @@ def test_an_address_without_a_key_is_an_error_at_once() -> None:
 
 def test_ipv6_works_too(tmp_path: Path) -> None:
     with broker_in_thread(tmp_path, "[::1]:0") as broker, linked(over_tcp(broker.connection)) as link:
-        assert link._endpoint.startswith("tcp://[::1]:")  # type: ignore[attr-defined]
+        assert link._endpoint.startswith("tcp://[::1]:")
 
 
 # ── waiting ──────────────────────────────────────────────────────────────────────────────────────
@@ -223,21 +223,21 @@ def test_sending_to_a_broker_that_does_not_read_keeps_and_then_delivers_in_order
     with broker_process(tmp_path) as (process, connection), linked(over_tcp(connection)) as link:
         process.send_signal(signal.SIGSTOP)
         _fill(link, 100)
-        assert link._kept  # type: ignore[attr-defined]
+        assert link._kept
         link.send([Ping()])
         process.send_signal(signal.SIGCONT)
         receive_one(link, Pong)
-        assert not link._kept  # type: ignore[attr-defined]
+        assert not link._kept
 
 
 def test_what_was_kept_for_a_connection_ends_with_it(tmp_path: Path) -> None:
     with broker_process(tmp_path) as (process, connection), linked(over_tcp(connection)) as link:
         process.send_signal(signal.SIGSTOP)
         _fill(link, 100)
-        assert link._kept  # type: ignore[attr-defined]
+        assert link._kept
         process.kill()
         receive_trouble(link, ConnectionLostError)
-        assert not link._kept  # type: ignore[attr-defined]
+        assert not link._kept
 
 
 def test_past_the_bound_the_connection_is_given_up_and_all_is_to_be_said_again(
@@ -248,7 +248,7 @@ def test_past_the_bound_the_connection_is_given_up_and_all_is_to_be_said_again(
     with broker_process(tmp_path) as (process, connection), linked(over_tcp(connection)) as link:
         process.send_signal(signal.SIGSTOP)
         _fill(link, 120)
-        assert link._kept_bytes <= 8 * 2**20  # type: ignore[attr-defined]
+        assert link._kept_bytes <= 8 * 2**20
         process.send_signal(signal.SIGCONT)
         receive_one(link, Unknown)
 
@@ -340,7 +340,7 @@ def test_zmq_without_encryption_is_not_ours() -> None:
 
 def test_a_refusal_is_read_out(broker: Broker) -> None:
     with linked(over_tcp(broker.connection)) as link:
-        link._dealer.send(b"NBQ\x63future")  # type: ignore[attr-defined]
+        link._dealer.send(b"NBQ\x63future")
         assert "install the same version" in str(receive_trouble(link, ProtocolError))
 
 

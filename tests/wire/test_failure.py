@@ -99,8 +99,8 @@ def test_ipython_shows_the_lines_of_the_cell(notebook: Notebook) -> None:
 
 def test_frames_carry_qualified_names(notebook: Notebook) -> None:
     exc = raised(notebook, CELL, 0)
-    entry = failure.remote_traceback(exc).tb_next  # type: ignore[union-attr]
-    code = entry.tb_frame.f_code  # type: ignore[union-attr]
+    entry = failure.remote_traceback(exc).tb_next
+    code = entry.tb_frame.f_code
     assert (code.co_name, code.co_qualname, code.co_firstlineno) == ("fit", "Model.fit", 6)
 
 
@@ -176,7 +176,7 @@ def test_a_class_of_the_notebook_is_caught_by_its_name(notebook: Notebook) -> No
         """,
     )
     assert type(exc) is notebook["MyError"]
-    assert (exc.code, exc.hint, str(exc)) == (7, "look", "code 7")  # type: ignore[attr-defined]
+    assert (exc.code, exc.hint, str(exc)) == (7, "look", "code 7")
 
 
 def test_a_constructor_is_not_applied_to_its_own_text(notebook: Notebook) -> None:
@@ -206,8 +206,8 @@ def test_what_cannot_be_pickled_of_an_exception_is_replaced_by_its_looks(noteboo
     assert type(exc) is ValueError
     assert exc.args[0] == "broken"
     assert exc.args[1].startswith("<unlocked _thread.lock")
-    assert exc.lock.startswith("<unlocked _thread.lock")  # type: ignore[attr-defined]
-    assert exc.kept == 3  # type: ignore[attr-defined]
+    assert exc.lock.startswith("<unlocked _thread.lock")
+    assert exc.kept == 3
 
 
 @pytest.mark.parametrize(

@@ -319,8 +319,8 @@ CELLS = {
 @pytest.mark.parametrize("source", CELLS.values(), ids=CELLS)
 def test_runs_on_the_worker_as_it_does_here(notebook: Notebook, source: str) -> None:
     def assert_equal(function: object, *args: object, **kwargs: object) -> None:
-        notebook.main.f = function  # type: ignore[attr-defined]
-        expected = function(*args, **kwargs)  # type: ignore[operator]
+        notebook.main.f = function
+        expected = function(*args, **kwargs)
         assert notebook.remote("f", *args, **kwargs) == expected
 
     def assert_value(function: object, value: object, *args: object) -> None:
@@ -491,7 +491,7 @@ def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
 def test_a_local_module_goes_along(notebook: Notebook, helpers: ModuleType) -> None:
     notebook.cell("import local_helpers\ndef f(x): return local_helpers.scaled(x), local_helpers.SCALE")
     assert notebook.remote("f", 2) == (6, 3)
-    helpers.SCALE = 4  # type: ignore[attr-defined]
+    helpers.SCALE = 4
     assert notebook.remote("f", 2) == (8, 4)
 
 
@@ -526,7 +526,7 @@ def test_modules_that_are_loaded_lazily_go_by_name(
 
     lazy = Lazy("colorsys")
     monkeypatch.setitem(sys.modules, "colorsys", lazy)
-    notebook.main.lazy = lazy  # type: ignore[attr-defined]
+    notebook.main.lazy = lazy
     notebook.cell("def f(): return lazy.rgb_to_hsv(1, 0, 0)")
     assert notebook.remote("f") == (0.0, 1.0, 1)
 
