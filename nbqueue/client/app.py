@@ -391,7 +391,7 @@ class App(PeriodicTasks):
         backend = self.backend
         return eager.stored(id) or _Result(id, self.client, backend=backend if backend.url else None)
 
-    def GroupResult(self, id: str, results: Sequence[_Result] = ()) -> _Group:  # noqa: N802
+    def GroupResult(self, id: str, results: Sequence[_Result] = ()) -> _Group:  # noqa: N802 - as above
         """Several results as one."""
         return _Group(id, results)
 

@@ -93,7 +93,7 @@ class PeriodicTasks:
         _router: Router
 
         def named(self, name: str) -> Any: ...
-        def AsyncResult(self, id: str) -> Any: ...  # noqa: N802
+        def AsyncResult(self, id: str) -> Any: ...  # noqa: N802 - Celery's name
 
     @cached_property
     def on_after_configure(self) -> Signal:

@@ -97,7 +97,7 @@ class Signature(dict[str, Any]):
 
     @property
     def task(self) -> str:
-        return self["task"]  # type: ignore[no-any-return]
+        return self["task"]  # type: ignore[no-any-return]  # it is a dict of anything
 
     name = task
 
@@ -111,7 +111,7 @@ class Signature(dict[str, Any]):
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        return self["kwargs"]  # type: ignore[no-any-return]
+        return self["kwargs"]  # type: ignore[no-any-return]  # as above
 
     @kwargs.setter
     def kwargs(self, value: Mapping[str, Any]) -> None:
@@ -119,7 +119,7 @@ class Signature(dict[str, Any]):
 
     @property
     def options(self) -> dict[str, Any]:
-        return self["options"]  # type: ignore[no-any-return]
+        return self["options"]  # type: ignore[no-any-return]  # as above
 
     @options.setter
     def options(self, value: Mapping[str, Any]) -> None:
@@ -354,7 +354,7 @@ class Signature(dict[str, Any]):
         """Send it in place of the running task; returns the id of the task whose outcome counts."""
         loom = Loom(self._gather)
         thread = loom.lay(self, None, Given())
-        return loom.send(loom.single(thread)).id  # type: ignore[no-any-return]
+        return loom.send(loom.single(thread)).id  # type: ignore[no-any-return]  # of any result
 
     # ── put together ─────────────────────────────────────────────────────────────────────────
 

@@ -90,31 +90,30 @@ def _stamp_task(sig: Any, visitor: StampingVisitor | None, append: bool, headers
     _put_on(sig, append, _asked(visitor, "on_signature", sig, headers))
 
 
-def _stamp_group(sig: Any, visitor: StampingVisitor | None, append: bool, headers: dict[str, Any]) -> None:
-    inner = _asked(visitor, "on_group_start", sig, headers)
+def _stamp_members(
+    sig: Any, visitor: StampingVisitor | None, append: bool, headers: dict[str, Any], kind: str
+) -> dict[str, Any]:
+    """Stamp what a signature is made of, between the visitor's methods for its kind; returns what it was
+    stamped with."""
+    inner = _asked(visitor, f"on_{kind}_start", sig, headers)
     stamp_links(sig, visitor, append, inner)
     for task in sig.tasks:
         stamp(task, visitor, append, inner)
     if visitor is not None:
-        visitor.on_group_end(sig, **inner)
+        getattr(visitor, f"on_{kind}_end")(sig, **inner)
+    return inner
+
+
+def _stamp_group(sig: Any, visitor: StampingVisitor | None, append: bool, headers: dict[str, Any]) -> None:
+    _stamp_members(sig, visitor, append, headers, "group")
 
 
 def _stamp_chain(sig: Any, visitor: StampingVisitor | None, append: bool, headers: dict[str, Any]) -> None:
-    inner = _asked(visitor, "on_chain_start", sig, headers)
-    stamp_links(sig, visitor, append, inner)
-    for task in sig.tasks:
-        stamp(task, visitor, append, inner)
-    if visitor is not None:
-        visitor.on_chain_end(sig, **inner)
+    _stamp_members(sig, visitor, append, headers, "chain")
 
 
 def _stamp_chord(sig: Any, visitor: StampingVisitor | None, append: bool, headers: dict[str, Any]) -> None:
-    inner = _asked(visitor, "on_chord_header_start", sig, headers)
-    stamp_links(sig, visitor, append, inner)
-    for task in sig.tasks:
-        stamp(task, visitor, append, inner)
-    if visitor is not None:
-        visitor.on_chord_header_end(sig, **inner)
+    inner = _stamp_members(sig, visitor, append, headers, "chord_header")
     if sig.body is not None:
         stamp(sig.body, visitor, append, _asked(visitor, "on_chord_body", sig, inner))
 

@@ -191,7 +191,7 @@ class Task(Hooks, Generic[P, R]):
             with Inline(self, Inline.of(self)):
                 return self.run(*args, **kwargs)  # type: ignore[no-any-return]  # whatever it returns
         with Inline(self, Request(task=self.name, args=args, kwargs=kwargs)):
-            return self.run(*args, **kwargs)  # type: ignore[no-any-return]
+            return self.run(*args, **kwargs)  # type: ignore[no-any-return]  # as above
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """What the task does; of a subclass without a function."""
@@ -256,7 +256,7 @@ class Task(Hooks, Generic[P, R]):
         """
         __tracebackhide__ = True
         if "link" in options or "link_error" in options:
-            return self.signature(args, kwargs, options).apply(throw=throw)  # type: ignore[no-any-return]
+            return self.signature(args, kwargs, options).apply(throw=throw)  # type: ignore[no-any-return]  # a signature of any task
         args, kwargs = tuple(args or ()), dict(kwargs or {})
         self._check(*args, **kwargs)
         return self._apply(args, kwargs, self._given(options), throw=throw, retries=retries)
@@ -319,7 +319,7 @@ class Task(Hooks, Generic[P, R]):
         """
         __tracebackhide__ = True
         if "link" in options or "link_error" in options:
-            return self.signature(args, kwargs, options).apply_async()  # type: ignore[no-any-return]
+            return self.signature(args, kwargs, options).apply_async()  # type: ignore[no-any-return]  # as in apply
         if args is None:
             args = ()
         elif not isinstance(args, Iterable) or isinstance(args, str | bytes):
@@ -355,7 +355,7 @@ class Task(Hooks, Generic[P, R]):
         """:meth:`starmap` in parts: each task makes ``n`` of the calls, and returns their values."""
         __tracebackhide__ = True
         calls = [_iterated("chunks", args) for args in _iterated("chunks", items)]
-        return canvas.chunks(self.s(), calls, n).apply_async(**options)  # type: ignore[no-any-return]
+        return canvas.chunks(self.s(), calls, n).apply_async(**options)  # type: ignore[no-any-return]  # as in apply
 
     # ── workflows ────────────────────────────────────────────────────────────────────────────
 

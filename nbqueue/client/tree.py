@@ -82,7 +82,7 @@ class ResultBase:
         made: Any = None
         for node in [*reversed(list(self.ancestors())), self]:
             made = ((node.id, made), node._members())
-        return made  # type: ignore[no-any-return]
+        return made  # type: ignore[no-any-return]  # the tuple of the last round
 
     def _members(self) -> list[Any] | None:
         return None

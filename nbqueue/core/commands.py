@@ -154,7 +154,21 @@ def revoked(wanted: Revocation, unknown: Sequence[str]) -> dict[str, str]:
     return {"ok": text + (f"; not known: {', '.join(unknown)}" if unknown else "")}
 
 
-def is_stamped(task: Task, wanted: Mapping[str, list[Any]]) -> bool:
+def stamped(tasks: Iterable[Task], wanted: Mapping[str, list[Any]]) -> list[str]:
+    """Ids of those of these tasks, none of which has ended, that carry one of these stamps.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    ids = [task.id for task in tasks if _is_stamped(task, wanted)]
+    if not ids:
+        raise ValueError(f"no task that has not ended is stamped so: {', '.join(wanted)}")
+    return ids
+
+
+def _is_stamped(task: Task, wanted: Mapping[str, list[Any]]) -> bool:
     """Whether a task carries one of these stamps with one of its values."""
     stamps = task.headers.get("stamps") if task.headers is not None else None
     if not isinstance(stamps, dict):

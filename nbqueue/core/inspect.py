@@ -1,6 +1,6 @@
 """Words about records and the broker, for people: status, why a task waits, how a worker died."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
@@ -57,6 +57,12 @@ def status(books: Books, args: dict[str, Any], now: float) -> dict[str, Any]:
 
 
 def _worker(executors: dict[str, ExecutorState], hello: Hello) -> dict[str, Any]:
+    registered = (name for e in executors.values() for name in e.registered)
+    return of_worker(hello, registered, [{"pid": e.pid, "task": _running(e)} for e in executors.values()])
+
+
+def of_worker(hello: Hello, registered: Iterable[str], children: list[dict[str, Any]]) -> dict[str, Any]:
+    """A worker, the names that its executors have, and these with what they run."""
     return {
         "name": hello.name,
         "host": hello.host,
@@ -65,8 +71,8 @@ def _worker(executors: dict[str, ExecutorState], hello: Hello) -> dict[str, Any]
         "env": hello.env,
         "local": hello.local,
         "queues": list(hello.queues),
-        "registered": sorted({name for e in executors.values() for name in e.registered}),
-        "children": [{"pid": e.pid, "task": _running(e)} for e in executors.values()],
+        "registered": sorted(set(registered)),
+        "children": children,
     }
 
 

@@ -194,18 +194,7 @@ class Panel:
         return commands.revoked(wanted, unknown)
 
     def _stamped(self, wanted: Mapping[str, list[Any]]) -> list[str]:
-        """Ids of what has not ended and carries one of these stamps.
-
-        Raises
-        ------
-        ValueError
-            There is none.
-        """
-        records = self._tasks.records
-        ids = [r.task.id for r in records if r.place != DONE and commands.is_stamped(r.task, wanted)]
-        if not ids:
-            raise ValueError(f"no task that has not ended is stamped so: {', '.join(wanted)}")
-        return ids
+        return commands.stamped((r.task for r in self._tasks.records if r.place != DONE), wanted)
 
     def _events(self, worker: WorkerState | None, *, on: bool) -> Any:
         if worker is None:

@@ -79,7 +79,7 @@ class RedisBackend(ResultBackend):
     def forget(self, ids: Sequence[str]) -> None:
         for start in range(0, len(ids), _BATCH):
             keys = [self._key(id) for id in ids[start : start + _BATCH]]
-            self._pool.use(lambda wire, keys=keys: wire.ask(b"UNLINK", *keys), _LOAD)  # type: ignore[misc]
+            self._pool.use(lambda wire, keys=keys: wire.ask(b"UNLINK", *keys), _LOAD)  # type: ignore[misc]  # a default has no type
 
     def close(self) -> None:
         """Let go of connections that nobody uses."""

@@ -220,6 +220,6 @@ _SPECIAL: dict[type, Any] = {
     typing.NewType: _named(typing.NewType, "__name__", "__supertype__"),
     type(dataclasses.MISSING): _by_name("MISSING"),
     # a sentinel of generated __init__ methods, which typeshed does not know
-    type(dataclasses._HAS_DEFAULT_FACTORY): _by_name("_HAS_DEFAULT_FACTORY"),  # type: ignore[attr-defined]
+    type(dataclasses._HAS_DEFAULT_FACTORY): _by_name("_HAS_DEFAULT_FACTORY"),  # type: ignore[attr-defined]  # private
     WeakKeyDictionary: lambda pickler, obj: (WeakKeyDictionary, (dict(obj),)),
 }

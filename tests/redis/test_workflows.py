@@ -92,7 +92,7 @@ def test_a_chain_goes_on_when_redis_is_killed_and_started_again(
     result = (chain(step.s(0, str(file)), *[step.s(str(file))] * 39) | app.task(lambda n: n).s()).delay()
     wide = chord([step.s(100 + n, str(file)) for n in range(20)], app.task(sum, name="total").s())()
     for after in (10, 30):
-        until(lambda: len(noted(file)) >= after, "nothing happens", LIMIT)  # noqa: B023
+        until(lambda: len(noted(file)) >= after, "nothing happens", LIMIT)  # noqa: B023 - called in this round
         server.kill()
         time.sleep(0.3)
         server.start()
@@ -131,7 +131,7 @@ def test_thirty_chords_have_thirty_bodies_while_executors_are_killed(
         for _ in range(30)
     ]
     for kill in range(1, 8):
-        until(lambda: len(noted(members)) >= 35 * kill, "nothing happens", LIMIT)  # noqa: B023
+        until(lambda: len(noted(members)) >= 35 * kill, "nothing happens", LIMIT)  # noqa: B023 - called in this round
         if executors := worker.executors():
             os.kill(choose.choice(executors), signal.SIGKILL)
     assert [result.get(LIMIT) for result in results] == [10] * 30

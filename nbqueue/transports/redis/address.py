@@ -174,6 +174,6 @@ def _node(text: str, port: int) -> Node:
 
 
 def _parsed(url: str) -> dict[str, Any]:
-    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    options: dict[str, Any] = parse_url(url)
     options.pop("host", None)
     return options

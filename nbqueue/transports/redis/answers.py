@@ -52,17 +52,9 @@ def _executors(desk: Desk) -> list[tuple[str, Hello]]:
 
 def _worker(desk: Desk, id: str, hello: Hello) -> dict[str, Any]:
     executors = hellos(desk, f"executors:{id}")
-    return {
-        "name": hello.name,
-        "host": hello.host,
-        "pid": hello.pid,
-        "python": hello.python,
-        "env": hello.env,
-        "local": hello.local,
-        "queues": list(hello.queues),
-        "registered": sorted({name for _, e in executors for name in e.registered}),
-        "children": [{"pid": e.pid, "task": _running(desk, seat)} for seat, e in executors],
-    }
+    registered = (name for _, e in executors for name in e.registered)
+    children = [{"pid": e.pid, "task": _running(desk, seat)} for seat, e in executors]
+    return inspect.of_worker(hello, registered, children)
 
 
 def _running(desk: Desk, executor: str) -> dict[str, str] | None:

@@ -73,11 +73,11 @@ def look(url: str) -> Facts:
     except (redis.exceptions.RedisError, OSError) as error:  # it is loading, or went away
         raise ConnectionLostError(f"{address.url}: {error}") from None
     finally:
-        connection.disconnect()  # type: ignore[no-untyped-call]
+        connection.disconnect()
 
 
 def _ask(connection: AbstractConnection, *words: str) -> Any:
-    connection.send_command(*words)  # type: ignore[no-untyped-call]
+    connection.send_command(*words)
     pushes = words[0] in rights.PUSHED
     reply: Any = connection.read_response(disable_decoding=True, push_request=pushes)
     return reply

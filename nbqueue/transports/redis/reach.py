@@ -58,7 +58,7 @@ def connected(address: Address, node: Node | None = None) -> AbstractConnection:
 
 def _opened(address: Address, connection: AbstractConnection) -> AbstractConnection:
     try:
-        connection.connect()  # type: ignore[no-untyped-call]
+        connection.connect()
     except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError) as error:
         text = f"{address.url}: {error}"
         if "already authenticated" in text:  # all that HELLO says
@@ -83,7 +83,7 @@ def _learned(address: Address, connection: AbstractConnection) -> AbstractConnec
 
 
 def _asked(connection: AbstractConnection, *words: bytes | str) -> Any:
-    connection.send_command(*words)  # type: ignore[no-untyped-call]
+    connection.send_command(*words)
     reply: Any = connection.read_response(disable_decoding=True)
     return reply
 
@@ -98,14 +98,14 @@ def _master(address: Address, node: Node) -> Node:
     where = f"the Sentinel at {node[0]}:{node[1]}"
     connection = address.sentinel(node)
     try:
-        connection.connect()  # type: ignore[no-untyped-call]
+        connection.connect()
         reply = _asked(connection, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.master)
     except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError) as error:
         raise Broken(AuthenticationError(f"{where}: {error}: give NBQUEUE_SENTINEL_PASSWORD")) from None
     except (redis.exceptions.RedisError, OSError) as error:
         raise Broken(ConnectionLostError(f"{where} does not answer: {error}")) from None
     finally:
-        connection.disconnect()  # type: ignore[no-untyped-call]
+        connection.disconnect()
     if not reply:
         raise Broken(ConnectionLostError(f"{where} knows no master called {address.master!r}"))
     return reply[0].decode(), int(reply[1])

@@ -202,18 +202,8 @@ class Remote:
         return commands.revoked(wanted, unknown)
 
     def _stamped(self, wanted: dict[str, list[Any]]) -> list[str]:
-        """Ids of what has not ended and carries one of these stamps.
-
-        Raises
-        ------
-        ValueError
-            There is none.
-        """
         found = self._desk.look(waiting(self._desk))
-        ids = [id for id, one in found if one is not None and commands.is_stamped(one.record.task, wanted)]
-        if not ids:
-            raise ValueError(f"no task that has not ended is stamped so: {', '.join(wanted)}")
-        return ids
+        return commands.stamped((one.record.task for _, one in found if one is not None), wanted)
 
     def _events(self, worker: WorkerState | None, args: dict[str, Any], *, on: bool) -> Any:
         if worker is None:

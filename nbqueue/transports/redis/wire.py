@@ -61,7 +61,7 @@ class Wire:
     def __init__(self, address: Address, node: Node | None = None, *, with_scripts: bool = True) -> None:
         self._address = address
         self._connection = connected(address, node)
-        self._socket: socket.socket = self._connection._sock  # type: ignore[assignment]
+        self._socket: socket.socket = self._connection._sock  # type: ignore[assignment]  # None before it connects
         self._socket.setblocking(False)
         with contextlib.suppress(OSError):  # not of a unix socket
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -91,7 +91,7 @@ class Wire:
 
     def close(self) -> None:
         with contextlib.suppress(Exception):
-            self._connection.disconnect()  # type: ignore[no-untyped-call]
+            self._connection.disconnect()
 
     # ── saying ───────────────────────────────────────────────────────────────────────────────
 
@@ -259,7 +259,7 @@ def _pack(words: tuple[Word, ...]) -> bytes:
     try:
         packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub wants a tuple of one
     except UnicodeEncodeError:  # what was read from Redis and is no text goes back as it was
-        packed = hiredis.pack_command(tuple(map(_as_read, words)))  # type: ignore[arg-type]
+        packed = hiredis.pack_command(tuple(map(_as_read, words)))  # type: ignore[arg-type]  # as above
     return packed
 
 
