@@ -27,7 +27,6 @@ from nbqueue.client.stream import ItemStream
 from nbqueue.client.subscription import Subscription
 from nbqueue.conversions import SERIALIZERS
 from nbqueue.exceptions import (
-    ConfigurationError,
     ConnectionLostError,
     NBQueueError,
     TimeoutError,
@@ -202,17 +201,10 @@ class Client(Connection):
         """The same without waiting: what is wrong with it is written to the log."""
         self._do(lambda: self._session.ask(topic, args, lambda answer: _complain(topic, answer)))
 
-    def _check_understood(self, message: type) -> None:
-        """Raise ConfigurationError if its broker does not understand messages of that type."""
-        what = self._transport.lacks.get(message)
-        if what is not None:
-            raise ConfigurationError(f"{what} need nbqueue's own broker: {self.url} does not have them yet")
-
     # ── what is told of ──────────────────────────────────────────────────────────────────────
 
     def listen(self, listener: Listener) -> None:
         """Tell it of events; a reference to it is not kept."""
-        self._check_understood(m.Listen)
         self._do(lambda: self._session.listen(listener))
 
     def unlisten(self, listener: Listener) -> None:
@@ -235,7 +227,6 @@ class Client(Connection):
 
     def open_stream(self, id: str, stream: ItemStream) -> None:
         """Somebody reads the items of a task from now on."""
-        self._check_understood(m.Stream)
         held = weakref.ref(stream)
 
         def open() -> None:

@@ -8,7 +8,7 @@ A link belongs to one thread at a time; only :meth:`Link.wake` may be called fro
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nbqueue.exceptions import ConnectionLostError
 from nbqueue.messages import AnyMessage
@@ -51,8 +51,6 @@ class Transport(ABC):
 
     #: as in the ``broker`` setting
     url: str
-    #: messages that its brokers do not understand, by their types, and what needs them
-    lacks: Mapping[type, str] = {}
     #: the result backend that keeps values of more than ``values_above`` bytes, since the broker does not; ""
     values_url: str = ""
     values_above: int = 0
