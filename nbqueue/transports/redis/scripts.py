@@ -10,26 +10,26 @@ NAMES: Final = (
     "discard", "held", "schedule", "keeper", "fire", "weave", "confirm", "inputs", "related",
     "stream", "items",
 )  # fmt: skip
-#: those by which tasks come, end or are replaced: what waits for them is moved by the same script
-_OF_WORKFLOWS: Final = frozenset({"settle", "change", "weave", "confirm"})
-
-
+#: what is put before a script, beside what all share: those by which tasks come, end or are replaced
+#: move what waits for them as well
+_BEFORE: Final = {
+    **dict.fromkeys(("settle", "change", "weave", "confirm"), "workflow"), "claim": "special",
+}  # fmt: skip
 #: a script whose text goes on with that of another
 _GOES_ON: Final = {"fire": "submit"}
 
 
 @cache
 def sources() -> dict[str, bytes]:
-    """Name → text, with what they share put before each."""
+    """Name → text, with what it shares with others put before it."""
     folder = files("nbqueue.transports.redis") / "lua"
-    shared, workflow = ((folder / f"{name}.lua").read_bytes() for name in ("shared", "workflow"))
-    texts = {name: (folder / f"{name}.lua").read_bytes() for name in NAMES}
+
+    def text(name: str) -> bytes:
+        return (folder / f"{name}.lua").read_bytes() if name else b""
+
     return {
-        name: shared
-        + (workflow if name in _OF_WORKFLOWS else b"")
-        + text
-        + texts.get(_GOES_ON.get(name, ""), b"")
-        for name, text in texts.items()
+        name: text("shared") + text(_BEFORE.get(name, "")) + text(name) + text(_GOES_ON.get(name, ""))
+        for name in NAMES
     }
 
 

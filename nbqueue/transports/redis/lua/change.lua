@@ -2,8 +2,8 @@
 --
 -- KEYS[1]   the namespace, of which it uses: tasks, standing, held:*, due, lanes, ready:*, idle:*, running, queued,
 --           references, blob:*, watchers, result:*, output:*, live:*, call:*, timers, and what workflow.lua does
--- ARGV[1]   {id, to, queue, into, lane, priority, entry, sender, executor, token, release, due, blobs, dropped, added, expires,
---           again, last, timers = {{at, name}, …}, state, own, turn}
+-- ARGV[1]   {id, to, queue, into, lane, priority, entry, sender, executor, token, release, due, blobs, dropped,
+--           added, expires, again, last, timers = {{at, name}, …}, state, own, turn}
 --           to        "ready", "due", "waiting", "done", or "" to stay
 --           into      the queue that it is in from now on
 --           last      it lines up after all others, not before them
